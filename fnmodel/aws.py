@@ -1,0 +1,116 @@
+"""Makes boto3 clients and turns botocore's errors into ours. The only module that imports boto3."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fnmodel.errors import AwsError, CredentialsError, EndpointError, ThrottledError
+
+_EXPIRED = frozenset(
+    "ExpiredToken ExpiredTokenException RequestExpired InvalidClientTokenId "
+    "UnrecognizedClientException InvalidAccessKeyId SignatureDoesNotMatch "
+    "AuthFailure InvalidSignatureException".split()
+)
+_THROTTLED = frozenset(
+    "Throttling ThrottlingException ThrottledException RequestLimitExceeded "
+    "TooManyRequestsException ProvisionedThroughputExceededException SlowDown "
+    "LimitExceededException ServiceQuotaExceededException PriorRequestNotComplete".split()
+)
+
+EMULATOR_REGION = "us-east-1"
+# The embedded cloud checks no signature; the user's own keys must never reach it.
+_EMULATOR_KEYS = ("test", "test")
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Where calls go: the user's AWS account, or an endpoint with fixed credentials.
+
+    With `endpoint_url` set this is the embedded cloud: its credentials mean nothing, and the
+    user's own are never sent to it.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client with our retry mode and time-outs.
+
+        Raises:
+            CredentialsError: the profile does not exist.
+            AwsError: no region is configured.
+
+        """
+        import boto3
+        from botocore.config import Config
+
+        config = Config(
+            retries={"mode": "standard", "max_attempts": 5},
+            connect_timeout=10,
+            read_timeout=70,
+            user_agent_extra="fnmodel",
+        )
+        with translated():
+            if self.endpoint_url:
+                session = boto3.Session(*_EMULATOR_KEYS, region_name=self.region or EMULATOR_REGION)
+                if service == "s3":
+                    config = config.merge(Config(s3={"addressing_style": "path"}))
+                return session.client(service, endpoint_url=self.endpoint_url, config=config)
+            session = boto3.Session(profile_name=self.profile, region_name=self.region)
+            return session.client(service, config=config)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what botocore raises inside the block into errors of ours.
+
+    Callers that expect one error (`client.exceptions.ResourceNotFoundException`) catch it inside.
+
+    Raises:
+        CredentialsError: none found, or expired.
+        ThrottledError: throttled, or a quota is used up.
+        EndpointError: no connection.
+        AwsError: anything else that AWS refused.
+
+    """
+    from botocore import exceptions as be
+
+    try:
+        yield
+    except (
+        be.NoCredentialsError, be.PartialCredentialsError, be.ProfileNotFound,
+        be.TokenRetrievalError, be.SSOTokenLoadError, be.UnauthorizedSSOTokenError,
+        be.CredentialRetrievalError,
+    ) as error:  # fmt: skip
+        raise CredentialsError(str(error), hint=_renew()) from error
+    except be.NoRegionError as error:
+        raise AwsError("no AWS region is set", hint="set AWS_REGION, or use --local") from error
+    except (be.HTTPClientError, be.EndpointResolutionError) as error:
+        raise EndpointError(str(error), hint="check the network, region and endpoint") from error
+    except be.ClientError as error:
+        raise from_client_error(error) from error
+    except be.BotoCoreError as error:
+        raise AwsError(str(error)) from error
+
+
+def from_client_error(error: Any) -> AwsError:
+    """Return the error of ours for a `botocore.exceptions.ClientError`."""
+    detail = error.response.get("Error", {})
+    code, text = detail.get("Code", "Unknown"), detail.get("Message", str(error))
+    message = f"{error.operation_name}: {text} ({code})"
+    if code in _EXPIRED:
+        return CredentialsError(message, hint=_renew())
+    if code in _THROTTLED:
+        return ThrottledError(message, hint="wait a little, then run the same command again")
+    if code in {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}:
+        return AwsError(message, hint="docs/provision.md lists the permissions that are needed")
+    return AwsError(message)
+
+
+def _renew() -> str:
+    profile = os.environ.get("AWS_PROFILE")
+    login = f"aws sso login --profile {profile}" if profile else "aws sso login"
+    return f"renew them (`{login}`, or set AWS_PROFILE), or use --local, which needs none"

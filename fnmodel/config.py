@@ -1,0 +1,351 @@
+"""`fnmodel.yaml`: one model of pydantic, read with line numbers, all problems reported at once."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from fnmodel.errors import ConfigError, UsageError
+
+FILE = "fnmodel.yaml"
+
+_NAME = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
+Name = Annotated[str, Field(pattern=_NAME)]
+"""2 to 32 characters that CloudFormation, ECR and EventBridge Scheduler all accept in a name."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Parity(_Strict):
+    """The parity budget: how far ONNX answers may lie from the original's on the sample."""
+
+    absolute: float = Field(default=1e-4, ge=0, description="absolute tolerance of an output")
+    relative: float = Field(default=1e-3, ge=0, description="relative tolerance of an output")
+    label_flips: int = Field(
+        default=0, ge=0, description="rows whose label may differ, ties not counted"
+    )
+
+
+class ImageConfig(_Strict):
+    """The container image."""
+
+    python: Literal["3.11", "3.12", "3.13", "3.14"] = Field(
+        default="3.13", description="Python of the image; the embedded cloud uses the host's"
+    )
+    architecture: Literal["x86_64", "arm64"] = Field(
+        default="x86_64", description="the function's architecture"
+    )
+    base: str | None = Field(
+        default=None,
+        description="base image: a reference pinned by digest (NAME@sha256:…) or oci:DIR. "
+        "AWS needs one; the embedded cloud does not",
+    )
+
+
+class FunctionConfig(_Strict):
+    """The Lambda function."""
+
+    memory: int = Field(default=1769, ge=128, le=10240, description="MB; 1,769 are one vCPU")
+    timeout: int = Field(
+        default=60, ge=1, le=900, description="seconds; HTTP requests end at 30 in any case"
+    )
+
+
+class BatchJob(_Strict):
+    """One scheduled scoring job: a prefix of the stage's bucket in, another one out."""
+
+    name: Name
+    input: str = Field(description="prefix in the stage's bucket whose .csv objects are scored")
+    output: str = Field(description="prefix in the stage's bucket for results and manifest")
+    schedule: str | None = Field(
+        default=None, description="rate(…), cron(…) or at(…); without it the job runs by hand"
+    )
+    timezone: str = Field(default="UTC", description="an IANA time zone for the schedule")
+    error_budget: float = Field(
+        default=0.01, ge=0, le=1, description="share of bad rows above which the job fails"
+    )
+
+    @field_validator("input", "output")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if value.startswith(("s3://", "/")) or not value.endswith("/") or ".." in value:
+            raise ValueError(
+                "write a prefix of the stage's bucket that ends with '/', as incoming/"
+            )
+        return value
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_schedule(value)
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.input.startswith(self.output) or self.output.startswith(self.input):
+            raise ValueError("input and output must not lie inside each other")
+        return self
+
+
+class Stage(_Strict):
+    """What one stage has of its own; everything else is the project's."""
+
+    cloud: Literal["aws", "local"] = Field(
+        default="aws", description="an AWS account, or the embedded cloud on this machine"
+    )
+    function: FunctionConfig | None = Field(default=None, description="instead of the project's")
+
+
+class Project(_Strict):
+    """A model and how it is slimmed, packed, deployed and scored."""
+
+    name: Name = Field(description="the model's name: in URLs, in the stack's and image's name")
+    model: Path = Field(description="the trained model file")
+    sample: Path | None = Field(
+        default=None, description="rows like the training data (.csv, .json, .parquet, .npz)"
+    )
+    target: str | None = Field(default=None, description="label column of the sample, left out")
+    request: Path | None = Field(
+        default=None, description="one request as JSON; `init` writes it, `invoke` sends it"
+    )
+    parity: Parity = Parity()
+    image: ImageConfig = ImageConfig()
+    function: FunctionConfig = FunctionConfig()
+    batch: tuple[BatchJob, ...] = ()
+    stage: Name = Field(default="dev", description="stage of commands that name none")
+    stages: Mapping[Name, Stage] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _unique_jobs(self) -> Self:
+        names = [job.name for job in self.batch]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"batch job {twice[0]!r} is declared twice")
+        return self
+
+    def stage_of(self, name: str | None, *, local: bool = False) -> tuple[str, Stage]:
+        """Return the name and settings of a stage.
+
+        `name` wins over `FNMODEL_STAGE` and the project's `stage`. With `local`, the stage runs in
+        the embedded cloud, and is called `local` when nothing names one. The stage `local` is
+        there without being declared.
+
+        Raises:
+            UsageError: the stage is neither declared nor the default one.
+
+        """
+        chosen = name or os.environ.get("FNMODEL_STAGE") or ("local" if local else self.stage)
+        if not re.fullmatch(_NAME, chosen):
+            raise UsageError(
+                f"{chosen!r} is not a stage name",
+                hint="lower-case letters, digits and hyphens, 2 to 32 characters",
+            )
+        stage = self.stages.get(chosen)
+        if stage is None:
+            if not local and chosen not in {self.stage, "local"}:
+                known = ", ".join(sorted({*self.stages, self.stage, "local"}))
+                raise UsageError(
+                    f"there is no stage {chosen!r} in {FILE}",
+                    hint=f"declare it under `stages:`, or use one of: {known}",
+                )
+            stage = Stage(cloud="local" if chosen == "local" else "aws")
+        if local and stage.cloud != "local":
+            stage = stage.model_copy(update={"cloud": "local"})
+        return chosen, stage
+
+
+def check_schedule(expression: str) -> None:
+    """Refuse what EventBridge Scheduler would refuse; emulators accept anything.
+
+    Raises:
+        ValueError: the expression is none of rate(N UNIT), cron(6 fields), at(yyyy-mm-ddThh:mm:ss).
+
+    """
+    rate = re.fullmatch(r"rate\((\d+) (minutes?|hours?|days?)\)", expression)
+    if rate:
+        number, unit = int(rate[1]), rate[2]
+        if number < 1 or (number == 1) == unit.endswith("s"):
+            raise ValueError(f"{expression!r}: write rate(1 {unit.rstrip('s')}) or rate(5 minutes)")
+        return
+    if re.fullmatch(r"at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)", expression):
+        from datetime import datetime
+
+        try:
+            datetime.fromisoformat(expression[3:-1])
+        except ValueError as error:
+            raise ValueError(f"{expression!r}: {error}") from error
+        return
+    cron = re.fullmatch(r"cron\((.+)\)", expression)
+    if cron:
+        _check_cron(expression, cron[1].split(" "))
+        return
+    raise ValueError(
+        f"{expression!r} is not a schedule: write rate(5 minutes), cron(0 6 * * ? *) "
+        "or at(2030-01-31T06:00:00)"
+    )
+
+
+_MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
+_DAYS = "SUN MON TUE WED THU FRI SAT".split()
+# name, lowest, highest, names that stand for numbers (the first is the lowest), extra forms
+_CRON_FIELDS: tuple[tuple[str, int, int, list[str], str], ...] = (
+    ("minutes", 0, 59, [], r"(?!)"),
+    ("hours", 0, 23, [], r"(?!)"),
+    ("day-of-month", 1, 31, [], r"\?|L|\d{1,2}W"),
+    ("month", 1, 12, _MONTHS, r"(?!)"),
+    ("day-of-week", 1, 7, _DAYS, r"\?|L|[1-7]L|[1-7]#[1-5]"),
+    ("year", 1970, 2199, [], r"(?!)"),
+)
+
+
+def _check_cron(expression: str, fields: list[str]) -> None:
+    if len(fields) != len(_CRON_FIELDS):
+        raise ValueError(
+            f"{expression!r} has {len(fields)} fields; a cron expression has six: "
+            + ", ".join(name for name, *_ in _CRON_FIELDS)
+        )
+    for text, (name, low, high, names, extra) in zip(fields, _CRON_FIELDS, strict=True):
+        for part in text.split(","):
+            if re.fullmatch(extra, part):
+                continue
+            matched = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", part)
+            ends = [
+                _cron_number(end, low, names) for end in (matched.groups()[:2] if matched else ())
+            ]
+            numbers = [end for end in ends if end is not None]
+            if not matched or any(not low <= number <= high for number in numbers):
+                raise ValueError(f"{expression!r}: {part!r} is not a {name} ({low} to {high})")
+    if (fields[2] == "?") == (fields[4] == "?"):
+        raise ValueError(f"{expression!r}: exactly one of day-of-month and day-of-week must be '?'")
+
+
+def _cron_number(text: str | None, low: int, names: list[str]) -> int | None:
+    if text is None or text == "*":
+        return None
+    if text.upper() in names:
+        return names.index(text.upper()) + low
+    return int(text) if text.isdigit() else -1
+
+
+def find(start: Path | None = None) -> Path:
+    """Return the `fnmodel.yaml` of this folder.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    folder = (start or Path.cwd()).absolute()
+    path = folder / FILE
+    if not path.is_file():
+        raise UsageError(
+            f"there is no {FILE} in {folder}",
+            hint="`fnmodel init MODEL --sample FILE` writes one; or name the folder with --project",
+        )
+    return path
+
+
+def load(path: Path) -> Project:
+    """Read a project file; its relative paths become absolute.
+
+    Raises:
+        ConfigError: it is not YAML, has unknown keys or wrong values; lists all of them by line.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [str(error)]) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(str(path), [f"{line}{problem}"]) from error
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(str(path), ["line 1: expected keys and values, such as `name: churn`"])
+    lines = dict(_lines(node, ()))
+    twice = [f"line {line}: key {key!r} stands twice" for key, line in _twice(node)]
+    try:
+        project = Project.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        problems = [_problem(dict(item), lines) for item in error.errors()]
+        raise ConfigError(str(path), [*twice, *problems]) from error
+    if twice:
+        raise ConfigError(str(path), twice)
+    folder = path.parent
+    return project.model_copy(
+        update={
+            key: folder / value
+            for key in ("model", "sample", "request")
+            if (value := getattr(project, key)) is not None
+        }
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of `fnmodel.yaml`."""
+    return Project.model_json_schema()
+
+
+def _lines(node: yaml.Node, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    yield at, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*at, key.value), key.start_mark.line + 1
+            yield from ((k, n) for k, n in _lines(value, (*at, key.value)) if k != (*at, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*at, index))
+
+
+def _twice(node: yaml.Node) -> Iterator[tuple[str, int]]:
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.value, key.start_mark.line + 1
+            seen.add(key.value)
+            children.append(value)
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    for child in children:
+        yield from _twice(child)
+
+
+def _problem(item: dict[str, Any], lines: dict[tuple[Any, ...], int]) -> str:
+    at = tuple(part for part in item["loc"] if part != "[key]")
+    line = next(lines[at[:size]] for size in range(len(at), -1, -1) if at[:size] in lines)
+    dotted = ".".join(str(part) for part in at)
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(at[-1]), _keys(at[:-1]), n=1)
+        guess = f"; did you mean {near[0]!r}?" if near else ""
+        return f"line {line}: unknown key {dotted!r}{guess}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"line {line}: {dotted}: {message}" if dotted else f"line {line}: {message}"
+
+
+def _keys(at: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = Project
+    nested: dict[str, type[BaseModel]] = {
+        "parity": Parity, "image": ImageConfig, "function": FunctionConfig,
+        "batch": BatchJob, "stages": Stage,
+    }  # fmt: skip
+    for part in at:
+        model = nested.get(part, model) if isinstance(part, str) else model
+    return list(model.model_fields)

@@ -1,0 +1,250 @@
+"""Every error that fnmodel raises on purpose.
+
+    FnmodelError                 exit
+    ├── UsageError                 2   FNM-U001  the command cannot mean that
+    │   └── ConfigError            2   FNM-C001  fnmodel.yaml, all problems at once
+    ├── SlimError                  1   FNM-S001  the model cannot be read or converted
+    │   ├── MissingExtraError      1   FNM-S002  a framework is not installed
+    │   ├── UnsupportedModelError  1   FNM-S003  no converter for this model
+    │   └── ParityError            4   FNM-S004  ONNX answers differ from the original's
+    ├── PackError                  1   FNM-P001  the image cannot be built
+    │   ├── LockError              1   FNM-P002  a dependency cannot be resolved from the locks
+    │   └── ImageLimitError        1   FNM-P003  Lambda would refuse this image
+    ├── RegistryError              1   FNM-R001  the registry refused or broke off
+    ├── ProvisionError             1   FNM-V001  CloudFormation refused or failed
+    │   └── StackNotFoundError     1   FNM-V002  nothing is deployed in that stage
+    ├── ReleaseError               1   FNM-L001  a version cannot be published or moved
+    │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
+    │   ├── LockHeldError          5   FNM-L003  someone else is releasing
+    │   └── ConflictError          5   FNM-L004  the alias moved under us
+    ├── InputError                 1   FNM-I001  a request or a row does not fit the signature
+    ├── BatchError                 1   FNM-B001  a batch job cannot run or went over its budget
+    ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
+    ├── AwsError                   1   FNM-A001  AWS refused a call
+    │   ├── CredentialsError       6   FNM-A002  no credentials, or expired ones
+    │   ├── ThrottledError         7   FNM-A003  AWS asks to slow down, or a quota is used up
+    │   └── EndpointError          1   FNM-A004  AWS could not be reached
+    └── InterruptedRunError      130   FNM-X130  stopped by a signal
+
+A message says what is wrong and where; a hint says what to do next. Classes that end in -Error here
+are the user's or the world's to mend; a built-in exception that reaches the user is our bug.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class FnmodelError(Exception):
+    """An error with a message (what, where), a hint (what to do next), a code and an exit code."""
+
+    code: ClassVar[str] = "FNM-0000"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(FnmodelError):
+    """The arguments or flags contradict each other, or name something that does not exist.
+
+    Run the command with `--help`: it shows an example.
+    """
+
+    code = "FNM-U001"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """`fnmodel.yaml` has problems; all of them are listed, each with its line.
+
+    Mend each listed line. An unknown key comes with the nearest known one.
+    """
+
+    code = "FNM-C001"
+
+    def __init__(self, path: str, problems: Sequence[str], *, hint: str = "") -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n  ".join([f"{path} has {count}:", *problems]), hint=hint)
+        self.path = path
+        self.problems = tuple(problems)
+
+
+class SlimError(FnmodelError):
+    """The model file cannot be read, its signature cannot be found, or its conversion failed.
+
+    The message carries the converter's own words. A sample (`sample:` in fnmodel.yaml) settles
+    most questions about names and types.
+    """
+
+    code = "FNM-S001"
+
+
+class MissingExtraError(SlimError):
+    """The framework that made this model is not installed here.
+
+    Install the extra that the hint names, in the environment that runs fnmodel.
+    """
+
+    code = "FNM-S002"
+
+
+class UnsupportedModelError(SlimError):
+    """No converter turns this kind of model, or one step of it, into ONNX.
+
+    The message names the step. Replace that step, or move it out of the model.
+    """
+
+    code = "FNM-S003"
+
+
+class ParityError(SlimError):
+    """The ONNX model answers differently from the original, beyond the budget.
+
+    The report lists the worst rows. A wrong conversion must not be served; raise the budget
+    (`parity:` in fnmodel.yaml) only when those rows are understood.
+    """
+
+    code = "FNM-S004"
+    exit_code = 4
+
+
+class PackError(FnmodelError):
+    """The image cannot be built from these inputs."""
+
+    code = "FNM-P001"
+
+
+class LockError(PackError):
+    """A dependency cannot be had in the version, with the hash, or for the platform of the lock.
+
+    Renew the locks with `make lock`, or check the package index that uv is configured to use.
+    """
+
+    code = "FNM-P002"
+
+
+class ImageLimitError(PackError):
+    """Lambda would refuse this image: too large, wrong architecture, or a file it rejects."""
+
+    code = "FNM-P003"
+
+
+class RegistryError(FnmodelError):
+    """The container registry refused a request, or the connection broke too often.
+
+    A push can be repeated: what has arrived is not sent again.
+    """
+
+    code = "FNM-R001"
+
+
+class ProvisionError(FnmodelError):
+    """CloudFormation refused the template or a resource failed.
+
+    The message names the first resource that failed and AWS's reason. A failed update has rolled
+    back by itself; the same command can be run again.
+    """
+
+    code = "FNM-V001"
+
+
+class StackNotFoundError(ProvisionError):
+    """Nothing is deployed under this name in this stage. Deploy it first."""
+
+    code = "FNM-V002"
+
+
+class ReleaseError(FnmodelError):
+    """A version cannot be published, or traffic cannot be moved as asked."""
+
+    code = "FNM-L001"
+
+
+class GateError(ReleaseError):
+    """A published version failed its gate, so it got no traffic.
+
+    The version that served before still serves. `fnmodel logs --version N` shows what it said.
+    """
+
+    code = "FNM-L002"
+    exit_code = 4
+
+
+class LockHeldError(ReleaseError):
+    """Another release of this model in this stage is under way.
+
+    Wait for it, or for its lease to end; the message says who holds it and until when.
+    """
+
+    code = "FNM-L003"
+    exit_code = 5
+
+
+class ConflictError(ReleaseError):
+    """The alias or the ledger changed between reading and writing, so nothing was written.
+
+    Look at `fnmodel status` and decide again.
+    """
+
+    code = "FNM-L004"
+    exit_code = 5
+
+
+class InputError(FnmodelError):
+    """A request or a row does not fit the model's signature; the message names row and field."""
+
+    code = "FNM-I001"
+
+
+class BatchError(FnmodelError):
+    """A batch job cannot run, or more rows failed than its error budget allows."""
+
+    code = "FNM-B001"
+
+
+class LocalError(FnmodelError):
+    """The embedded cloud cannot start, is not running, or did not answer.
+
+    `fnmodel doctor` says what is missing; the log is in `FNMODEL_HOME/local/emulator.log`.
+    """
+
+    code = "FNM-E001"
+
+
+class AwsError(FnmodelError):
+    """AWS refused a call; the message carries the service's own words."""
+
+    code = "FNM-A001"
+
+
+class CredentialsError(AwsError):
+    """There are no AWS credentials, or they have expired.
+
+    Renew them (`aws sso login`, or set AWS_PROFILE), then run the same command again. Or add
+    `--local` to use the embedded cloud, which needs none.
+    """
+
+    code = "FNM-A002"
+    exit_code = 6
+
+
+class ThrottledError(AwsError):
+    """AWS throttles the calls of this account, or a quota is used up. Nothing was half done."""
+
+    code = "FNM-A003"
+    exit_code = 7
+
+
+class EndpointError(AwsError):
+    """The AWS endpoint could not be reached: network, region, or AWS_ENDPOINT_URL."""
+
+    code = "FNM-A004"
+
+
+class InterruptedRunError(FnmodelError):
+    """The run was stopped by a signal. Run the same command again: it goes on where it was."""
+
+    code = "FNM-X130"
+    exit_code = 130

@@ -1,0 +1,187 @@
+"""The values that stages hand to each other: a model directory and what it says of itself.
+
+A model directory holds `model.onnx`, `signature.json` and `probe.json`. It is what `slim` writes,
+`pack` ships to `/opt/ml/model` and `inference` loads.
+
+Imports only the standard library, because the image pays for it at each cold start.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fnmodel.errors import SlimError
+
+MODEL = "model.onnx"
+SIGNATURE = "signature.json"
+PROBE = "probe.json"
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
+    "FP16", "FP32", "FP64", "BYTES",
+]  # fmt: skip
+"""Tensor datatypes as the Open Inference Protocol names them."""
+
+Task = Literal["classification", "regression", "other"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One ONNX input or output: `shape` as the Open Inference Protocol has it, -1 is variable."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column that a caller gives by name.
+
+    `datatype` is the tensor's; `integral` marks numbers that were integers in the training
+    sample (`3.0` is still accepted); `nullable` allows a missing value; `categories` are the
+    known strings, in order, or empty when they are not known.
+    """
+
+    name: str
+    datatype: Datatype
+    integral: bool = False
+    nullable: bool = False
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a model and what comes out.
+
+    The features fill the inputs in one of two ways. *Stacked*: one input of shape (-1, F) holds
+    the F features in order. *By column*: input i of shape (-1, 1) holds feature i. A model with
+    neither (images, tokens) has no features and is called with tensors only.
+
+    `label` and `scores` name the outputs that carry a classifier's label, shape (-1,), and its
+    class probabilities, shape (-1, C), in the order of `classes`.
+    """
+
+    task: Task
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    features: tuple[Feature, ...] = ()
+    classes: tuple[str | int | float | bool, ...] = ()
+    label: str | None = None
+    scores: str | None = None
+
+    @property
+    def stacked(self) -> bool:
+        """Whether one input holds all features side by side."""
+        return len(self.inputs) == 1 and len(self.inputs[0].shape) > 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `signature.json`."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Signature":
+        """Read `signature.json`'s data.
+
+        Raises:
+            SlimError: a key is missing or of another form.
+
+        """
+        try:
+            return Signature(
+                task=data["task"],
+                inputs=tuple(_tensor(t) for t in data["inputs"]),
+                outputs=tuple(_tensor(t) for t in data["outputs"]),
+                features=tuple(
+                    Feature(**{**f, "categories": tuple(f.get("categories", ()))})
+                    for f in data["features"]
+                ),
+                classes=tuple(data["classes"]),
+                label=data["label"],
+                scores=data["scores"],
+            )
+        except (KeyError, TypeError) as error:
+            raise SlimError(
+                f"{SIGNATURE} is not a signature: {error!r}", hint="run `fnmodel slim` again"
+            ) from error
+
+
+def _tensor(data: Mapping[str, Any]) -> Tensor:
+    return Tensor(data["name"], data["datatype"], tuple(data["shape"]))
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far two answers may lie apart: `|a - b| <= absolute + relative * |b|`."""
+
+    absolute: float
+    relative: float
+
+    def __post_init__(self) -> None:
+        for value in (self.absolute, self.relative):
+            if not (math.isfinite(value) and value >= 0):
+                message = f"a tolerance is a finite number of at least 0, not {value}"
+                raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A model directory: `model.onnx`, its signature, and the probe that proves its answers.
+
+    `digest` is the SHA-256 over the three files, so that it names the model and its proof.
+    """
+
+    folder: Path
+    signature: Signature
+    digest: str
+
+    @staticmethod
+    def load(folder: Path) -> "OnnxModel":
+        """Open a model directory.
+
+        Raises:
+            SlimError: a file is missing or unreadable.
+
+        """
+        digest = hashlib.sha256()
+        for name in (MODEL, SIGNATURE, PROBE):
+            path = folder / name
+            if not path.is_file():
+                raise SlimError(f"{path} does not exist", hint="run `fnmodel slim` again")
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        signature = read_signature(folder)
+        return OnnxModel(folder, signature, f"sha256:{digest.hexdigest()}")
+
+    @property
+    def size(self) -> int:
+        """Bytes of `model.onnx`."""
+        return (self.folder / MODEL).stat().st_size
+
+    def probe(self) -> dict[str, Any]:
+        """Return the probe: `request`, an Open Inference Protocol request, and what it must answer.
+
+        Keys: `request` (JSON body of `/v2/models/{model}/infer`), `expected` (the `outputs` of its
+        answer), `tolerance` (`absolute`, `relative`).
+        """
+        probe: dict[str, Any] = json.loads((self.folder / PROBE).read_bytes())
+        return probe
+
+
+def read_signature(folder: Path) -> Signature:
+    """Read `signature.json` of a model directory.
+
+    Raises:
+        SlimError: it is missing, is not JSON, or is not a signature.
+
+    """
+    path = folder / SIGNATURE
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SlimError(f"{path}: {error}", hint="run `fnmodel slim` again") from error
+    return Signature.from_json(data)

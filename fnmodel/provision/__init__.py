@@ -1,0 +1,1 @@
+"""The template and a project go in; an applied CloudFormation change set comes out."""

@@ -1,0 +1,1 @@
+"""Published versions go in; alias weights come out, behind a gate, with a ledger."""

@@ -1,0 +1,1 @@
+"""HTTP requests go in; predictions come out. Runs inside the image."""

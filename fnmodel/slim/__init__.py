@@ -1,0 +1,1 @@
+"""A trained model file goes in; a verified ONNX model directory comes out."""
