@@ -259,8 +259,9 @@ def _plain(array: Array) -> list[Any]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         values = array.astype(object)
         values[~np.isfinite(array)] = None
-        return values.tolist()
-    return array.tolist()
+        array = values
+    nested: list[Any] = array.tolist()
+    return nested
 
 
 def _encodable(text: str) -> bool:
