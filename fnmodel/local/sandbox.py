@@ -124,8 +124,12 @@ class Sandbox:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
+        """Whether the process still runs; asks the kernel, since the watcher may be late."""
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return ended is None
 
     def invoke(self, request_id: str, function_arn: str, event: bytes) -> Outcome:
         """Run one event to its end: an answer, an error, a time-out, or the process's death."""

@@ -1,0 +1,84 @@
+"""The command `fnmodel`: runs the command line and turns errors of ours into exit codes."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from fnmodel.errors import FnmodelError, InterruptedRunError
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code; see `fnmodel.errors` for the codes."""
+    # A stop asked for by a supervisor gets the same clean end as Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    code = run(arguments)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    # Threads of a client library must not hold up a command that is done.
+    os._exit(code)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code, with every error said on stderr."""
+    import click
+
+    from fnmodel.cli.app import app
+
+    try:
+        outcome = app(args=arguments, prog_name="fnmodel", standalone_mode=False)
+    except FnmodelError as error:
+        return _say(error)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _say(InterruptedRunError("stopped", hint="the same command goes on where it was"))
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _crashed(error)
+    sys.stderr.flush()
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _say(error: FnmodelError) -> int:
+    lines = [f"error: {error.message}"]
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    lines.append(f"code: {error.code} (`fnmodel explain {error.code}` says more)")
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()
+    return error.exit_code
+
+
+def _crashed(error: Exception) -> int:
+    """Keep the traceback in a file: it is for us, not for the person at the terminal."""
+    import time
+    import traceback
+
+    from fnmodel.home import folder
+
+    path = folder("crashes") / time.strftime("%Y%m%dT%H%M%S.log")
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    sys.stderr.write(
+        f"error: fnmodel has a bug: {type(error).__name__}: {error}\n"
+        f"hint: please report it with {path}\n"
+    )
+    return 1
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""`fnmodel local`: the embedded cloud."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fnmodel.cli.console import Console, Output, pairs
+from fnmodel.cli.options import OutputOption
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The embedded cloud on this machine: no AWS account, no Docker. `deploy --local` starts "
+    "it when needed; its state is below FNMODEL_HOME.",
+)
+
+
+@app.command(epilog="Example: fnmodel local start")
+def start(output: OutputOption = Output.table) -> None:
+    """Start the embedded cloud and print its endpoint URL."""
+    from fnmodel.cli.workspace import embedded_cloud
+
+    console = Console(output)
+    with console.step("local") as step:
+        running = embedded_cloud().start(step.progress)
+    data = {"running": True, "url": running.url, "pid": running.pid}
+    console.data(data, pairs(data))
+
+
+@app.command(epilog="Example: fnmodel local stop")
+def stop(output: OutputOption = Output.table) -> None:
+    """Stop the embedded cloud; what is deployed comes back with the next start."""
+    from fnmodel.cli.workspace import embedded_cloud
+
+    stopped = embedded_cloud().stop()
+    Console(output).data({"stopped": stopped}, "stopped" if stopped else "it was not running")
+
+
+@app.command(epilog="Example: fnmodel local status --output json")
+def status(output: OutputOption = Output.table) -> None:
+    """Say whether the embedded cloud runs, where, and what it runs."""
+    from fnmodel.cli.workspace import embedded_cloud
+
+    said = embedded_cloud().status()
+    warm = [f"{s['function']}:{s['version']} (pid {s['pid']})" for s in said.get("sandboxes", [])]
+    Console(output).data(said, pairs({**said, "sandboxes": ", ".join(warm)}))
+
+
+@app.command(hidden=True)
+def serve(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")],
+    token: Annotated[str, typer.Option(help="Name of this process for `status` and `stop`.")],
+) -> None:
+    """Serve the embedded cloud in the foreground; `start` runs this in the background."""
+    from fnmodel.home import folder
+    from fnmodel.local import gateway
+    from fnmodel.local.dataplane import DataPlane
+
+    def make_plane(url: str) -> DataPlane:
+        # What a function in AWS finds in its environment, aimed at this machine.
+        environment = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+        return DataPlane(_image_source(url), folder("local", "sandboxes"), extra_env=environment)
+
+    gateway.serve(port, folder("local"), token, make_plane)
+
+
+def _image_source(url: str) -> Any:
+    """Return a function that pulls an image from the emulator's registry and unpacks it once."""
+    import orjson
+
+    from fnmodel.home import folder
+    from fnmodel.local.sandbox import RootFs
+    from fnmodel.pack.layout import Store
+    from fnmodel.pack.reference import parse
+    from fnmodel.pack.registry import Registry
+    from fnmodel.pack.rootfs import unpack
+
+    store = Store(folder("cache", "oci"))
+
+    def fetch(image_uri: str) -> RootFs:
+        reference = parse(image_uri)
+        assert reference.digest, "template.yaml takes images by digest only"
+        image = Registry(url).pull(reference.repository, reference.digest, store)
+        root: Path = folder("local", "images") / image.digest.removeprefix("sha256:")
+        if not root.is_dir():
+            unpack(image, store, root)
+        config = orjson.loads(image.config)["config"]
+        env = dict(entry.split("=", 1) for entry in config.get("Env", ()))
+        return RootFs(
+            root=root,
+            env=env,
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            cmd=tuple(config.get("Cmd") or ()),
+            working_dir=config.get("WorkingDir") or "/",
+            python=config.get("Labels", {})["io.fnmodel.python"],
+        )
+
+    return fetch
