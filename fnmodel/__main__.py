@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, with every error said on stderr."""
-    import click
+    import typer
 
     from fnmodel.cli.app import app
 
@@ -33,12 +33,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         outcome = app(args=arguments, prog_name="fnmodel", standalone_mode=False)
     except FnmodelError as error:
         return _say(error)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        # Usage errors show the command's usage line as well; the base class only has a message.
+        getattr(error, "show", lambda: sys.stderr.write(f"Error: {error}\n"))()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _say(InterruptedRunError("stopped", hint="the same command goes on where it was"))
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nobody is left to tell.

@@ -63,6 +63,21 @@ class Cloud:
             return session.client(service, config=config)
 
 
+def credentials_source(profile: str | None = None) -> tuple[str | None, str | None]:
+    """Return where boto3 found credentials (its own word) and the region, each None if nowhere.
+
+    Raises:
+        CredentialsError: the profile does not exist or cannot be read.
+
+    """
+    import boto3
+
+    with translated():
+        session = boto3.Session(profile_name=profile)
+        credentials = session.get_credentials()
+    return (credentials.method if credentials else None), session.region_name
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn what botocore raises inside the block into errors of ours.

@@ -6,17 +6,17 @@ proven is what is served.
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fnmodel.errors import InputError
-from fnmodel.model import MODEL, Feature, Signature, read_signature
+from fnmodel.model import MODEL, Datatype, Feature, Signature, Tensor, read_signature
 
-Array = NDArray[Any]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -70,8 +70,7 @@ def open_session(path: Path, *, threads: int | None = None) -> Any:
 class Predictor:
     """A loaded model directory: encodes rows, runs the graph, decodes its answers.
 
-    Not thread-safe in `encode` and `decode` only in that they share nothing; `run` may be called
-    from several threads, as ONNX Runtime allows.
+    May be used from several threads: nothing in it changes after it was made.
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
@@ -122,6 +121,39 @@ class Predictor:
             tensor.name: column.reshape(-1, 1)
             for tensor, column in zip(inputs, columns, strict=True)
         }
+
+    def encode_tensor(self, tensor: Tensor, shape: Sequence[int], values: Sequence[Any]) -> Array:
+        """Turn the row-major `values` of one input into an array of `shape`.
+
+        The caller has checked that `shape` fits the tensor and holds as many values. A null is
+        allowed where the feature behind it is nullable, and in the floating inputs of a model
+        without features.
+
+        Raises:
+            InputError: a value does not fit; names row and field, or input and element.
+
+        """
+        dtype = DTYPES[tensor.datatype]
+        array = _all_plain(dtype, values)
+        if array is None:
+            array = _one_by_one(dtype, values, *self._slots(tensor))
+        return array.reshape(shape)
+
+    def _slots(self, tensor: Tensor) -> tuple[Callable[[int], Feature], Callable[[int], str]]:
+        """Return what the value at a row-major index of this input is, and how to name it."""
+        signature = self.signature
+        if not signature.features:
+            floating = DTYPES[tensor.datatype].kind == "f"
+            plain = Feature(tensor.name, tensor.datatype, nullable=floating)
+            return lambda _: plain, lambda index: f"input {tensor.name!r}, element {index}"
+        features = signature.features
+        if not signature.stacked:
+            features = (features[signature.inputs.index(tensor)],)
+        width = len(features)
+        return (
+            lambda index: features[index % width],
+            lambda index: _place(index // width, features[index % width]),
+        )
 
     def run(
         self, tensors: Mapping[str, Array], outputs: Sequence[str] | None = None
@@ -182,60 +214,115 @@ def encode_column(feature: Feature, values: Sequence[Any]) -> Array:
         InputError: a value is missing, of another type, or out of range; names row and field.
 
     """
-    if feature.datatype == "BYTES":
-        return _encode_strings(feature, values)
     dtype = DTYPES[feature.datatype]
-    if all(type(value) in (int, float) for value in values):
+    array = _all_plain(dtype, values)
+    if array is None:
+        array = _one_by_one(dtype, values, lambda _: feature, lambda row: _place(row, feature))
+    return array
+
+
+def _place(row: int, feature: Feature) -> str:
+    return f"row {row}, field {feature.name!r}"
+
+
+def _all_plain(dtype: np.dtype[Any], values: Sequence[Any]) -> Array | None:
+    """Return the array if every value is of the dtype's own JSON type and in range, else None.
+
+    None sends the caller on the careful path, which accepts a little more (null, 3.0 for an
+    integer) and otherwise finds the value to name.
+    """
+    kinds = set(map(type, values))
+    try:
+        if dtype.kind == "f" and kinds <= {int, float}:
+            with np.errstate(over="ignore"):
+                array = np.array(values, dtype=np.float64).astype(dtype, copy=False)
+            return array if np.isfinite(array).all() else None
+        if dtype.kind in "iu" and kinds <= {int}:
+            return np.array(values, dtype=dtype)
+    except OverflowError:
+        return None
+    if dtype.kind == "b" and kinds <= {bool}:
+        return np.array(values, dtype=dtype)
+    if dtype.kind == "O" and kinds <= {str} and all(map(_is_text, values)):
+        return _array(dtype, values)
+    return None
+
+
+def _array(dtype: np.dtype[Any], values: Sequence[Any]) -> Array:
+    array = np.empty(len(values), dtype=dtype)
+    array[:] = values
+    return array
+
+
+def _one_by_one(
+    dtype: np.dtype[Any],
+    values: Sequence[Any],
+    feature_at: Callable[[int], Feature],
+    place: Callable[[int], str],
+) -> Array:
+    fitted = []
+    for index, value in enumerate(values):
         try:
-            wide = np.array(values, dtype=np.float64)
-        except OverflowError:
-            wide = None  # an integer beyond float64: the careful path names its row
-        if wide is not None and np.isfinite(wide).all():
-            narrow = wide.astype(dtype, copy=False) if dtype.kind == "f" else None
-            if narrow is not None and np.isfinite(narrow).all():
-                return narrow
-    return np.array([_number(feature, dtype, row, v) for row, v in enumerate(values)], dtype=dtype)
+            fitted.append(encode_value(feature_at(index), value))
+        except InputError as error:
+            raise InputError(f"{place(index)}: {error.message}") from None
+    return _array(dtype, fitted)
 
 
-def _encode_strings(feature: Feature, values: Sequence[Any]) -> Array:
-    column = np.empty(len(values), dtype=object)
-    for row, value in enumerate(values):
-        if isinstance(value, str):
-            if "\x00" in value or not _encodable(value):
-                raise InputError(f"row {row}, field {feature.name!r}: not a valid text")
-            column[row] = value
-        elif value is None and feature.nullable:
-            column[row] = ""
-        else:
-            raise InputError(
-                f"row {row}, field {feature.name!r}: expected a string, got {_kind(value)}"
-            )
-    return column
+def encode_value(feature: Feature, value: Any) -> Any:
+    """Return one value as its array holds it.
 
+    Raises:
+        InputError: it does not fit; the message is the reason alone.
 
-def _number(feature: Feature, dtype: np.dtype[Any], row: int, value: Any) -> Any:
-    where = f"row {row}, field {feature.name!r}"
+    """
+    dtype = DTYPES[feature.datatype]
     if value is None:
-        if feature.nullable and dtype.kind == "f":
-            return math.nan
-        raise InputError(f"{where}: a value is required, got null")
+        if feature.nullable and dtype.kind in "fO":
+            return math.nan if dtype.kind == "f" else ""
+        raise InputError("a value is required, got null")
+    if dtype.kind == "O":
+        return _fit_text(value)
     if dtype.kind == "b":
         if isinstance(value, bool):
             return value
-        raise InputError(f"{where}: expected true or false, got {_kind(value)}")
+        raise InputError(f"expected true or false, got {_kind(value)}")
     if isinstance(value, bool) and (feature.integral or dtype.kind in "iu"):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{where}: expected a number, got {_kind(value)}")
+        raise InputError(f"expected a number, got {_kind(value)}")
+    return _fit_number(feature.datatype, value)
+
+
+def _fit_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"expected a string, got {_kind(value)}")
+    if not _is_text(value):
+        raise InputError("not a valid text")
+    return value
+
+
+def _fit_number(datatype: Datatype, value: Any) -> Any:
+    dtype = DTYPES[datatype]
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{where}: {value} is not a finite number")
-    whole = dtype.kind in "iu"
-    if whole and value != int(value):
-        raise InputError(f"{where}: expected an integer, got {value}")
-    limits = np.iinfo(dtype) if whole else np.finfo(dtype)
-    if not limits.min <= value <= limits.max:
-        raise InputError(f"{where}: {_short(value)} is out of range for {feature.datatype}")
-    return int(value) if whole else float(value)
+        raise InputError(f"{value} is not a finite number")
+    if dtype.kind in "iu":
+        if value != int(value):
+            raise InputError(f"expected an integer, got {value}")
+        limits = np.iinfo(dtype)
+        if limits.min <= value <= limits.max:
+            return int(value)
+    elif _is_finite(dtype, value):
+        return float(value)
+    raise InputError(f"{_short(value)} is out of range for {datatype}")
+
+
+def _is_finite(dtype: np.dtype[Any], value: float) -> bool:
+    try:
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(np.array(float(value)).astype(dtype)))
+    except OverflowError:
+        return False
 
 
 def _check_names(row: int, record: Mapping[str, Any], features: Iterable[Feature]) -> None:
@@ -264,7 +351,9 @@ def _plain(array: Array) -> list[Any]:
     return nested
 
 
-def _encodable(text: str) -> bool:
+def _is_text(text: str) -> bool:
+    if "\x00" in text:  # ONNX Runtime would cut the string there
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:  # a lone surrogate
@@ -283,4 +372,6 @@ def _short(value: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # ONNX Runtime names its own source files, which tell a caller nothing.
+    return re.sub(r"(?:/[\w.+-]+){2,}(?::\d+)?\S*", "…", lines[0])[:300]

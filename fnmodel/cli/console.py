@@ -25,7 +25,7 @@ class Console:
     def __init__(self, output: Output) -> None:
         self.output = output
         plain = os.environ.get("TERM") == "dumb" or "CI" in os.environ
-        self._live = sys.stderr.isatty() and not plain
+        self.live = sys.stderr.isatty() and not plain
 
     def data(self, value: Any, text: str) -> None:
         """Print `value` as JSON, or `text` for a person."""
@@ -48,7 +48,7 @@ class Console:
         import time
 
         began = time.monotonic()
-        step = Step(name, live=self._live)
+        step = Step(name, live=self.live)
         try:
             yield step
         finally:

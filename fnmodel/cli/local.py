@@ -10,14 +10,18 @@ from fnmodel.cli.options import OutputOption
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,
     help="The embedded cloud on this machine: no AWS account, no Docker. `deploy --local` starts "
     "it when needed; its state is below FNMODEL_HOME.",
 )
 
 
-@app.command(epilog="Example: fnmodel local start")
+@app.command()
 def start(output: OutputOption = Output.table) -> None:
-    """Start the embedded cloud and print its endpoint URL."""
+    """Start the embedded cloud and print its endpoint URL.
+
+    Example: fnmodel local start
+    """
     from fnmodel.cli.workspace import embedded_cloud
 
     console = Console(output)
@@ -27,18 +31,24 @@ def start(output: OutputOption = Output.table) -> None:
     console.data(data, pairs(data))
 
 
-@app.command(epilog="Example: fnmodel local stop")
+@app.command()
 def stop(output: OutputOption = Output.table) -> None:
-    """Stop the embedded cloud; what is deployed comes back with the next start."""
+    """Stop the embedded cloud; what is deployed comes back with the next start.
+
+    Example: fnmodel local stop
+    """
     from fnmodel.cli.workspace import embedded_cloud
 
     stopped = embedded_cloud().stop()
     Console(output).data({"stopped": stopped}, "stopped" if stopped else "it was not running")
 
 
-@app.command(epilog="Example: fnmodel local status --output json")
+@app.command()
 def status(output: OutputOption = Output.table) -> None:
-    """Say whether the embedded cloud runs, where, and what it runs."""
+    """Say whether the embedded cloud runs, where, and what it runs.
+
+    Example: fnmodel local status --output json
+    """
     from fnmodel.cli.workspace import embedded_cloud
 
     said = embedded_cloud().status()
@@ -77,14 +87,14 @@ def _image_source(url: str) -> Any:
     from fnmodel.home import folder
     from fnmodel.local.sandbox import RootFs
     from fnmodel.pack.layout import Store
-    from fnmodel.pack.reference import parse
+    from fnmodel.pack.reference import Reference
     from fnmodel.pack.registry import Registry
     from fnmodel.pack.rootfs import unpack
 
     store = Store(folder("cache", "oci"))
 
     def fetch(image_uri: str) -> RootFs:
-        reference = parse(image_uri)
+        reference = Reference.parse(image_uri)
         assert reference.digest, "template.yaml takes images by digest only"
         image = Registry(url).pull(reference.repository, reference.digest, store)
         root: Path = folder("local", "images") / image.digest.removeprefix("sha256:")

@@ -1,0 +1,68 @@
+# One word each: demo, test, check, format, lock, bench, clean.
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+FNMODEL := $(BIN)/fnmodel
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check format lock bench clean
+
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+# uv installs from the hash-locked files ten times as fast as pip does.
+$(BIN)/uv: requirements/uv.txt
+	@echo "venv       making $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; try make PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/demo: $(BIN)/uv requirements/demo.txt pyproject.toml
+	@echo "install    locked packages, then fnmodel …"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/demo.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/demo requirements/dev.txt
+	@echo "install    locked tools for tests and checks …"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+samples/churn/model.joblib: samples/churn/train.py | $(VENV)/demo
+	@echo "train      samples/churn …"
+	@cd samples/churn && ../../$(BIN)/python train.py
+
+demo: $(VENV)/demo samples/churn/model.joblib ## Train a model, deploy it to the embedded cloud, call it
+	@$(FNMODEL) deploy --local --project samples/churn
+	@$(FNMODEL) invoke --local --project samples/churn
+
+test: $(VENV)/dev ## Run the tests
+	@$(BIN)/pytest
+
+lint: $(VENV)/dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/cfn-lint template.yaml
+
+# The import contracts are tests (tests/test_contracts.py). TESTED=1 says that they have just run.
+check: lint $(if $(TESTED),,test) ## Format, lint, types, template and tests
+
+format: $(VENV)/dev ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+COMPILE := pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
+lock: $(BIN)/uv ## Renew every lock file
+	@$(BIN)/uv $(COMPILE) -o requirements/uv.txt requirements/uv.in
+	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local -o requirements/demo.txt pyproject.toml requirements/build.in
+	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local --extra runtime --extra dev -c requirements/demo.txt -o requirements/dev.txt pyproject.toml requirements/build.in
+	@$(BIN)/python -m fnmodel.pack.lock
+
+bench: $(VENV)/dev ## Print the benchmarks: ratios of one run
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## Remove what was made here (not FNMODEL_HOME)
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,109 @@
+"""What a batch job is asked to do, and the id of the run that does it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from fnmodel.errors import BatchError
+
+_JOB = r"[a-z][a-z0-9-]{0,30}[a-z0-9]"
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A batch event: every CSV object under `input` is scored, results go below `output`.
+
+    `error_budget` is the share of rows, 0 to 1, that may be bad. `scheduled_time` names the run
+    together with the schedule and the inputs: a second delivery carries the same.
+    """
+
+    job: str
+    bucket: str
+    input: str
+    output: str
+    error_budget: float
+    scheduled_time: datetime
+    schedule_arn: str
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Self:
+        """Read a batch event.
+
+        Raises:
+            BatchError: lists all problems: keys that are missing or unknown, values that do not
+                fit, words that EventBridge Scheduler should have replaced.
+
+        """
+        names = {field.name for field in fields(cls)}
+        problems = [f"{name!r} is missing" for name in sorted(names - event.keys())]
+        problems += [f"unknown key {key!r}" for key in event if key not in {*names, "fnmodel"}]
+        for name in sorted(names & event.keys()):
+            problem = _problem(name, event[name])
+            if problem:
+                problems.append(f"{name!r} {problem}")
+        if not problems:
+            source, target = event["input"], event["output"]
+            if source.startswith(target) or target.startswith(source):
+                problems.append("'input' and 'output' lie inside each other")
+        if problems:
+            raise BatchError(f"this batch event cannot be run: {'; '.join(problems)}")
+        scheduled = datetime.fromisoformat(event["scheduled_time"]).astimezone(UTC)
+        return cls(**{name: event[name] for name in names} | {"scheduled_time": scheduled})
+
+    @property
+    def time(self) -> str:
+        """The scheduled time in ISO 8601, in UTC."""
+        return self.scheduled_time.isoformat().replace("+00:00", "Z")
+
+    def folder(self, run_id: str) -> str:
+        """Return the prefix of a run's results."""
+        return f"{self.output}{self.job}/{self.scheduled_time:%Y%m%dT%H%M%SZ}-{run_id}/"
+
+    def run_id(self, inputs: Sequence[tuple[str, str]], model_digest: str) -> str:
+        """Return the id of the run on these (key, ETag) pairs: equal work has an equal id."""
+        parts = [self.schedule_arn, self.time, [list(pair) for pair in inputs], model_digest]
+        text = json.dumps(parts, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _problem(name: str, value: Any) -> str:
+    """Return what is wrong with one value of the event, or nothing."""
+    if name == "error_budget":
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return "" if number and 0 <= value <= 1 else "must be a number from 0 to 1"
+    if not isinstance(value, str):
+        return "must be a string"
+    if "<aws.scheduler." in value:
+        return (
+            "still holds a word that EventBridge Scheduler replaces; send the event by a schedule"
+        )
+    return {"job": _job, "input": _prefix, "output": _prefix, "scheduled_time": _time}.get(
+        name, _filled
+    )(value)
+
+
+def _job(value: str) -> str:
+    return (
+        "" if re.fullmatch(_JOB, value) else "must be 2 to 32 lower-case letters, digits, hyphens"
+    )
+
+
+def _prefix(value: str) -> str:
+    fits = value.endswith("/") and not value.startswith("/") and ".." not in value.split("/")
+    return "" if fits else "must be a prefix that ends with '/', as incoming/"
+
+
+def _time(value: str) -> str:
+    try:
+        when = datetime.fromisoformat(value)
+    except ValueError:
+        return "must be a time in ISO 8601, as 2030-01-31T06:00:00Z"
+    return "" if when.tzinfo else "must name its offset from UTC, as in 2030-01-31T06:00:00Z"
+
+
+def _filled(value: str) -> str:
+    return "" if value else "must not be empty"

@@ -1,0 +1,198 @@
+"""A chunk of CSV rows in; predictions and the rows that could not be scored out."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from fnmodel.batch.table import Row
+from fnmodel.errors import InputError
+from fnmodel.inference import DTYPES, Array, Predictor, encode_column, encode_value
+from fnmodel.model import Feature, Signature
+
+_DIGITS = re.compile(r"-?[0-9]{1,30}")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A row that cannot be scored, the column at fault ("" for the row as a whole), and why."""
+
+    row: Row
+    column: str
+    reason: str
+
+
+class Scorer:
+    """Scores the rows of one CSV object, whose header names the columns.
+
+    `problem` says why no row of it can be scored, or is empty. `header` is that of the scored
+    part: the input's columns, then the prediction's, which are renamed to `predicted_…` where
+    the input has a column of the same name.
+    """
+
+    def __init__(self, predictor: Predictor, header: Sequence[str]) -> None:
+        self._predictor = predictor
+        features = predictor.signature.features
+        self._width = len(header)
+        self.problem = _header_problem(features, header)
+        self._columns: list[tuple[Feature, int | None]] = [
+            (feature, header.index(feature.name) if feature.name in header else None)
+            for feature in features
+        ]
+        added: list[str] = []
+        for name in prediction_columns(predictor.signature):
+            while name in header or name in added:
+                name = f"predicted_{name}"  # noqa: PLW2901
+            added.append(name)
+        self.header = [*header, *added]
+
+    def score(self, rows: Sequence[Row]) -> tuple[list[list[Any]], list[Bad]]:
+        """Return scored rows in order (the input's fields, then the prediction) and bad ones."""
+        bad: dict[int, Bad] = {}
+        for index, row in enumerate(rows):
+            reason = self._shape_problem(row)
+            if reason:
+                bad[index] = Bad(row, "", reason)
+        whole = [index for index in range(len(rows)) if index not in bad]
+        encoded: list[Array] = []
+        for feature, position in self._columns:
+            texts = ["" if position is None else rows[i].fields[position] for i in whole]
+            column, reasons = _encode(feature, texts)
+            encoded.append(column)
+            for offset, reason in reasons.items():
+                bad.setdefault(whole[offset], Bad(rows[whole[offset]], feature.name, reason))
+        good = [offset for offset, index in enumerate(whole) if index not in bad]
+        if len(good) < len(whole):
+            encoded = [column[good] for column in encoded]
+        scored: list[list[Any]] = []
+        picked = [rows[whole[offset]] for offset in good]
+        refused: dict[int, Bad] = {}
+        self._run(picked, encoded, scored, refused)
+        bad.update({whole[good[at]]: item for at, item in refused.items()})
+        return scored, [bad[index] for index in sorted(bad)]
+
+    def _shape_problem(self, row: Row) -> str:
+        if row.problem or self.problem:
+            return row.problem or self.problem
+        if len(row.fields) != self._width:
+            return f"has {len(row.fields)} fields, the header has {self._width}"
+        return ""
+
+    def _run(
+        self,
+        rows: Sequence[Row],
+        columns: Sequence[Array],
+        scored: list[list[Any]],
+        bad: dict[int, Bad],
+        start: int = 0,
+    ) -> None:
+        """Run the graph; rows that it refuses are found by halving the chunk."""
+        if not rows:
+            return
+        predictor = self._predictor
+        try:
+            outputs = predictor.run(predictor.assemble(columns))
+        except InputError as error:
+            if len(rows) == 1:
+                bad[start] = Bad(rows[0], "", error.message)
+                return
+            half = len(rows) // 2
+            self._run(rows[:half], [c[:half] for c in columns], scored, bad, start)
+            self._run(rows[half:], [c[half:] for c in columns], scored, bad, start + half)
+            return
+        flatten = _flattener(predictor.signature)
+        for row, prediction in zip(rows, predictor.decode(outputs), strict=True):
+            scored.append([*row.fields, *flatten(prediction)])
+
+
+def prediction_columns(signature: Signature) -> list[str]:
+    """Return the columns of a prediction: label and probability_<class>, value, or the outputs."""
+    if signature.label is not None:
+        scores = signature.classes if signature.scores is not None else ()
+        return ["label", *(f"probability_{name}" for name in scores)]
+    if signature.task == "regression" and len(signature.outputs) == 1:
+        return ["value"]
+    return [tensor.name for tensor in signature.outputs]
+
+
+def _flattener(signature: Signature) -> Callable[[Mapping[str, Any]], list[Any]]:
+    if signature.label is not None and signature.scores is not None:
+        return lambda p: [p["label"], *p["probabilities"].values()]
+    return lambda p: [_cell(value) for value in p.values()]
+
+
+def _cell(value: Any) -> Any:
+    return orjson.dumps(value).decode() if isinstance(value, list) else value
+
+
+def _header_problem(features: Sequence[Feature], header: Sequence[str]) -> str:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        return f"the header names column {twice[0]!r} twice"
+    missing = [f.name for f in features if f.name not in header and not f.nullable]
+    if missing:
+        return "the header lacks " + ", ".join(repr(name) for name in missing[:5])
+    if not features:
+        return "this model has no named features"
+    return ""
+
+
+def _encode(feature: Feature, texts: Sequence[str]) -> tuple[Array, dict[int, str]]:
+    """Return the encoded column, and why the values at some positions do not fit.
+
+    What stands in the column at those positions means nothing.
+    """
+    parse = _parser(feature)
+    try:
+        return encode_column(feature, [parse(text) for text in texts]), {}
+    except (InputError, ValueError):
+        pass  # the rows at fault are found one by one
+    column = np.zeros(len(texts), dtype=DTYPES[feature.datatype])
+    reasons: dict[int, str] = {}
+    for index, text in enumerate(texts):
+        try:
+            column[index] = encode_value(feature, parse(text))
+        except InputError as error:
+            reasons[index] = error.message
+        except ValueError as error:
+            reasons[index] = str(error)
+    return column, reasons
+
+
+def _parser(feature: Feature) -> Callable[[str], Any]:
+    """Return the function from a field to a value; an empty field is a missing value."""
+    kind = DTYPES[feature.datatype].kind
+    if kind == "O":
+        return lambda text: text or None
+    if kind == "b":
+        return _boolean
+    return _whole if kind in "iu" else _number
+
+
+def _number(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        if "_" not in text:  # Python would read 1_000
+            return float(text)
+    except ValueError:
+        pass
+    raise ValueError(f"{text[:60]!r} is not a number")
+
+
+def _whole(text: str) -> float | None:
+    # A float would lose digits of a large integer.
+    return int(text) if _DIGITS.fullmatch(text) else _number(text)
+
+
+def _boolean(text: str) -> bool | None:
+    if not text:
+        return None
+    try:
+        return _BOOLEANS[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f"{text[:60]!r} is not true or false") from None

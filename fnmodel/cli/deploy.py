@@ -1,0 +1,140 @@
+"""`plan`, `deploy`, `destroy`: a project to a stage, and away again."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fnmodel.cli.console import Output, pairs, table
+from fnmodel.cli.options import (
+    LocalOption,
+    OutputOption,
+    ProfileOption,
+    ProjectOption,
+    RegionOption,
+    StageOption,
+    YesOption,
+)
+from fnmodel.errors import UsageError
+
+CHANGES_PENDING = 3
+
+
+def plan(
+    *,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 3 when there are changes.")
+    ] = False,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show what `deploy` would change: the image, the stack's change set, the alias.
+
+    Example: fnmodel plan --detailed-exitcode
+    """
+    from fnmodel.cli import recipe
+    from fnmodel.cli.workspace import Workspace
+
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
+    image = recipe.pack(work, recipe.slim(work).model)
+    wanted = recipe.desired(work, image, work.repository_uri())
+    planned = recipe.plan(work, wanted)
+    rows = [[c["action"], c["logical_id"], c["type"], c["replacement"]] for c in planned.changes]
+    text = table(["action", "resource", "type", "replacement"], rows) if rows else "no changes"
+    shown = {
+        "image": f"{planned.image_before or 'none'} → {image.digest}"
+        if planned.image_before != image.digest
+        else f"{image.digest} (unchanged)",
+        "alias": planned.alias,
+    }
+    data = {
+        "changes": planned.changes,
+        "image": {"before": planned.image_before, "after": image.digest},
+        "alias": planned.alias,
+        "pending": planned.pending,
+    }
+    work.console.data(data, f"{text}\n\n{pairs(shown)}")
+    if planned.pending and detailed_exitcode:
+        raise typer.Exit(CHANGES_PENDING)
+
+
+def deploy(
+    *,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Send all requests to the new version at once.")
+    ] = False,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Slim, pack, push, provision, publish, prove, release; ends with a URL that answers.
+
+    The first version gets all requests once it has passed its gate. A later one waits as the
+    candidate for `shift` or `promote`. Nothing is done when nothing changed.
+
+    Example: fnmodel deploy --local
+    """
+    from fnmodel.cli import recipe
+    from fnmodel.cli.traffic import describe
+    from fnmodel.cli.workspace import Workspace
+
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
+    deployed = recipe.deploy(work, promote=promote)
+    weights = deployed.state.weights
+    serving = {deployed.state.version, *weights}
+    data = {
+        "url": work.url,
+        "version": deployed.version,
+        "digest": deployed.digest,
+        "stage": work.stage,
+        "changed": deployed.changed,
+        "traffic": {"version": deployed.state.version, "weights": dict(weights)},
+    }
+    shown: dict[str, Any] = {
+        "url": work.url,
+        "version": deployed.version,
+        "image": deployed.digest,
+        "stage": f"{work.stage} ({work.settings.cloud})",
+        "traffic": describe(deployed.state.version, weights),
+        "next": "" if deployed.version in serving else "fnmodel shift 10, or fnmodel promote",
+    }
+    work.console.data(data, pairs(shown))
+
+
+def destroy(
+    *,
+    yes: YesOption = False,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Delete a stage with its data; the image repository too, when no other stage is left.
+
+    Example: fnmodel destroy --stage staging
+    """
+    from fnmodel.cli import recipe
+    from fnmodel.cli.workspace import Workspace
+
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
+    where = "the embedded cloud" if work.local else "AWS"
+    question = f"Delete stage {work.stage} of {work.project.name} in {where}, with its data?"
+    if not work.console.ask(question, yes=yes):
+        raise UsageError("nothing was deleted", hint="--yes deletes without asking")
+    removed = recipe.destroy(work)
+    work.console.data(removed, pairs(removed) or "there was nothing to delete")

@@ -1,0 +1,60 @@
+"""Calls a deployed endpoint over HTTP, as any client would."""
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+
+from fnmodel.errors import EndpointError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an endpoint answered; `milliseconds` from the first byte sent to the last received."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    milliseconds: float
+
+    @property
+    def version(self) -> str:
+        """The Lambda version that answered."""
+        return self.headers.get("x-model-version", "")
+
+
+def post(url: str, request: Any) -> Answer:
+    """Send a JSON request and return the answer, whatever its status.
+
+    Raises:
+        EndpointError: nothing answers at this URL.
+
+    """
+    body = json.dumps(request, allow_nan=False).encode()
+    began = time.monotonic()
+    try:
+        answer = urllib3.request(
+            "POST", url, body=body, headers={"Content-Type": "application/json"},
+            timeout=60.0, retries=False,
+        )  # fmt: skip
+    except urllib3.exceptions.HTTPError as error:
+        raise EndpointError(
+            f"{url} does not answer: {error}", hint="see `fnmodel status`"
+        ) from error
+    milliseconds = (time.monotonic() - began) * 1000
+    try:
+        data = json.loads(answer.data)
+    except ValueError:
+        data = answer.data.decode("utf-8", "replace")
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Answer(answer.status, headers, data, milliseconds)
+
+
+def curl(url: str, request: Any) -> str:
+    """Return the command line that sends the same request."""
+    body = json.dumps(request, ensure_ascii=False)
+    return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(body)}"

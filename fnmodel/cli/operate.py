@@ -1,0 +1,172 @@
+"""`status`, `history`, `logs`, `doctor`, `explain`: what is deployed, and what is the matter."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fnmodel.cli.console import Console, Output, pairs, table
+from fnmodel.cli.options import (
+    LocalOption,
+    OutputOption,
+    ProfileOption,
+    ProjectOption,
+    RegionOption,
+    StageOption,
+)
+from fnmodel.errors import UsageError
+
+
+def status(
+    *,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Say what is deployed in a stage: URL, traffic, versions and their images.
+
+    Example: fnmodel status --output json
+    """
+    from fnmodel.cli.workspace import Workspace
+
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
+    stack = work.stack
+    alias = work.router.read()
+    versions = work.publisher.versions()
+    shares = {alias.version: 1 - sum(alias.weights.values()), **alias.weights}
+    listed = [
+        {"version": v.number, "traffic": shares.get(v.number, 0.0), "digest": v.digest}
+        for v in reversed(versions)
+    ]
+    holder = work.ledger.holder()
+    data = {
+        "name": work.project.name,
+        "stage": work.stage,
+        "cloud": work.settings.cloud,
+        "url": work.url,
+        "stack": {"name": stack.name, "status": stack.status},
+        "alias": {"version": alias.version, "weights": dict(alias.weights)},
+        "versions": listed,
+        "releasing": {"who": holder.name, "until": holder.until} if holder else None,
+    }
+    rows = [[v["version"], f"{v['traffic']:.2%}", str(v["digest"])[:19]] for v in listed]
+    shown = {
+        "url": work.url,
+        "stage": f"{work.stage} ({work.settings.cloud})",
+        "stack": f"{stack.name} {stack.status}",
+        "releasing": f"{holder.name} until {holder.until}" if holder else "",
+    }
+    text = f"{pairs(shown)}\n\n{table(['version', 'traffic', 'image'], rows)}"
+    work.console.data(data, text)
+
+
+def history(
+    *,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="Newest records to show.")
+    ] = 20,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show who released what, when and why, newest first.
+
+    Example: fnmodel history -n 5
+    """
+    from dataclasses import asdict
+
+    from fnmodel.cli.traffic import describe
+    from fnmodel.cli.workspace import Workspace
+
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
+    records = work.ledger.history(limit)
+    rows = [
+        [r.time, r.action, r.result, describe(r.version, r.weights), r.digest[:19], r.who, r.reason]
+        for r in records
+    ]
+    header = ["time", "action", "result", "traffic", "image", "who", "why"]
+    work.console.data([asdict(record) for record in records], table(header, rows))
+
+
+def logs(
+    *,
+    tail: Annotated[bool, typer.Option("--tail", "-f", help="Go on until Ctrl-C.")] = False,
+    since: Annotated[str, typer.Option(help="How far back: 30s, 10m, 2h, 1d.")] = "10m",
+    version: Annotated[str | None, typer.Option("--version", help="This version only.")] = None,
+    grep: Annotated[str | None, typer.Option("--filter", help="Lines that hold this.")] = None,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+) -> None:
+    """Print what the function said, oldest first.
+
+    Example: fnmodel logs --tail --version 2
+    """
+    import time
+
+    from fnmodel.cli.follow import Follower, seconds
+    from fnmodel.cli.workspace import Workspace
+
+    work = Workspace(project, stage=stage, local=local, profile=profile, region=region)
+    group = work.stack.outputs["LogGroup"]
+    follower = Follower(work.client("logs"), group, version=version, holds=grep)
+    start = time.time() - seconds(since)
+    while True:
+        for line in follower.lines(start):
+            typer.echo(line)
+        if not tail:
+            return
+        time.sleep(1.0)
+
+
+def doctor(output: OutputOption = Output.table) -> None:
+    """Check this machine, and say what is missing and how to get it.
+
+    Example: fnmodel doctor
+    """
+    from fnmodel.cli.checkup import examine
+
+    findings = examine()
+    rows = [[f.state, f.name, f.found, f.remedy] for f in findings]
+    data = [
+        {"state": f.state, "check": f.name, "found": f.found, "remedy": f.remedy} for f in findings
+    ]
+    Console(output).data(data, table(["", "check", "found", "what to do"], rows))
+    if any(finding.state == "FAIL" for finding in findings):
+        raise typer.Exit(1)
+
+
+def explain(
+    code: Annotated[str, typer.Argument(help="A code such as FNM-S004.")],
+    output: OutputOption = Output.table,
+) -> None:
+    """Explain an error's code.
+
+    Example: fnmodel explain FNM-S004
+    """
+    import inspect
+
+    from fnmodel.errors import FnmodelError
+
+    kinds = [FnmodelError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    found = {kind.code: kind for kind in kinds if kind is not FnmodelError}
+    kind_ = found.get(code.upper())
+    if kind_ is None:
+        raise UsageError(f"there is no code {code}", hint=f"known: {', '.join(sorted(found))}")
+    text = inspect.cleandoc(kind_.__doc__ or "")
+    data = {"code": kind_.code, "exit_code": kind_.exit_code, "text": text}
+    Console(output).data(data, f"{kind_.code} (exit code {kind_.exit_code})\n\n{text}")

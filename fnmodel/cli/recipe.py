@@ -1,0 +1,257 @@
+"""The steps of a deployment, each shown while it runs: slim, pack, push, provision, release."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fnmodel.cli.console import size
+from fnmodel.cli.traffic import describe
+from fnmodel.cli.workspace import Workspace
+from fnmodel.config import FILE
+from fnmodel.errors import ConfigError
+from fnmodel.home import folder
+from fnmodel.model import OnnxModel, Tolerance
+from fnmodel.pack import build as packing
+from fnmodel.pack.image import Image
+from fnmodel.provision import template
+from fnmodel.provision.bucket import empty
+from fnmodel.provision.stack import ChangeSet, ResourceEvent
+from fnmodel.release.alias import AliasState
+from fnmodel.shipped import shipped
+from fnmodel.slim.slim import Slimmed
+from fnmodel.slim.slim import slim as slim_model
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What a stage is to be: the image by digest, and the stack around it."""
+
+    image: Image
+    image_uri: str
+    body: str
+    parameters: dict[str, str]
+    tags: dict[str, str]
+
+
+def slim(work: Workspace, *, gate: bool = True) -> Slimmed:
+    """Turn the project's model into a verified ONNX model directory, or take it from the cache.
+
+    Raises:
+        ParityError: the answers differ beyond the budget, unless `gate` is off.
+        SlimError: it cannot be converted.
+
+    """
+    project = work.project
+    with work.console.step("slim") as step:
+        slimmed = slim_model(
+            project.model,
+            sample=project.sample,
+            target=project.target,
+            tolerance=Tolerance(project.parity.absolute, project.parity.relative),
+            label_flips=project.parity.label_flips,
+            cache=folder("cache", "slim"),
+            progress=step.progress,
+        )
+        report = slimmed.report
+        verdict = "answers as the original" if report.passed else "answers DIFFER"
+        step.done(
+            f"{size(report.size.before)} → {size(report.size.after)} ONNX; {verdict} "
+            f"on {report.rows:,} rows (max difference {report.max_abs:.1e})"
+            + ("; cached" if slimmed.cached else "")
+        )
+    if gate:
+        report.check()
+    return slimmed
+
+
+def pack(work: Workspace, model: OnnxModel) -> Image:
+    """Build the image into the store, or find it there.
+
+    Raises:
+        PackError: it cannot be built, or Lambda would refuse it.
+
+    """
+    with work.console.step("pack") as step:
+        image = packing.build(model, work.recipe, work.store, progress=step.progress)
+        work.store.add_reference(f"{work.project.name}-{work.recipe.python}", image)
+        step.done(f"{image.digest[:19]}, {size(image.size)} in {len(image.layers)} layers")
+    return image
+
+
+def desired(work: Workspace, image: Image, repository_uri: str) -> Desired:
+    """Return what the stage is to be with this image."""
+    project = work.project
+    uri = f"{repository_uri}@{image.digest}"
+    # The embedded cloud runs on this machine, whatever its processor is.
+    parameters = template.parameters(project, work.stage, uri, work.function)
+    parameters["Architecture"] = work.recipe.architecture
+    return Desired(
+        image=image,
+        image_uri=uri,
+        body=template.render(shipped("template.yaml").read_text("utf-8"), project.batch),
+        parameters=parameters,
+        tags=template.tags(project.name, work.stage),
+    )
+
+
+def push(work: Workspace, wanted: Desired) -> None:
+    """Send what the registry does not have yet.
+
+    Raises:
+        RegistryError: the registry refused, or the connection broke too often.
+
+    """
+    repository = f"fnmodel/{work.project.name}"
+    with work.console.step("push") as step:
+        registry = work.registry(wanted.image_uri)
+        registry.push(wanted.image, work.store, repository, progress=step.progress)
+        step.done(f"{repository}@{wanted.image.digest[:19]}")
+
+
+def provision(work: Workspace, wanted: Desired) -> ChangeSet:
+    """Bring the stack to what is wanted; an empty change set says that it already was.
+
+    Raises:
+        ProvisionError: CloudFormation refused or a resource failed; it has rolled back.
+
+    """
+    with work.console.step("provision") as step:
+
+        def show(event: ResourceEvent) -> None:
+            step.progress(f"{event.status.lower()} {event.logical_id}")
+
+        step.progress("asking CloudFormation what would change")
+        change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
+        stack = work.stacks.apply(change_set, show if work.console.live else _quiet)
+        work.stack = stack
+        count = len(change_set.changes)
+        step.done(f"{work.name}: {count} resources changed" if count else f"{work.name}: unchanged")
+    return change_set
+
+
+def _quiet(_event: ResourceEvent) -> None:
+    """Say nothing: forty lines of a stack's events help nobody who reads a log."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What `deploy` would change; `image_before` is the digest that the function runs now."""
+
+    changes: list[dict[str, str]]
+    image_before: str | None
+    alias: str
+    pending: bool
+
+
+def plan(work: Workspace, wanted: Desired) -> Planned:
+    """Ask CloudFormation what would change, and leave everything as it is."""
+    with work.console.step("plan") as step:
+        step.progress("asking CloudFormation what would change")
+        stack = work.stacks.find(work.name)
+        deployed = stack is not None and "Url" in stack.outputs
+        change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
+        work.stacks.discard(change_set)
+        step.done(f"{work.name}: {len(change_set.changes)} resources would change")
+    before, alias = None, "live → version 1, once it has passed its gate"
+    pending = True
+    if deployed:
+        before = work.publisher.latest().digest
+        pending = not (change_set.empty and work.releases.is_current(wanted.image.digest))
+        state = work.router.read()
+        alias = f"live stays at {describe(state.version, state.weights)}"
+        if pending:
+            alias += "; the next version waits as the candidate"
+    return Planned([asdict(change) for change in change_set.changes], before, alias, pending)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A finished deploy; `changed` is False when there was nothing to do."""
+
+    version: str
+    digest: str
+    state: AliasState
+    changed: bool
+
+
+def deploy(work: Workspace, *, promote: bool = False) -> Deployed:
+    """Bring a stage to what the project says; repeated after any break, it goes on where it was.
+
+    Raises:
+        FnmodelError: one of the steps failed; what served before still serves.
+
+    """
+    model = slim(work).model
+    image = pack(work, model)
+    done = _nothing_to_do(work, image)
+    if done is None:
+        done = _deploy(work, model, image)
+    if promote and done.state.version != done.version:
+        with work.console.step("promote") as step:
+            state = work.releases.promote(done.version)
+            step.done(describe(state.version, state.weights))
+        done = replace(done, state=state, changed=True)
+    return done
+
+
+def _nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
+    """Return the deploy that stands already, or None; makes no call that changes anything."""
+    stack = work.stacks.find(work.name)
+    if stack is None or "Url" not in stack.outputs:
+        return None
+    wanted = desired(work, image, work.repository_uri())
+    if not work.stacks.is_unchanged(stack, wanted.body, wanted.parameters, wanted.tags):
+        return None
+    work.stack = stack
+    if not work.releases.is_current(image.digest):
+        return None
+    version = work.publisher.published()
+    assert version is not None, "is_current() has found it"
+    work.console.note(f"unchanged  version {version.number} is deployed already")
+    return Deployed(version.number, image.digest, work.router.read(), changed=False)
+
+
+def _deploy(work: Workspace, model: OnnxModel, image: Image) -> Deployed:
+    if not work.local and work.recipe.base is None:
+        raise ConfigError(
+            FILE,
+            ["image.base: AWS needs a base image with Python, pinned by digest"],
+            hint="set it to NAME@sha256:… of AWS's Lambda image for Python "
+            f"{work.recipe.python}; docs/pack.md says how to find the digest",
+        )
+    if work.stacks.find(work.name) is not None and work.publisher.exists():
+        work.releases.require_idle(image.digest)
+    wanted = desired(work, image, work.repositories.ensure(work.project.name).uri)
+    push(work, wanted)
+    provision(work, wanted)
+    with work.console.step("release") as step:
+        step.progress("publishing a version and replaying its probe")
+        released = work.releases.release(image.digest, work.gate(model))
+        proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
+        step.done(f"version {released.version.number}: {proof}")
+    return Deployed(released.version.number, image.digest, released.state, changed=True)
+
+
+def destroy(work: Workspace) -> dict[str, Any]:
+    """Delete the stage's stack with its data, and the repository after the last stage.
+
+    Repeated after a break, it goes on.
+    """
+    removed: dict[str, Any] = {}
+    stack = work.stacks.find(work.name)
+    with work.console.step("destroy") as step:
+        if stack is not None:
+            bucket = stack.outputs.get("Bucket")
+            if bucket:
+                step.progress(f"emptying s3://{bucket}")
+                removed["objects"] = empty(work.client("s3"), bucket)
+            step.progress(f"deleting {work.name}")
+            work.stacks.delete(work.name)
+            removed["stack"] = work.name
+        repository = f"fnmodel/{work.project.name}"
+        if not work.stacks.names(f"fnmodel-{work.project.name}-") and work.repositories.find(
+            repository
+        ):
+            work.repositories.delete(repository)
+            removed["repository"] = repository
+        step.done(f"{work.name} is gone" if removed else "there was nothing to delete")
+    return removed

@@ -1,0 +1,208 @@
+"""`invoke`, `shift`, `promote`, `rollback`, `abort`: requests and where they go."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fnmodel.cli.console import Output, pairs
+from fnmodel.cli.options import (
+    LocalOption,
+    OutputOption,
+    ProfileOption,
+    ProjectOption,
+    RegionOption,
+    StageOption,
+)
+from fnmodel.errors import ReleaseError, UsageError
+
+if TYPE_CHECKING:
+    from fnmodel.release.alias import AliasState
+    from fnmodel.release.release import Releases
+
+VersionOption = Annotated[
+    str | None, typer.Option("--version", help="Version; else the newest candidate.")
+]
+
+
+def invoke(
+    *,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Ask this version, whatever its traffic.")
+    ] = None,
+    request: Annotated[Path | None, typer.Option(help="JSON to send; else `request:`.")] = None,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Send the project's request to the endpoint; prints the curl line too.
+
+    Example: fnmodel invoke --version 2
+    """
+    from fnmodel.cli import endpoint
+    from fnmodel.cli.workspace import Workspace
+    from fnmodel.release import probe
+
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
+    body = _request(request or work.project.request)
+    url = f"{work.url}/predict"
+    if version is None:
+        answer = endpoint.post(url, body)
+        said, answered_by, took = answer.body, answer.version, answer.milliseconds
+        if answer.status != 200:
+            detail = said.get("error", said) if isinstance(said, dict) else said
+            raise ReleaseError(
+                f"{url} answered {answer.status}: {detail}", hint="`fnmodel logs` shows more"
+            )
+    else:
+        began = time.monotonic()
+        said = probe.invoke(
+            work.client("lambda"), work.name, version,
+            probe.http_event("/predict", json.dumps(body)),
+        )  # fmt: skip
+        answered_by, took = version, (time.monotonic() - began) * 1000
+    line = endpoint.curl(url, body)
+    work.console.note(line)
+    data = {
+        "url": url,
+        "version": answered_by,
+        "milliseconds": round(took, 3),
+        "curl": line,
+        "answer": said,
+    }
+    text = json.dumps(said, indent=2, ensure_ascii=False)
+    work.console.data(
+        data, f"{text}\n\n{pairs({'version': answered_by, 'took': f'{took:.1f} ms'})}"
+    )
+
+
+def shift(
+    weight: Annotated[float, typer.Argument(help="Share of the requests in percent, 0 to 100.")],
+    *,
+    version: VersionOption = None,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Send a share of the requests to the candidate, the newest version that passed its gate.
+
+    Example: fnmodel shift 10
+    """
+    _move(
+        project, stage, profile, region, output, "shift",
+        lambda release: release.shift(weight, version), local=local,
+    )  # fmt: skip
+
+
+def promote(
+    *,
+    version: VersionOption = None,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Send all requests to the candidate; it becomes the stable version.
+
+    Example: fnmodel promote
+    """
+    _move(
+        project, stage, profile, region, output, "promote",
+        lambda release: release.promote(version), local=local,
+    )  # fmt: skip
+
+
+def rollback(
+    *,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Go back: take the candidate's traffic away, or return to the stable version before.
+
+    Example: fnmodel rollback
+    """
+    _move(
+        project, stage, profile, region, output, "rollback",
+        lambda release: release.rollback(), local=local,
+    )  # fmt: skip
+
+
+def abort(
+    *,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Take the candidate's traffic away; without a candidate nothing is done.
+
+    Example: fnmodel abort
+    """
+    _move(
+        project, stage, profile, region, output, "abort",
+        _abort, local=local,
+    )  # fmt: skip
+
+
+def _move(
+    project: Path,
+    stage: str | None,
+    profile: str | None,
+    region: str | None,
+    output: Output,
+    name: str,
+    decide: Callable[["Releases"], "AliasState"],
+    *,
+    local: bool,
+) -> None:
+    from fnmodel.cli.workspace import Workspace
+
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
+    with work.console.step(name) as step:
+        state = decide(work.releases)
+        step.done(describe(state.version, state.weights))
+    data = {"stage": work.stage, "version": state.version, "weights": dict(state.weights)}
+    shown = {"stage": work.stage, "traffic": describe(state.version, state.weights)}
+    work.console.data(data, pairs(shown))
+
+
+def _abort(releases: "Releases") -> "AliasState":
+    state = releases.state()
+    return releases.rollback() if state.weights else state
+
+
+def describe(version: str, weights: Any) -> str:
+    """Return the traffic of an alias for a person: `version 1: 90 %, version 2: 10 %`."""
+    shares = {version: 1.0 - sum(weights.values()), **weights}
+    return ", ".join(f"version {number}: {share:.4g} %" for number, share in
+                     ((number, share * 100) for number, share in shares.items()))  # fmt: skip
+
+
+def _request(path: Path | None) -> Any:
+    if path is None:
+        raise UsageError("there is no request to send", hint="--request FILE, or `request:`")
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}", hint="it must hold JSON") from error

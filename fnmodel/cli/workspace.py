@@ -1,0 +1,214 @@
+"""Makes every part that a command needs, once, from its options. Nothing else makes parts."""
+
+import platform
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fnmodel.aws import EMULATOR_REGION, Cloud, translated
+from fnmodel.cli.console import Console, Output
+from fnmodel.config import FunctionConfig, Project, Stage, find, load
+from fnmodel.errors import StackNotFoundError
+from fnmodel.home import folder
+from fnmodel.local.control import Control
+from fnmodel.local.sandbox import interpreter
+from fnmodel.model import OnnxModel
+from fnmodel.pack.build import Recipe
+from fnmodel.pack.credentials import Credentials
+from fnmodel.pack.layout import Store
+from fnmodel.pack.reference import Reference
+from fnmodel.pack.registry import Registry
+from fnmodel.provision.repository import Repositories
+from fnmodel.provision.stack import Stack, Stacks
+from fnmodel.provision.template import ALIAS, stack_name
+from fnmodel.release.alias import AliasRouter
+from fnmodel.release.gate import GateResult, compare, require
+from fnmodel.release.holder import is_gone, this_process
+from fnmodel.release.ledger import Ledger
+from fnmodel.release.probe import infer_event, invoke
+from fnmodel.release.publish import Publisher
+from fnmodel.release.release import Gate, Releases
+
+
+def embedded_cloud() -> Control:
+    """Return the control of this home's embedded cloud."""
+    return Control(folder("local"))
+
+
+class Workspace:
+    """A project in one stage, and the clients to work on it; each is made when first asked for."""
+
+    def __init__(
+        self,
+        project: Path,
+        *,
+        stage: str | None = None,
+        local: bool = False,
+        profile: str | None = None,
+        region: str | None = None,
+        output: Output = Output.table,
+    ) -> None:
+        self.console = Console(output)
+        self.project: Project = load(find(project))
+        self.stage: str
+        self.settings: Stage
+        self.stage, self.settings = self.project.stage_of(stage, local=local)
+        self.name = stack_name(self.project.name, self.stage)
+        self.function: FunctionConfig = self.settings.function or self.project.function
+        self._stack: Stack | None = None
+        self._profile = profile
+        self._region = region
+
+    @property
+    def local(self) -> bool:
+        """Whether the stage runs in the embedded cloud."""
+        return self.settings.cloud == "local"
+
+    @cached_property
+    def cloud(self) -> Cloud:
+        """The cloud of the stage; the embedded one is started when it does not run."""
+        if not self.local:
+            return Cloud(region=self._region, profile=self._profile)
+        control = embedded_cloud()
+        running = control.find()
+        if running is None:
+            with self.console.step("local") as step:
+                running = control.start(step.progress)
+                step.done(f"the embedded cloud runs at {running.url}")
+        return Cloud(endpoint_url=running.url, region=EMULATOR_REGION)
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client; one a service and command."""
+        if service not in self._clients:
+            self._clients[service] = self.cloud.client(service)
+        return self._clients[service]
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def store(self) -> Store:
+        """The content store of images and layers, shared by all projects of this home."""
+        return Store(folder("cache", "oci"))
+
+    @cached_property
+    def stacks(self) -> Stacks:
+        """CloudFormation; the embedded cloud answers at once, so it is asked more often."""
+        return Stacks(self.client("cloudformation"), interval=0.1 if self.local else 2.0)
+
+    @cached_property
+    def repositories(self) -> Repositories:
+        """ECR's own API."""
+        return Repositories(self.client("ecr"))
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Publishes and lists versions of the stage's function."""
+        return Publisher(self.client("lambda"), self.name, interval=0.1 if self.local else 1.0)
+
+    @cached_property
+    def router(self) -> AliasRouter:
+        """Reads and moves the alias that serves."""
+        return AliasRouter(self.client("lambda"), self.name, ALIAS)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The stage's ledger."""
+        return Ledger(
+            self.client("dynamodb"),
+            self.stack.outputs["LedgerTable"],
+            f"{self.name}:{ALIAS}",
+            gone=is_gone,
+        )
+
+    @cached_property
+    def releases(self) -> Releases:
+        """Publishes, judges and moves traffic."""
+        return Releases(self.publisher, self.router, self.ledger, who=this_process())
+
+    @property
+    def stack(self) -> Stack:
+        """The stage's stack, looked up once; `provision` sets the one it applied.
+
+        Raises:
+            StackNotFoundError: nothing is deployed.
+
+        """
+        if self._stack is None:
+            self._stack = self._find_stack()
+        return self._stack
+
+    @stack.setter
+    def stack(self, applied: Stack) -> None:
+        self._stack = applied
+
+    def _find_stack(self) -> Stack:
+        stack = self.stacks.find(self.name)
+        if stack is None or "Url" not in stack.outputs:
+            where = "the embedded cloud" if self.local else "AWS"
+            flag = " --local" if self.local else f" --stage {self.stage}"
+            raise StackNotFoundError(
+                f"{self.project.name} is not deployed to stage {self.stage} in {where}",
+                hint=f"`fnmodel deploy{flag}` deploys it",
+            )
+        return stack
+
+    @property
+    def url(self) -> str:
+        """The endpoint's URL, without a slash at its end."""
+        if self.local:
+            return f"{self.cloud.endpoint_url}/_aws/execute-api/{self.stack.outputs['ApiId']}"
+        return self.stack.outputs["Url"].rstrip("/")
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What the image is to be; for the embedded cloud, one that this machine can run."""
+        image = self.project.image
+        if not self.local:
+            return Recipe(self.project.name, image.python, image.architecture, image.base)
+        machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+        return Recipe(self.project.name, self._host_python(), machine)  # type: ignore[arg-type]
+
+    def _host_python(self) -> str:
+        """Return the project's Python where this machine has it, else the one that runs now."""
+        from fnmodel.errors import LocalError
+
+        wanted = self.project.image.python
+        try:
+            interpreter(wanted)
+        except LocalError:
+            return f"{sys.version_info.major}.{sys.version_info.minor}"
+        return wanted
+
+    def repository_uri(self) -> str:
+        """Return where the project's images are, or will be; reads only."""
+        found = self.repositories.find(f"fnmodel/{self.project.name}")
+        if found is not None:
+            return found.uri
+        with translated():
+            account = self.client("sts").get_caller_identity()["Account"]
+        region = self.client("ecr").meta.region_name
+        return f"{account}.dkr.ecr.{region}.amazonaws.com/fnmodel/{self.project.name}"
+
+    def gate(self, model: OnnxModel) -> Gate:
+        """Return what judges a version: it must answer the model's probe as was proven."""
+        probe = model.probe()
+        client = self.client("lambda")
+
+        def judge(version: str) -> GateResult:
+            event = infer_event(self.project.name, probe["request"])
+            result = compare(probe, invoke(client, self.name, version, event))
+            require(result, f"{self.name}:{version}")
+            return result
+
+        return judge
+
+    def registry(self, image_uri: str) -> Registry:
+        """Return a client of the registry that an image reference names, logged in."""
+        if self.local:
+            assert self.cloud.endpoint_url
+            return Registry(self.cloud.endpoint_url)
+        login = self.repositories.credentials()
+        return Registry(Reference.parse(image_uri).url, Credentials(login.username, login.password))

@@ -1,0 +1,117 @@
+"""Finds the image to build upon: none, an image layout on disk, or a reference in a registry."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fnmodel.errors import PackError
+from fnmodel.pack import credentials
+from fnmodel.pack.image import (
+    DOCKER_MANIFEST_TYPE,
+    MANIFEST_TYPE,
+    Architecture,
+    Descriptor,
+    Image,
+    as_base,
+    empty,
+    oci_architecture,
+)
+from fnmodel.pack.layout import Store
+from fnmodel.pack.reference import Reference
+from fnmodel.pack.registry import Registry
+
+LAYOUT = "oci:"
+
+Pull = Callable[[Reference, Architecture, Store], Image]
+"""Fetches the image of a digest from its registry into the store."""
+
+
+def resolve(base: str | None, architecture: Architecture, store: Store, pull: Pull) -> Image:
+    """Return the base image, its blobs in the store: one without layers when `base` is None.
+
+    Raises:
+        PackError: there is no such image, it is not pinned, or it is for another architecture.
+        RegistryError: the registry refused it.
+
+    """
+    if base is None:
+        return empty(architecture)
+    if base.startswith(LAYOUT):
+        image = _from_layout(base.removeprefix(LAYOUT), architecture, store)
+    else:
+        reference = Reference.parse(base)
+        if reference.digest is None:
+            raise PackError(
+                f"the base image {base} is not pinned: what it means can change",
+                hint=f"write {base}@sha256:…; `skopeo inspect docker://{base}` shows the digest",
+            )
+        image = pull(reference, architecture, store)
+    settings = image.settings
+    found = f"{settings.get('os')}/{settings.get('architecture')}"
+    wanted = f"linux/{oci_architecture(architecture)}"
+    if found != wanted:
+        raise PackError(
+            f"the base image {base} is for {found}, and the function for {wanted}",
+            hint="set `image.architecture` in fnmodel.yaml, or take another base",
+        )
+    return as_base(image)
+
+
+def pull(reference: Reference, architecture: Architecture, store: Store) -> Image:
+    """Fetch a pinned image unless it is in the store; credentials are those of `docker login`.
+
+    Raises:
+        RegistryError: the registry refused it.
+
+    """
+    assert reference.digest is not None
+    known = store.recall("bases", _key(reference.digest, architecture))
+    if isinstance(known, str) and store.path(known).exists():
+        image = store.load(known)
+        if all(store.has(layer.descriptor) for layer in image.layers):
+            return image
+    registry = Registry(reference.url, credentials.from_docker(reference.host))
+    try:
+        image = registry.pull(
+            reference.repository, reference.digest, store, architecture=architecture
+        )
+    finally:
+        registry.close()
+    store.remember("bases", _key(reference.digest, architecture), image.digest)
+    return image
+
+
+def _key(digest: str, architecture: Architecture) -> str:
+    return f"{digest.removeprefix('sha256:')}-{architecture}"
+
+
+def _from_layout(text: str, architecture: Architecture, store: Store) -> Image:
+    """Read `DIR` or `DIR:NAME`, the form that skopeo has."""
+    folder, name = Path(text), None
+    if not folder.is_dir() and ":" in text:
+        path, _, name = text.rpartition(":")
+        folder = Path(path)
+    if not (folder / "oci-layout").is_file():
+        raise PackError(
+            f"{folder} is not an OCI image layout", hint="give the folder that holds oci-layout"
+        )
+    source = Store(folder)
+    wanted = {"os": "linux", "architecture": oci_architecture(architecture)}
+    images: list[Descriptor] = []
+    for descriptor, entry in source.manifests():
+        platform = entry.get("platform") or wanted
+        named = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name")
+        if (
+            descriptor.media_type in (MANIFEST_TYPE, DOCKER_MANIFEST_TYPE)
+            and all(platform.get(key) == value for key, value in wanted.items())
+            and name in (None, named)
+        ):
+            images.append(descriptor)
+    if len(images) != 1:
+        raise PackError(
+            f"oci:{text} holds {len(images)} images that fit, not one",
+            hint="name one of them: oci:DIR:NAME",
+        )
+    image = source.image(images[0])
+    for layer in image.layers:
+        source.copy(layer.descriptor, store)
+    return image

@@ -1,0 +1,181 @@
+"""Builds the image: base, dependencies, code and model, from what changes least to most.
+
+    base           its own blobs, untouched
+    dependencies   /opt/python    hash-locked wheels, pruned and compiled
+    code           /var/task      fnmodel's runtime part and the handlers, compiled
+    model          /opt/ml/model  the model directory
+
+Each layer is kept under the digest of what went into it, so a retrained model makes one new layer
+and an unchanged project makes none.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import fnmodel
+from fnmodel.errors import PackError
+from fnmodel.model import MODEL, PROBE, SIGNATURE, OnnxModel
+from fnmodel.pack import base, bytecode, compression, layer, limits
+from fnmodel.pack.dependencies import AT as DEPENDENCIES
+from fnmodel.pack.dependencies import Install, Lock, dependency_layer
+from fnmodel.pack.image import CREATED, Architecture, Image, Layer, encode
+from fnmodel.pack.layout import Store
+from fnmodel.shipped import shipped
+
+CODE = "var/task"
+MODEL_DIRECTORY = "opt/ml/model"
+CMD = ("handlers.model.handler",)
+ENTRYPOINT = ("/usr/bin/python3", "-m", "awslambdaric")
+
+# What the image runs of this package; a test imports it without what only a build needs.
+_MODULES = ("__init__.py", "errors.py", "model.py", "inference.py", "aws.py")
+_PACKAGES = ("serve", "batch")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the image is to be; `base` is None, `oci:DIR`, or a reference pinned by digest."""
+
+    name: str
+    python: str
+    architecture: Architecture
+    base: str | None = None
+
+
+def build(
+    model: OnnxModel,
+    recipe: Recipe,
+    store: Store,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+    install: Install | None = None,
+    pull: base.Pull = base.pull,
+) -> Image:
+    """Build an image into the store and return it; the same inputs give the same digest.
+
+    Raises:
+        LockError: a dependency cannot be had.
+        ImageLimitError: Lambda would refuse the image.
+        RegistryError: the base image cannot be fetched.
+        PackError: anything else that keeps it from being built.
+
+    """
+    lock = Lock.load(recipe.python)
+    image = base.resolve(recipe.base, recipe.architecture, store, pull)
+    layers = (
+        dependency_layer(store, lock, recipe.architecture, progress=progress, install=install),
+        code_layer(store, recipe.python, progress=progress),
+        model_layer(store, model, progress=progress),
+    )
+    for one in layers:
+        image = image.append(one)
+    image = image.configure(
+        env={
+            "PYTHONPATH": f"/{DEPENDENCIES}:/{CODE}",
+            "FNMODEL_MODEL_DIR": f"/{MODEL_DIRECTORY}",
+            "FNMODEL_MODEL_NAME": recipe.name,
+            "ORT_DISABLE_TELEMETRY": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYDANTIC_DISABLE_PLUGINS": "__all__",
+        },
+        labels=_labels(model, recipe, lock),
+        entrypoint=ENTRYPOINT,
+        cmd=CMD,
+        working_dir=f"/{CODE}",
+    )
+    limits.check(image, recipe.architecture, store)
+    store.save(image)
+    return image
+
+
+def model_layer(store: Store, model: OnnxModel, *, progress: Callable[[str], None]) -> Layer:
+    """Return the layer of a model directory, stored uncompressed: weights hardly shrink.
+
+    Raises:
+        PackError: the model changed since it was opened.
+
+    """
+    key = f"model-{_key([_FORMAT, model.digest])}"
+    known = store.recall_layer(key)
+    if known:
+        progress("model: unchanged")
+        return known
+    progress("writing the model")
+    names = (MODEL, SIGNATURE, PROBE)
+    files: dict[str, layer.Content] = {
+        f"{MODEL_DIRECTORY}/{name}": model.folder / name for name in names
+    }
+    made = layer.write(store, files, "fnmodel pack: model", compression.stored)
+    if OnnxModel.load(model.folder).digest != model.digest:
+        raise PackError(f"{model.folder} changed while it was packed", hint="run the command again")
+    store.remember_layer(key, made)
+    return made
+
+
+def code_layer(store: Store, python: str, *, progress: Callable[[str], None]) -> Layer:
+    """Return the layer of fnmodel's runtime part and the handlers, with bytecode.
+
+    Raises:
+        PackError: no interpreter of that version is there, or a file does not compile.
+
+    """
+    files = _code()
+    digests = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    key = f"code-{_key([_FORMAT, python, compression.DEFLATED, digests])}"
+    known = store.recall_layer(key)
+    if known:
+        progress("code: unchanged")
+        return known
+    progress("compiling code")
+    interpreter = bytecode.find_interpreter(python)
+    with tempfile.TemporaryDirectory(prefix=".code-", dir=store.root) as name:
+        folder = Path(name)
+        for path, data in files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        bytecode.compile_tree(interpreter, folder, f"/{CODE}")
+        tree = layer.tree(folder, CODE)
+        made = layer.write(store, tree, "fnmodel pack: code", compression.deflated)
+        shutil.rmtree(folder, ignore_errors=True)
+    store.remember_layer(key, made)
+    return made
+
+
+def _code() -> dict[str, bytes]:
+    """Return the files of the code layer by their path below /var/task."""
+    package = Path(fnmodel.__file__).parent
+    files = {f"fnmodel/{name}": package / name for name in _MODULES}
+    roots = {f"fnmodel/{name}": package / name for name in _PACKAGES}
+    for at, root in {**roots, "handlers": shipped("handlers")}.items():
+        for path in root.rglob("*.py"):
+            files[f"{at}/{path.relative_to(root).as_posix()}"] = path
+    return {at: files[at].read_bytes() for at in sorted(files)}
+
+
+def _labels(model: OnnxModel, recipe: Recipe, lock: Lock) -> dict[str, str]:
+    tool = version("fnmodel")
+    labels = {
+        "io.fnmodel.name": recipe.name,
+        "io.fnmodel.python": recipe.python,
+        "io.fnmodel.model": model.digest,
+        "io.fnmodel.lock": lock.digest,
+        "io.fnmodel.tool": tool,
+        "org.opencontainers.image.title": recipe.name,
+        "org.opencontainers.image.created": CREATED,
+    }
+    name, _, digest = (recipe.base or "").partition("@")
+    if digest:
+        labels["org.opencontainers.image.base.name"] = name
+        labels["org.opencontainers.image.base.digest"] = digest
+    return labels
+
+
+def _key(inputs: object) -> str:
+    return hashlib.sha256(encode(inputs)).hexdigest()

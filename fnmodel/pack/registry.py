@@ -1,0 +1,289 @@
+"""Pushes images to a registry and pulls them, by the OCI distribution specification.
+
+A push asks before it sends, sends each missing blob in one monolithic PUT (ECR breaks chunked
+uploads) and the manifest last, so that nothing ever names a blob that is not there. A pull
+believes digests, not the registry.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO
+from urllib.parse import urlencode
+
+import urllib3
+
+from fnmodel.errors import RegistryError
+from fnmodel.pack.credentials import Credentials
+from fnmodel.pack.image import (
+    DOCKER_INDEX_TYPE,
+    DOCKER_MANIFEST_TYPE,
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    Architecture,
+    Descriptor,
+    Image,
+    digest_of,
+    is_digest,
+    oci_architecture,
+    parse,
+)
+from fnmodel.pack.layout import Store, damaged
+from fnmodel.pack.transport import Answer, BrokenError, Transport
+
+_PARALLEL = 3
+_CHUNK = 1 << 20
+_INDEXES = frozenset({INDEX_TYPE, DOCKER_INDEX_TYPE})
+_ACCEPT = f"{MANIFEST_TYPE}, {DOCKER_MANIFEST_TYPE}, {INDEX_TYPE}, {DOCKER_INDEX_TYPE}"
+# An upload session may be lost between two requests; the next attempt opens a new one.
+_SESSION_LOST = frozenset({404, 416})
+
+
+class Registry:
+    """One registry, by its address such as `https://host`; safe to use from several threads."""
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials | None = None,
+        http: urllib3.PoolManager | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._transport = Transport(url, credentials, http, sleep)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._transport.close()
+
+    def push(
+        self,
+        image: Image,
+        store: Store,
+        repository: str,
+        tag: str | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> str:
+        """Send an image, and name it `tag` if one is given; return its digest.
+
+        What the registry has is not sent again, so a push that broke off can be repeated.
+
+        Raises:
+            RegistryError: the registry refused, or the connection broke too often.
+            PackError: a blob of the store is missing or damaged.
+
+        """
+        if self.digest(repository, image.digest) is None:
+            blobs = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
+            store.save(image)
+            self._in_parallel(lambda blob: self._send(blob, store, repository, progress), blobs)
+            self._name(image, repository, image.digest)
+        if tag is not None and self.digest(repository, tag) != image.digest:
+            self._name(image, repository, tag)
+        return image.digest
+
+    def digest(self, repository: str, reference: str) -> str | None:
+        """Return the digest that a tag or digest means, or None when there is no such image.
+
+        Raises:
+            RegistryError: the registry refused, or the connection broke too often.
+
+        """
+        url = f"/v2/{repository}/manifests/{reference}"
+        answer = self._request("HEAD", url, headers={"Accept": _ACCEPT})
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._transport.refused(answer, f"{repository}:{reference}")
+        stated = answer.headers.get("Docker-Content-Digest")
+        if stated is None:
+            return digest_of(self._manifest(repository, reference).body)
+        return stated
+
+    def pull(
+        self,
+        repository: str,
+        digest: str,
+        store: Store,
+        *,
+        architecture: Architecture | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Image:
+        """Fetch an image by digest into the store and return it.
+
+        When the digest is an index's, the image for `architecture` is taken from it.
+
+        Raises:
+            RegistryError: it is not there, is not what its digest says, or the connection broke.
+            PackError: it is not an image.
+
+        """
+        if not is_digest(digest):
+            raise RegistryError(f"{digest!r} is not a digest", hint="pull by sha256 digest")
+        answer = self._manifest(repository, digest)
+        if digest_of(answer.body) != digest:
+            raise RegistryError(f"{repository}@{digest}: the registry sent another manifest")
+        try:
+            document = json.loads(answer.body)
+            if document.get("mediaType", answer.headers.get("Content-Type")) in _INDEXES:
+                chosen = _choose(document, architecture, f"{repository}@{digest}")
+                return self.pull(repository, chosen.digest, store, progress=progress)
+            blobs = [Descriptor.from_json(item) for item in document["layers"]]
+            config = Descriptor.from_json(document["config"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RegistryError(f"{repository}@{digest} is not an image manifest") from error
+        self._in_parallel(
+            lambda blob: self._fetch(blob, store, repository, progress), [config, *blobs]
+        )
+        image = parse(answer.body, store.read(config))
+        store.save(image)
+        return image
+
+    def _manifest(self, repository: str, reference: str) -> Answer:
+        url = f"/v2/{repository}/manifests/{reference}"
+        answer = self._request("GET", url, headers={"Accept": _ACCEPT})
+        if answer.status != 200:
+            raise self._transport.refused(answer, f"{repository}:{reference}")
+        return answer
+
+    def _request(self, method: str, url: str, **arguments: Any) -> Answer:
+        return self._transport.persist(
+            lambda: self._transport.request(method, url, **arguments), f"{method} {url}"
+        )
+
+    def _name(self, image: Image, repository: str, reference: str) -> None:
+        answer = self._request(
+            "PUT",
+            f"/v2/{repository}/manifests/{reference}",
+            headers={"Content-Type": MANIFEST_TYPE},
+            body=image.manifest,
+        )
+        if answer.status not in (200, 201, 202):
+            raise self._transport.refused(answer, f"manifest {reference} of {repository}")
+        stated = answer.headers.get("Docker-Content-Digest", image.digest)
+        if stated != image.digest:
+            raise RegistryError(f"the registry stored {stated} when it was given {image.digest}")
+
+    def _send(
+        self, blob: Descriptor, store: Store, repository: str, progress: Callable[[str], None]
+    ) -> None:
+        answer = self._request("HEAD", f"/v2/{repository}/blobs/{blob.digest}")
+        if answer.status == 200:
+            progress(f"{_short(blob)} is there already")
+            return
+        if answer.status != 404:
+            raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
+        self._transport.persist(
+            lambda: self._upload(blob, store, repository), f"upload of {blob.digest}"
+        )
+        progress(f"{_short(blob)} pushed")
+
+    def _upload(self, blob: Descriptor, store: Store, repository: str) -> None:
+        """Send one blob through a new upload session."""
+        opened = self._transport.request(
+            "POST", f"/v2/{repository}/blobs/uploads/", headers={"Content-Length": "0"}
+        )
+        if opened.status != 202:
+            raise self._transport.refused(opened, f"upload to {repository}")
+        location = self._transport.upload_location(opened.headers.get("Location"))
+        joint = "&" if "?" in location else "?"
+        with store.path(blob.digest).open("rb") as file:
+            body = _Hashed(file)
+            answer = self._transport.request(
+                "PUT",
+                f"{location}{joint}{urlencode({'digest': blob.digest})}",
+                headers={
+                    "Content-Length": str(blob.size),
+                    "Content-Type": "application/octet-stream",
+                },
+                body=body,
+            )
+        if answer.status == 201:
+            return
+        if answer.status in _SESSION_LOST:
+            raise BrokenError(f"the upload session was lost ({answer.status})")
+        if body.read_to(blob.size) and body.digest != blob.digest:
+            store.path(blob.digest).unlink(missing_ok=True)
+            raise damaged(blob)
+        raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
+
+    def _fetch(
+        self, blob: Descriptor, store: Store, repository: str, progress: Callable[[str], None]
+    ) -> None:
+        if store.has(blob):
+            return
+
+        def attempt() -> None:
+            with self._transport.download(f"/v2/{repository}/blobs/{blob.digest}") as response:
+                _store(blob, response, store)
+
+        self._transport.persist(attempt, f"download of {blob.digest}")
+        progress(f"{_short(blob)} pulled")
+
+    def _in_parallel(
+        self, action: Callable[[Descriptor], None], blobs: Iterable[Descriptor]
+    ) -> None:
+        unique = list({blob.digest: blob for blob in blobs}.values())
+        with ThreadPoolExecutor(_PARALLEL, "registry") as threads:
+            try:
+                for future in [threads.submit(action, blob) for blob in unique]:
+                    future.result()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+class _Hashed:
+    """A file being sent, hashed on the way to tell whether it is what its name says."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._hash.update(data)
+        self._size += len(data)
+        return data
+
+    def read_to(self, size: int) -> bool:
+        """Whether all of the file's bytes have been read."""
+        return self._size >= size
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def _store(blob: Descriptor, response: urllib3.BaseHTTPResponse, store: Store) -> None:
+    """Write a response into the store, reading no byte more than the blob may have."""
+    stated = response.headers.get("Content-Length")
+    if stated is not None and stated != str(blob.size):
+        raise RegistryError(f"{blob.digest} has {blob.size} bytes, and the registry has {stated}")
+    with store.writing() as writer:
+        while chunk := response.read(min(_CHUNK, blob.size + 1 - writer.size)):
+            writer.write(chunk)
+            if writer.size > blob.size:
+                raise RegistryError(f"the registry sends more than the {blob.size} bytes of a blob")
+        if writer.size < blob.size:
+            raise BrokenError("the answer ended early")
+        if writer.digest != blob.digest:
+            raise RegistryError(f"the registry sent {writer.digest} for {blob.digest}")
+
+
+def _choose(document: Any, architecture: Architecture | None, what: str) -> Descriptor:
+    if architecture is None:
+        raise RegistryError(f"{what} is an index of several images", hint="name one image's digest")
+    wanted = ("linux", oci_architecture(architecture))
+    for item in document["manifests"]:
+        platform = item.get("platform") or {}
+        if (platform.get("os"), platform.get("architecture")) == wanted:
+            return Descriptor.from_json(item)
+    raise RegistryError(f"{what} has no image for {'/'.join(wanted)}")
+
+
+def _short(blob: Descriptor) -> str:
+    return f"{blob.digest[7:19]} ({blob.size / 1e6:.1f} MB)"

@@ -1,0 +1,123 @@
+"""The ECR repository of a model's images; all stages share it, the stack does not own it."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fnmodel.aws import translated
+from fnmodel.errors import ProvisionError
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository; an image in it is `{uri}@sha256:…`."""
+
+    name: str
+    uri: str
+    arn: str
+
+
+@dataclass(frozen=True, repr=False)
+class Credentials:
+    """What a registry client logs in with; good for some hours, and never printed."""
+
+    username: str
+    password: str
+    host: str
+
+
+class Repositories:
+    """The border to ECR's own API; images themselves travel by the registry protocol."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def find(self, name: str) -> Repository | None:
+        """Return the repository, or None."""
+        with translated():
+            try:
+                answer = self._client.describe_repositories(repositoryNames=[name])
+            except self._client.exceptions.RepositoryNotFoundException:
+                return None
+        return _repository(answer["repositories"][0])
+
+    def ensure(self, project: str) -> Repository:
+        """Return `fnmodel/{project}`, made when it does not exist; repeated, it only reads."""
+        name = f"fnmodel/{project}"
+        repository = self.find(name)
+        if repository is None:
+            with translated():
+                try:
+                    answer = self._client.create_repository(
+                        repositoryName=name,
+                        # A tag that moves would make a version's image a matter of time.
+                        imageTagMutability="IMMUTABLE",
+                        imageScanningConfiguration={"scanOnPush": True},
+                        encryptionConfiguration={"encryptionType": "AES256"},
+                        tags=[{"Key": "fnmodel:project", "Value": project}],
+                    )
+                    repository = _repository(answer["repository"])
+                except self._client.exceptions.RepositoryAlreadyExistsException:
+                    repository = self.find(name)
+        if repository is None:
+            raise ProvisionError(f"repository {name} vanished", hint="run the same command again")
+        self._let_lambda_pull(repository)
+        return repository
+
+    def delete(self, name: str) -> None:
+        """Delete the repository with all its images; without one this does nothing."""
+        with translated():
+            try:
+                self._client.delete_repository(repositoryName=name, force=True)
+            except self._client.exceptions.RepositoryNotFoundException:
+                return
+
+    def credentials(self) -> Credentials:
+        """Return fresh credentials for the account's registry."""
+        with translated():
+            data = self._client.get_authorization_token()["authorizationData"][0]
+        token = base64.b64decode(data["authorizationToken"]).decode()
+        username, _, password = token.partition(":")
+        return Credentials(username, password, data["proxyEndpoint"].split("://", 1)[-1])
+
+    def _let_lambda_pull(self, repository: Repository) -> None:
+        """Grant Lambda the pull.
+
+        Lambda adds this itself only when whoever deploys may change repository policies; a role of
+        CloudFormation's often may not.
+        """
+        wanted = pull_policy(repository)
+        with translated():
+            try:
+                answer = self._client.get_repository_policy(repositoryName=repository.name)
+                if json.loads(answer["policyText"]) == wanted:
+                    return
+            except self._client.exceptions.RepositoryPolicyNotFoundException:
+                pass  # a new repository has none
+            self._client.set_repository_policy(
+                repositoryName=repository.name, policyText=json.dumps(wanted)
+            )
+
+
+def pull_policy(repository: Repository) -> Mapping[str, Any]:
+    """Return the repository policy: Lambda may pull, for functions of fnmodel in this account."""
+    _, partition, _, region, account, _ = repository.arn.split(":", 5)
+    functions = f"arn:{partition}:lambda:{region}:{account}:function:fnmodel-*"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "LambdaPulls",
+                "Effect": "Allow",
+                "Principal": {"Service": "lambda.amazonaws.com"},
+                "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+                "Condition": {"StringLike": {"aws:sourceArn": functions}},
+            }
+        ],
+    }
+
+
+def _repository(data: Mapping[str, Any]) -> Repository:
+    return Repository(data["repositoryName"], data["repositoryUri"], data["repositoryArn"])

@@ -1,0 +1,140 @@
+"""The probe that ships with a model: sent to one version, whatever traffic it gets."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from fnmodel.aws import translated
+from fnmodel.errors import GateError
+from fnmodel.release.gate import GateResult, compare, require
+
+_HINT = "`fnmodel logs` shows what the version said; mend it and deploy again"
+_LOG_LINES = 8
+
+
+class ProbeGate:
+    """The gate of a model: its probe must be answered as proven when the model was made.
+
+    `probe` is the content of `probe.json`: request, expected outputs, tolerance.
+    """
+
+    def __init__(self, client: Any, function: str, model: str, probe: Mapping[str, Any]) -> None:
+        self._client = client
+        self._function = function
+        self._probe = probe
+        self._event = infer_event(model, probe["request"])
+
+    def __call__(self, version: str) -> GateResult:
+        """Send the probe to a version; return how many values were compared.
+
+        Raises:
+            GateError: it crashed, answered no 200, or answered something else; names the worst row.
+
+        """
+        answer = invoke(self._client, self._function, version, self._event)
+        result = compare(self._probe, answer)
+        require(result, f"{self._function}:{version}")
+        return result
+
+
+def http_event(path: str, body: str, *, method: str = "POST") -> dict[str, Any]:
+    """Return the event that an HTTP API sends, payload format 2.0, for a JSON request.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {
+            "accept": "application/json",
+            "content-type": "application/json",
+            "content-length": str(len(body.encode())),
+            "host": "probe.invalid",
+            "user-agent": "fnmodel-probe",
+            "x-forwarded-for": "127.0.0.1",
+            "x-forwarded-port": "443",
+            "x-forwarded-proto": "https",
+        },
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": "probe",
+            "domainName": "probe.invalid",
+            "domainPrefix": "probe",
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "127.0.0.1",
+                "userAgent": "fnmodel-probe",
+            },
+            "requestId": "probe",
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": "01/Jan/1970:00:00:00 +0000",
+            "timeEpoch": 0,
+        },
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+def infer_event(model: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event of `POST /v2/models/{model}/infer` with an inference request as its body."""
+    body = json.dumps(request, allow_nan=False, separators=(",", ":"))
+    return http_event(f"/v2/models/{quote(model, safe='')}/infer", body)
+
+
+def invoke(client: Any, function: str, version: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Send an HTTP event to one version and return its answer's JSON body.
+
+    Raises:
+        GateError: the version crashed, or answered anything but 200 with a JSON object.
+
+    """
+    where = f"{function}:{version}"
+    with translated():
+        answer = client.invoke(
+            FunctionName=function,
+            Qualifier=version,
+            LogType="Tail",
+            Payload=json.dumps(event).encode(),
+        )
+        payload = answer["Payload"].read()
+    if answer.get("FunctionError"):
+        raise GateError(f"{where} crashed: {_crash(payload)}{_log(answer)}", hint=_HINT)
+    try:
+        response = json.loads(payload)
+        status, body = response["statusCode"], response.get("body") or ""
+        if response.get("isBase64Encoded"):
+            body = base64.b64decode(body, validate=True).decode()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise GateError(
+            f"{where} answered no HTTP response: {payload[:200]!r}", hint=_HINT
+        ) from error
+    if status != 200:
+        raise GateError(f"{where} answered {status}: {body[:300]}", hint=_HINT)
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise GateError(f"{where} answered no JSON: {body[:200]}", hint=_HINT) from error
+    if not isinstance(data, dict):
+        raise GateError(f"{where} answered no JSON object: {body[:200]}", hint=_HINT)
+    return data
+
+
+def _crash(payload: bytes) -> str:
+    try:
+        error = json.loads(payload)
+        return f"{error.get('errorType', 'Error')}: {error.get('errorMessage', '')}"
+    except (ValueError, AttributeError):
+        return payload[:300].decode(errors="replace")
+
+
+def _log(answer: Mapping[str, Any]) -> str:
+    tail = base64.b64decode(answer.get("LogResult") or "").decode(errors="replace")
+    lines = [line for line in tail.splitlines() if line.strip()][-_LOG_LINES:]
+    return "".join(f"\n  {line}" for line in lines)

@@ -1,0 +1,341 @@
+"""The recipe of a release and of every move after it.
+
+    publish --> gate --> record --> traffic
+
+The alias is the truth about what serves; it is read first, and moved by one call from exactly the
+state that was read. Each step may be repeated, and the run may be killed between any two calls: the
+same command then goes on where it was.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from fnmodel.errors import ConflictError, GateError, ReleaseError
+from fnmodel.release import rollout
+from fnmodel.release.alias import AliasRouter, AliasState
+from fnmodel.release.gate import GateResult
+from fnmodel.release.holder import this_process
+from fnmodel.release.ledger import Action, Lease, Ledger, Record, Result
+from fnmodel.release.publish import Publisher, Version
+
+Gate = Callable[[str], GateResult]
+"""Judges one version: returns what was compared, or raises GateError."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """A version that has passed its gate, and the alias afterwards.
+
+    `gate` is None when the gate had been passed in an earlier run.
+    """
+
+    version: Version
+    state: AliasState
+    gate: GateResult | None
+
+    @property
+    def serving(self) -> bool:
+        """Whether it is the stable version; otherwise it waits as the candidate."""
+        return self.state.version == self.version.number
+
+
+class Releases:
+    """The releases of one function through one alias.
+
+    `who` is the name in the ledger; by default it names user, host and process.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        router: AliasRouter,
+        ledger: Ledger,
+        *,
+        who: str | None = None,
+    ) -> None:
+        self._publisher = publisher
+        self._router = router
+        self._ledger = ledger
+        self._who = who or this_process()
+
+    def state(self) -> AliasState:
+        """Return where requests go now."""
+        return self._router.read()
+
+    def is_current(self, digest: str) -> bool:
+        """Whether `release(digest)` would change nothing; reads only.
+
+        The function runs that image, it is published with the settings it has, and the ledger's
+        newest deploy is of that version.
+        """
+        version = self._publisher.published()
+        if version is None or version.digest != digest:
+            return False
+        deployed = _deployed(tuple(self._ledger.records()))
+        return deployed is not None and deployed.version == version.number
+
+    def require_idle(self, digest: str) -> None:
+        """Refuse to begin a deploy of another image while a rollout is under way; reads only.
+
+        Raises:
+            ReleaseError: names the candidate that has traffic.
+
+        """
+        state = self._router.read()
+        if state.candidate and self._publisher.ready(state.candidate).digest != digest:
+            raise _busy(state)
+
+    def release(self, digest: str, gate: Gate) -> Released:
+        """Publish what the function is now, judge it, and give it traffic if nothing serves yet.
+
+        The first version that passes gets all requests. A later one waits as the candidate,
+        without requests, until `shift` or `promote`.
+
+        Raises:
+            GateError: it failed; traffic is as before.
+            LockHeldError: someone else is releasing.
+            ConflictError: someone else deployed or moved the alias meanwhile.
+            ReleaseError: Lambda cannot load it, or another candidate has traffic.
+
+        """
+        with self._turn() as (lease, records):
+            version = self._publisher.publish(digest)
+            state = self._router.read()
+            if state.candidate not in {None, version.number}:
+                raise _busy(state)
+            result = None
+            if not _passed(records, version.number):
+                result = _judge(lease, version, gate)
+            if state.version == version.number or _passed(records, state.version):
+                target = state
+            else:
+                # What serves was never proven: the version that the stack was made with.
+                target = rollout.promote(state, version.number)
+            deployed = _deployed(records)
+            if deployed is None or deployed.version != version.number:
+                state = self._move(lease, "deploy", version, state, target, previous=None)
+            return Released(version, state, result)
+
+    def shift(self, percent: float, version: str | None = None) -> AliasState:
+        """Give the candidate `percent` of the requests, 0 to 100; 100 makes it the stable version.
+
+        Without `version` the candidate is the one that has traffic, else the newest deploy.
+
+        Raises:
+            ReleaseError: there is no such candidate, it passed no gate, or it was rolled back.
+            LockHeldError: someone else is releasing.
+            ConflictError: the alias was moved meanwhile.
+
+        """
+        with self._turn() as (lease, records):
+            state = self._router.read()
+            number = version or _candidate(state, records)
+            target = rollout.shift(state, number, percent)
+            if number != state.version and percent > 0:
+                _require_passed(records, number)
+            action: Action = "promote" if percent == 100 else "shift"
+            ready = self._publisher.ready(number)
+            if target.serves_as(state):
+                self._repair(lease, records, state)
+                return state
+            return self._move(lease, action, ready, state, target, previous=state.version)
+
+    def promote(self, version: str | None = None) -> AliasState:
+        """Give the candidate all requests; repeated, this changes nothing.
+
+        Raises:
+            ReleaseError, LockHeldError, ConflictError: as `shift`.
+
+        """
+        return self.shift(100, version)
+
+    def rollback(self) -> AliasState:
+        """Take the candidate's requests away, or without one make the version before stable again.
+
+        One call to Lambda; no build, no stack update.
+
+        Raises:
+            ReleaseError: there is nothing to go back to, or it can no longer be loaded.
+            LockHeldError: someone else is releasing.
+            ConflictError: the alias was moved meanwhile.
+
+        """
+        with self._turn() as (lease, records):
+            state = self._router.read()
+            if _is_rolled_back(records, state, lease):
+                self._repair(lease, records, state)
+                return state
+            target = rollout.rollback(state, _previous(records, state.version))
+            return self._go_back(lease, state, target)
+
+    def abort(self) -> AliasState:
+        """Take the candidate's requests away; without a candidate nothing is changed.
+
+        Raises:
+            LockHeldError: someone else is releasing.
+            ConflictError: the alias was moved meanwhile.
+
+        """
+        with self._turn() as (lease, records):
+            state = self._router.read()
+            if state.candidate is None:
+                self._repair(lease, records, state)
+                return state
+            return self._go_back(lease, state, rollout.rollback(state, None))
+
+    @contextmanager
+    def _turn(self) -> Iterator[tuple[Lease, tuple[Record, ...]]]:
+        with self._ledger.lease(self._who) as lease:
+            yield lease, tuple(self._ledger.records())
+
+    def _go_back(self, lease: Lease, state: AliasState, target: AliasState) -> AliasState:
+        # Lambda would accept a version whose image is gone, and answer nothing but errors.
+        version = self._publisher.ready(target.version)
+        return self._move(lease, "rollback", version, state, target, previous=state.version)
+
+    def _move(
+        self,
+        lease: Lease,
+        action: Action,
+        version: Version,
+        state: AliasState,
+        target: AliasState,
+        *,
+        previous: str | None,
+    ) -> AliasState:
+        """Move the alias between a record of the intent and one of the result."""
+
+        def append(result: Result, reason: str = "") -> None:
+            lease.append(
+                Record(
+                    release=_release_id(version),
+                    action=action,
+                    version=version.number,
+                    digest=version.digest,
+                    result=result,
+                    stable=target.version,
+                    weights=target.weights,
+                    previous=previous,
+                    reason=reason,
+                )
+            )
+
+        if target.serves_as(state):
+            append("done")
+            return state
+        append("started")
+        try:
+            moved = self._router.move(target, state)
+        except ConflictError as error:
+            # When only the answer was lost, botocore's own repetition meets our own move.
+            moved = self._router.read()
+            if not moved.serves_as(target):
+                append("failed", error.message)
+                raise
+        append("done")
+        return moved
+
+    def _repair(self, lease: Lease, records: Sequence[Record], state: AliasState) -> None:
+        """Write the result that a killed run owes the ledger, as the alias shows it."""
+        last = _last_move(records)
+        if last is not None and last.result == "started" and _describes(last, state):
+            lease.append(replace(last, result="done", reason="found done by a later run"))
+
+
+def _judge(lease: Lease, version: Version, gate: Gate) -> GateResult:
+    def record(result: Result, reason: str) -> Record:
+        return Record(
+            release=_release_id(version),
+            action="gate",
+            version=version.number,
+            digest=version.digest,
+            result=result,
+            reason=reason,
+        )
+
+    try:
+        outcome = gate(version.number)
+    except GateError as error:
+        lease.append(record("failed", error.message))
+        raise
+    lease.append(record("passed", f"{outcome.checked} values as proven"))
+    return outcome
+
+
+def _release_id(version: Version) -> str:
+    # The same version has the same id in every run.
+    return f"v{version.number}-{version.digest.removeprefix('sha256:')[:12]}"
+
+
+def _busy(state: AliasState) -> ReleaseError:
+    assert state.candidate is not None
+    share = state.weights[state.candidate] * 100
+    return ReleaseError(
+        f"a rollout is under way: version {state.candidate} has {share:g} % of the requests",
+        hint="finish it first: `fnmodel promote` or `fnmodel rollback`",
+    )
+
+
+def _passed(records: Sequence[Record], version: str) -> bool:
+    return any(
+        r.action == "gate" and r.result == "passed" and r.version == version for r in records
+    )
+
+
+def _require_passed(records: Sequence[Record], version: str) -> None:
+    if not _passed(records, version):
+        raise ReleaseError(
+            f"version {version} has not passed its gate, so it gets no requests",
+            hint="run `fnmodel deploy`: it judges and releases what is there",
+        )
+
+
+def _deployed(records: Sequence[Record]) -> Record | None:
+    return next((r for r in records if r.action == "deploy" and r.result == "done"), None)
+
+
+def _last_move(records: Sequence[Record]) -> Record | None:
+    return next((r for r in records if r.action != "gate"), None)
+
+
+def _describes(record: Record, state: AliasState) -> bool:
+    return record.stable == state.version and dict(record.weights) == dict(state.weights)
+
+
+def _candidate(state: AliasState, records: Sequence[Record]) -> str:
+    """Return the version that a move without a named one is about."""
+    if state.candidate is not None:
+        return state.candidate
+    for record in records:
+        if record.result != "done":
+            continue
+        if record.action == "rollback":
+            raise ReleaseError(
+                "the newest deploy was rolled back",
+                hint="deploy a new image, or name the version to try it again",
+            )
+        if record.action == "deploy":
+            return record.version
+    raise ReleaseError("nothing was released yet", hint="run `fnmodel deploy`")
+
+
+def _previous(records: Sequence[Record], stable: str) -> str | None:
+    """Return the version that was stable before `stable` became so, from the ledger."""
+    for record in records:
+        if record.action == "rollback" or record.stable != stable:
+            continue
+        if record.previous not in {None, stable}:
+            return record.previous
+    return None
+
+
+def _is_rolled_back(records: Sequence[Record], state: AliasState, lease: Lease) -> bool:
+    """Whether the last run rolled back to this state without living to say so."""
+    last = _last_move(records)
+    if last is None or last.action != "rollback" or not _describes(last, state):
+        return False
+    if last.result == "started":
+        return True
+    unseen = lease.interrupted and last.fence == lease.fence - 1
+    return last.result == "done" and unseen

@@ -1,0 +1,51 @@
+"""A request's bytes in, a JSON object out; whatever is wrong with them is the caller's to mend."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+
+from fnmodel.errors import InputError
+
+# Lambda takes an event of 6 MiB: the body, its escapes, and the headers.
+LIMIT = 6_000_000
+
+
+def check_size(size: int) -> None:
+    """Refuse a body over the limit.
+
+    Raises:
+        HTTPException: 413.
+
+    """
+    if size > LIMIT:
+        raise HTTPException(
+            413, f"the body is larger than {LIMIT:,} bytes; send fewer rows, or use batch"
+        )
+
+
+def read_object(raw: bytes, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Parse a JSON object; the Content-Type is not looked at, since clients send many or none.
+
+    orjson refuses NaN, Infinity, 1e999, lone surrogates, invalid UTF-8 and a nesting over 1,024.
+
+    Raises:
+        HTTPException: 415, the body is compressed.
+        InputError: it is not JSON, or not an object.
+
+    """
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    if encoding not in (b"", b"identity"):
+        raise HTTPException(415, "Content-Encoding is not supported; send the body uncompressed")
+    if b"inference-header-content-length" in headers:
+        raise InputError("binary tensors are not supported; send each input's values in `data`")
+    if not raw:
+        raise InputError("the body is empty; send a JSON object")
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError("the body is not a JSON object")
+    return value

@@ -1,0 +1,83 @@
+"""One function from a call to an answer becomes an ASGI endpoint.
+
+This spares each request the Request, Response and dependency machinery (about 50 µs), yet fits
+any Starlette route.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from fnmodel.serve.body import check_size, read_object
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an endpoint gets: parameters of the path, headers in lower case, the whole body."""
+
+    path: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    raw: bytes
+
+    def json(self) -> dict[str, Any]:
+        """Return the body as a JSON object, or raise as `read_object`."""
+        return read_object(self.raw, self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """JSON as bytes, its status, and how many rows were scored for it."""
+
+    body: bytes
+    status: int = 200
+    rows: int = 0
+
+    @classmethod
+    def of(cls, value: Any, *, status: int = 200, rows: int = 0) -> Self:
+        """Make an answer of plain values and numpy arrays; NaN and infinities become null."""
+        return cls(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, rows)
+
+
+class Endpoint:
+    """An ASGI application that reads the body within the limit and calls one function."""
+
+    def __init__(self, answer: Callable[[Call], Answer]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        raw = await _body(receive)
+        answer = self._answer(Call(scope["path_params"], dict(scope["headers"]), raw))
+        scope["fnmodel.rows"] = answer.rows
+        await send_json(send, answer.status, answer.body)
+
+
+async def send_json(
+    send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None
+) -> None:
+    """Send one whole JSON response.
+
+    KServe's client reads an error only when the type is application/json without parameters.
+    """
+    lines = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), text.encode()) for name, text in (headers or {}).items()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        check_size(size)
+        if not message.get("more_body", False):
+            return b"".join(parts)

@@ -1,0 +1,262 @@
+"""The OpenAPI 3.1 document of one model's endpoint, typed from its signature."""
+
+from typing import Any
+
+import numpy as np
+
+from fnmodel.inference import DTYPES
+from fnmodel.model import Feature, Signature, Tensor
+from fnmodel.serve.body import LIMIT
+
+_JSON = "application/json"
+_NO_NUL = "^[^\\u0000]*$"
+
+
+def document(signature: Signature, *, name: str, version: str) -> dict[str, Any]:
+    """Return the document as plain data.
+
+    `integer` admits 3.0, as JSON Schema says and the endpoint accepts. Known categories are an
+    enum, although the model also answers for unknown ones.
+    """
+    base, pinned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"
+    infer = _post("infer", "Infer from tensors", _ref("InferRequest"), _ref("InferResponse"))
+    paths: dict[str, Any] = {
+        "/v2": _get("server", "Server metadata", _ref("ServerMetadata")),
+        "/v2/health/live": _get("live", "Liveness", _flags("live")),
+        "/v2/health/ready": _get("ready", "Readiness", _flags("live", "ready")),
+        base: _get("model", "Model metadata", _ref("ModelMetadata")),
+        f"{base}/ready": _get("modelReady", "Model readiness", _ref("ModelReady")),
+        f"{base}/infer": infer,
+        pinned: _get("version", "Model metadata", _ref("ModelMetadata")),
+        f"{pinned}/ready": _get("versionReady", "Model readiness", _ref("ModelReady")),
+        f"{pinned}/infer": _renamed(infer, "versionInfer"),
+    }
+    schemas = _protocol(signature)
+    if signature.features:
+        paths = {
+            "/predict": _post(
+                "predict", "Predict from named features", _ref("Predict"), _ref("Predictions")
+            )
+        } | paths
+        schemas |= {
+            "Record": _record(signature.features),
+            "Predict": _object({"records": _array(_ref("Record"))}, "records", closed=True),
+            "Prediction": _prediction(signature),
+            "Predictions": _object(
+                {
+                    "predictions": _array(_ref("Prediction")),
+                    "model_name": {"type": "string"},
+                    "model_version": {"type": "string"},
+                },
+                *("predictions", "model_name", "model_version"),
+            ),
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": name, "version": version},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def example(feature: Feature) -> Any:
+    """Return a value that this feature accepts."""
+    if feature.categories:
+        return feature.categories[0]
+    return {"BYTES": "text", "BOOL": True}.get(feature.datatype, 0 if _whole(feature) else 0.5)
+
+
+def _whole(feature: Feature) -> bool:
+    return feature.integral or DTYPES[feature.datatype].kind in "iu"
+
+
+def _record(features: tuple[Feature, ...]) -> dict[str, Any]:
+    required = [feature.name for feature in features if not feature.nullable]
+    return {
+        **_object({f.name: _value(f) for f in features}, *required, closed=True),
+        "examples": [{feature.name: example(feature) for feature in features}],
+    }
+
+
+def _value(feature: Feature) -> dict[str, Any]:
+    schema = _element(feature.datatype)
+    if feature.datatype not in ("BYTES", "BOOL"):
+        schema["type"] = "integer" if _whole(feature) else "number"
+    if feature.categories:
+        known: list[Any] = list(feature.categories)
+        schema["enum"] = [*known, None] if feature.nullable else known
+    if feature.nullable:
+        schema["type"] = [schema["type"], "null"]
+    return schema
+
+
+def _element(datatype: str) -> dict[str, Any]:
+    """Return the schema of one value of a tensor."""
+    dtype = DTYPES[datatype]
+    if dtype.kind == "O":
+        return {"type": "string", "pattern": _NO_NUL}
+    if dtype.kind == "b":
+        return {"type": "boolean"}
+    whole = dtype.kind in "iu"
+    limits: Any = np.iinfo(dtype) if whole else np.finfo(dtype)
+    number = int if whole else float
+    return {
+        "type": "integer" if whole else "number",
+        "minimum": number(limits.min),
+        "maximum": number(limits.max),
+    }
+
+
+def _prediction(signature: Signature) -> dict[str, Any]:
+    number = {"type": ["number", "null"]}
+    if signature.label is not None:
+        label = {"enum": list(signature.classes)} if signature.classes else {}
+        if signature.scores is None:
+            return _object({"label": label}, "label")
+        names = [str(name) for name in signature.classes]
+        scores = _object(dict.fromkeys(names, number), *names)
+        return _object({"label": label, "probabilities": scores}, "label", "probabilities")
+    if signature.task == "regression" and len(signature.outputs) == 1:
+        return _object({"value": {}}, "value")
+    names = [tensor.name for tensor in signature.outputs]
+    return _object({name: {} for name in names}, *names)
+
+
+def _protocol(signature: Signature) -> dict[str, Any]:
+    """Return the schemas of the Open Inference Protocol, with this model's tensors."""
+    text = {"type": "string"}
+    described = _object({"name": text, "datatype": text, "shape": _array({"type": "integer"})})
+    inputs = [_input(tensor) for tensor in signature.inputs]
+    outputs = [tensor.name for tensor in signature.outputs]
+    return {
+        "Error": _object({"error": text}, "error"),
+        "ServerMetadata": _object({"name": text, "version": text, "extensions": _array(text)}),
+        "ModelReady": _object({"name": text, "ready": {"type": "boolean"}}),
+        "ModelMetadata": _object(
+            {
+                "name": text,
+                "versions": _array(text),
+                "platform": text,
+                "inputs": _array(described),
+                "outputs": _array(described),
+            },
+            *("name", "platform"),
+        ),
+        "InferRequest": _object(
+            {
+                "id": text,
+                "parameters": {"type": "object"},
+                "inputs": {
+                    **_array({"oneOf": inputs} if len(inputs) > 1 else inputs[0]),
+                    "minItems": len(inputs),
+                    "maxItems": len(inputs),
+                },
+                "outputs": _array(_object({"name": {"enum": outputs}}, "name")),
+            },
+            "inputs",
+        ),
+        "InferResponse": _object(
+            {
+                "model_name": text,
+                "model_version": text,
+                "id": text,
+                "outputs": _array(
+                    _object(
+                        {
+                            "name": {"enum": outputs},
+                            "datatype": text,
+                            "shape": _array({"type": "integer"}),
+                            "data": _array({}),
+                        },
+                        *("name", "datatype", "shape", "data"),
+                    )
+                ),
+            },
+            *("model_name", "outputs"),
+        ),
+    }
+
+
+def _input(tensor: Tensor) -> dict[str, Any]:
+    sizes = [
+        {"type": "integer", "minimum": 0} if size < 0 else {"const": size} for size in tensor.shape
+    ]
+    return _object(
+        {
+            "name": {"const": tensor.name},
+            "datatype": {"const": tensor.datatype},
+            "shape": {
+                "type": "array",
+                **({"prefixItems": sizes} if sizes else {}),
+                "minItems": len(sizes),
+                "maxItems": len(sizes),
+            },
+            "data": {"type": "array", "description": "row-major, nested or flat"},
+        },
+        *("name", "datatype", "shape", "data"),
+    )
+
+
+def _object(properties: dict[str, Any], *required: str, closed: bool = False) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    if required:
+        schema["required"] = list(required)
+    if closed:
+        schema["additionalProperties"] = False
+    return schema
+
+
+def _array(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _flags(*names: str) -> dict[str, Any]:
+    return _object({name: {"type": "boolean"} for name in names}, *names)
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _get(operation: str, summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"get": _operation(operation, summary, schema, "503")}
+
+
+def _post(
+    operation: str, summary: str, request: dict[str, Any], answer: dict[str, Any]
+) -> dict[str, Any]:
+    description = f"at most {LIMIT:,} bytes"
+    return {
+        "post": {
+            **_operation(operation, summary, answer, "400", "413", "415", "503"),
+            "requestBody": {
+                "required": True,
+                "description": description,
+                "content": {_JSON: {"schema": request}},
+            },
+        }
+    }
+
+
+def _operation(
+    operation: str, summary: str, schema: dict[str, Any], *statuses: str
+) -> dict[str, Any]:
+    texts = {
+        "400": "the request does not fit the model",
+        "413": "the request or its answer is too large; use batch",
+        "415": "the body is compressed",
+        "503": "the model is not loaded",
+    }
+    failures = {
+        status: {
+            "description": texts[status],
+            "content": {_JSON: {"schema": _ref("Error")}},
+        }
+        for status in statuses
+    }
+    good = {"description": "the answer", "content": {_JSON: {"schema": schema}}}
+    return {"operationId": operation, "summary": summary, "responses": {"200": good, **failures}}
+
+
+def _renamed(item: dict[str, Any], operation: str) -> dict[str, Any]:
+    return {method: {**value, "operationId": operation} for method, value in item.items()}

@@ -1,0 +1,119 @@
+"""Compares the original's answers with the ONNX model's. Pure: arrays in, a comparison out."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fnmodel.model import Tolerance
+
+Array = NDArray[Any]
+Answers = Mapping[str, Array]
+
+# Rounding moves a score by up to the measured difference, so twice that can swap two classes;
+# the rest is a margin.
+_TIE_FACTOR = 10.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two sets of answers to the same rows differ.
+
+    `share` is each row's use of the tolerance, shape (rows,); above 1 the row is out of it.
+    `flips` marks the rows whose label differs without a tie, `tied` those with one.
+    """
+
+    max_abs: float
+    max_rel: float
+    share: Array
+    flips: Array
+    tied: Array
+
+    def passes(self, label_flips: int) -> bool:
+        """Whether all scores are within tolerance, and no more labels differ than allowed."""
+        return bool((self.share <= 1).all()) and int(self.flips.sum()) <= label_flips
+
+    def worst(self, count: int) -> list[int]:
+        """Return the positions of the rows that differ most, flipped labels first."""
+        order = np.lexsort((-self.share, ~self.flips))[:count]
+        return [int(i) for i in order if self.flips[i] or self.share[i] > 0 or self.tied[i]]
+
+
+def compare(
+    original: Answers, onnx: Answers, tolerance: Tolerance, margin: Array | None
+) -> Comparison:
+    """Compare answers by output name, row by row.
+
+    Numbers with a fraction count against the tolerance, everything else must be equal. `margin`,
+    shape (rows,), is how far the original's two best classes lie apart; a label that differs
+    where this is no more than rounding explains is a tie.
+    """
+    rows = len(next(iter(original.values())))
+    share = np.zeros(rows)
+    max_abs = max_rel = 0.0
+    differs = np.zeros(rows, dtype=bool)
+    for name, expected in original.items():
+        actual = onnx[name]
+        if expected.shape != actual.shape:
+            share[:] = np.inf
+            max_abs = sys.float_info.max
+        elif expected.dtype.kind == "f":
+            far = distance(expected, actual)
+            allowed = tolerance.absolute + tolerance.relative * np.abs(
+                np.nan_to_num(expected.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+            )
+            share = np.maximum(share, _by_row(_ratio(far, allowed)))
+            max_abs = max(max_abs, float(far.max(initial=0.0)))
+            size = np.abs(expected)
+            counted = np.isfinite(size) & (size > tolerance.absolute)
+            max_rel = max(max_rel, float((far[counted] / size[counted]).max(initial=0.0)))
+        else:
+            differs |= _by_row(expected != actual).astype(bool)
+    near = np.zeros(rows, dtype=bool)
+    if margin is not None:
+        scored = any(array.dtype.kind == "f" for array in original.values())
+        limit = min(_TIE_FACTOR * max_abs, tolerance.absolute) if scored else tolerance.absolute
+        near = margin <= limit
+    return Comparison(
+        max_abs=min(max_abs, sys.float_info.max),
+        max_rel=min(max_rel, sys.float_info.max),
+        share=share,
+        flips=differs & ~near,
+        tied=differs & near,
+    )
+
+
+def distance(expected: Array, actual: Array) -> Array:
+    """Return |a - b| in float64; equal NaN or infinities are 0 apart, others infinitely far."""
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        far = np.abs(a - b)
+    return np.where(same, 0.0, np.nan_to_num(far, nan=sys.float_info.max))
+
+
+def best_two_margin(scores: Array) -> Array:
+    """Return how far the two best classes lie apart, shape (rows,).
+
+    Scores are of shape (rows, C) or (rows,). One score a row is a binary decision function, and
+    the margin is its distance from 0.
+    """
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        return np.abs(scores.reshape(-1))
+    best = np.sort(scores, axis=1)
+    margin: Array = best[:, -1] - best[:, -2]
+    return margin
+
+
+def _ratio(far: Array, allowed: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = far / allowed
+    return np.where(far == 0, 0.0, np.nan_to_num(ratio, nan=np.inf, posinf=np.inf))
+
+
+def _by_row(values: Array) -> Array:
+    largest: Array = values.reshape(len(values), -1).max(axis=1)
+    return largest

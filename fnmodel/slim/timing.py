@@ -1,0 +1,27 @@
+"""Measures how long a call takes."""
+
+import statistics
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+_BUDGET_SECONDS = 0.3
+_MOST_RUNS = 30
+
+
+def median_ms(call: Callable[[], Any]) -> float:
+    """Return the median time of repeated calls in milliseconds, the first one left out.
+
+    Stops after 0.3 s or 30 calls; a call that takes longer than that is measured once.
+    """
+    start = perf_counter()
+    call()
+    first = perf_counter() - start
+    if first > _BUDGET_SECONDS:
+        return first * 1000
+    times: list[float] = []
+    while len(times) < _MOST_RUNS and (sum(times) < _BUDGET_SECONDS or len(times) < 3):
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    return statistics.median(times) * 1000

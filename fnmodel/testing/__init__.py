@@ -1,0 +1,6 @@
+"""Strict stand-ins for what fnmodel talks to, for your tests and ours."""
+
+from fnmodel.testing.aliases import InMemoryLambda
+from fnmodel.testing.registry import InMemoryRegistry
+
+__all__ = ["InMemoryLambda", "InMemoryRegistry"]

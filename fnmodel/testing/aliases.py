@@ -1,0 +1,214 @@
+"""Lambda's versions and aliases in memory, stricter than any emulator."""
+
+import copy
+import io
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fnmodel.testing.answering import RefusedError, client_answered_by
+
+_LATEST = "$LATEST"
+_ACCOUNT = "000000000000"
+
+
+class InMemoryLambda:
+    """One image function with versions and aliases; `client` is a boto3 client that talks to it.
+
+    As in AWS: an update is in progress before it is done, published versions never change and their
+    numbers never come back, an unchanged function is not published twice, an alias is moved only
+    with its RevisionId when one is given, routes to at most two published versions with weights of
+    0 to 1, and keeps the versions it uses from being deleted. Every mutating call is noted in
+    `mutations`.
+
+    `respond(version, event)` answers invocations; an exception it raises is the function's crash.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        image_uri: str,
+        *,
+        alias: str = "live",
+        respond: Callable[[str, Any], Any] | None = None,
+        pending_reads: int = 1,
+    ) -> None:
+        self.function = function
+        self.respond = respond
+        self.mutations: list[str] = []
+        self.client = client_answered_by("lambda", self._answer)
+        self._pending_reads = pending_reads
+        self._in_progress = 0
+        self._next = 1
+        self._latest: dict[str, Any] = {"image": image_uri, "memory": 1769, "revision": _revision()}
+        self._state: dict[str, str] = {}
+        self._versions: dict[str, dict[str, Any]] = {}
+        number = self._publish()
+        self._aliases = {alias: {"version": number, "weights": {}, "revision": _revision()}}
+
+    def update(self, image_uri: str, *, memory: int | None = None) -> None:
+        """Change the function's image and memory, as an update of its stack does."""
+        self._latest = {
+            "image": image_uri,
+            "memory": memory or self._latest["memory"],
+            "revision": _revision(),
+        }
+        self._state = {}
+        self._in_progress = self._pending_reads
+
+    def fail(self, code: str, reason: str, version: str = _LATEST) -> None:
+        """Let the function's update, or a version's state, be failed from now on."""
+        if version == _LATEST:
+            self._state = {
+                "LastUpdateStatus": "Failed",
+                "LastUpdateStatusReasonCode": code,
+                "LastUpdateStatusReason": reason,
+            }
+        else:
+            self._versions[version]["state"] = {
+                "State": "Failed",
+                "StateReasonCode": code,
+                "StateReason": reason,
+            }
+
+    def _answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        if asked.get("FunctionName", self.function) != self.function:
+            raise RefusedError("ResourceNotFoundException", "Function not found", 404)
+        match operation:
+            case "GetFunction":
+                return self._get_function(asked.get("Qualifier", _LATEST))
+            case "ListVersionsByFunction":
+                numbers = [_LATEST, *self._versions]
+                return {"Versions": [self._configuration(number) for number in numbers]}
+            case "PublishVersion":
+                return self._publish_version(asked)
+            case "DeleteFunction":
+                return self._delete_version(asked)
+            case "GetAlias":
+                return self._alias(asked["Name"])
+            case "UpdateAlias":
+                return self._update_alias(asked)
+            case "Invoke":
+                return self._invoke(asked)
+            case _:
+                message = f"InMemoryLambda does not know {operation}"
+                raise NotImplementedError(message)
+
+    def _find(self, number: str) -> dict[str, Any]:
+        if number == _LATEST:
+            return self._latest
+        if number not in self._versions:
+            raise RefusedError("ResourceNotFoundException", f"no version {number}", 404)
+        return self._versions[number]
+
+    def _get_function(self, number: str) -> dict[str, Any]:
+        configuration = self._configuration(number)
+        image = self._find(number)["image"]
+        if number == _LATEST and self._in_progress:
+            self._in_progress -= 1
+        code = {"RepositoryType": "ECR", "ImageUri": image, "ResolvedImageUri": image}
+        return {"Configuration": configuration, "Code": code}
+
+    def _configuration(self, number: str) -> dict[str, Any]:
+        build = self._find(number)
+        configuration = {
+            "FunctionName": self.function,
+            "Version": number,
+            "PackageType": "Image",
+            "MemorySize": build["memory"],
+            "Role": f"arn:aws:iam::{_ACCOUNT}:role/{self.function}",
+            "State": "Active",
+            "LastUpdateStatus": "Successful",
+            "RevisionId": build["revision"],
+        }
+        if number == _LATEST:
+            if self._in_progress:
+                configuration["LastUpdateStatus"] = "InProgress"
+            configuration.update(self._state)
+        return {**configuration, **build.get("state", {})}
+
+    def _publish(self) -> str:
+        newest = self._versions.get(str(self._next - 1))
+        if newest and all(newest[key] == self._latest[key] for key in ("image", "memory")):
+            return str(self._next - 1)
+        number, self._next = str(self._next), self._next + 1
+        self._versions[number] = {**copy.deepcopy(self._latest), "revision": _revision()}
+        return number
+
+    def _publish_version(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if self._in_progress:
+            raise RefusedError("ResourceConflictException", "an update is in progress", 409)
+        _check_revision(asked, self._latest)
+        self.mutations.append("PublishVersion")
+        return self._configuration(self._publish())
+
+    def _delete_version(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        number = asked.get("Qualifier", _LATEST)
+        self._find(number)
+        used = any(number in {a["version"], *a["weights"]} for a in self._aliases.values())
+        if number == _LATEST or used:
+            raise RefusedError("ResourceConflictException", f"version {number} is in use", 409)
+        self.mutations.append("DeleteFunction")
+        del self._versions[number]
+        return {}
+
+    def _alias(self, name: str) -> dict[str, Any]:
+        if name not in self._aliases:
+            raise RefusedError("ResourceNotFoundException", f"Cannot find alias {name}", 404)
+        alias = self._aliases[name]
+        answer = {
+            "Name": name,
+            "FunctionVersion": alias["version"],
+            "RevisionId": alias["revision"],
+        }
+        if alias["weights"]:
+            answer["RoutingConfig"] = {"AdditionalVersionWeights": dict(alias["weights"])}
+        return answer
+
+    def _update_alias(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        self._alias(asked["Name"])
+        alias = self._aliases[asked["Name"]]
+        _check_revision(asked, alias)
+        version = asked.get("FunctionVersion", alias["version"])
+        weights = alias["weights"]
+        if "RoutingConfig" in asked:
+            weights = dict(asked["RoutingConfig"].get("AdditionalVersionWeights", {}))
+        for number in (version, *weights):
+            self._find(number)
+        if weights and _LATEST in {version, *weights}:
+            raise _invalid("$LATEST is not supported with routing")
+        if len(weights) > 1 or version in weights:
+            raise _invalid("an alias routes to at most two different versions")
+        if not all(0 <= weight <= 1 for weight in weights.values()):
+            raise _invalid("a weight lies between 0.0 and 1.0")
+        self.mutations.append("UpdateAlias")
+        alias.update(version=version, weights=weights, revision=_revision())
+        return self._alias(asked["Name"])
+
+    def _invoke(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        number = asked.get("Qualifier", _LATEST)
+        self._find(number)
+        assert self.respond is not None, "this function has nothing to answer with"
+        answer = {"StatusCode": 200, "ExecutedVersion": number}
+        try:
+            payload = self.respond(number, json.loads(asked["Payload"]))
+        except Exception as error:
+            answer["FunctionError"] = "Unhandled"
+            payload = {"errorType": type(error).__name__, "errorMessage": str(error)}
+        return {**answer, "Payload": io.BytesIO(json.dumps(payload).encode())}
+
+
+def _check_revision(asked: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    if asked.get("RevisionId") not in {None, current["revision"]}:
+        raise RefusedError(
+            "PreconditionFailedException", "the RevisionId does not match the newest one", 412
+        )
+
+
+def _invalid(message: str) -> RefusedError:
+    return RefusedError("InvalidParameterValueException", message)
+
+
+def _revision() -> str:
+    return str(uuid.uuid4())

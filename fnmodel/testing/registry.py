@@ -1,0 +1,412 @@
+"""A container registry in memory, stricter than any: real HTTP on a loopback port."""
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
+
+_NAME = r"(?P<name>[a-z0-9]+(?:[._/-][a-z0-9]+)*)"
+_BLOB = re.compile(rf"/v2/{_NAME}/blobs/(?P<digest>sha256:[0-9a-f]{{64}})")
+_UPLOADS = re.compile(rf"/v2/{_NAME}/blobs/uploads/")
+_UPLOAD = re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<session>[0-9a-f]+)")
+_MANIFEST = re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>[\w:.-]+)")
+
+Query = Mapping[str, list[str]]
+
+
+@dataclass
+class _Repository:
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    manifests: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class InMemoryRegistry:
+    """A registry as a context manager; `url` is its address while the block runs.
+
+    It checks what others let pass: an upload states its length and arrives in one PUT (a PATCH is
+    refused, as ECR breaks on several), a session is used once, a manifest names blobs that are
+    here with their true sizes, a reference by digest is that of the bytes, and with
+    `auth="bearer"` a token covers the action on the repository.
+
+    Faults are ordered before they happen: `answer`, `drop_upload_after`, `cut_downloads_at`,
+    `expire_tokens`. `requests` lists what came in, as `METHOD /path`.
+    """
+
+    def __init__(
+        self,
+        *,
+        auth: Literal["none", "basic", "bearer"] = "none",
+        username: str = "AWS",
+        password: str = "token",  # noqa: S107 - the password of a fake
+        absolute_locations: bool = False,
+        redirect_downloads: str | None = None,
+    ) -> None:
+        self.auth = auth
+        self.requests: list[str] = []
+        self.authorizations: list[tuple[str, str | None]] = []
+        self.tokens_given = 0
+        self._basic = "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+        self._absolute = absolute_locations
+        self._redirect = redirect_downloads
+        self._lock = threading.RLock()
+        self._repositories: dict[str, _Repository] = {}
+        self._sessions: dict[str, str] = {}
+        self._tokens: dict[str, frozenset[str]] = {}
+        self._answers: list[tuple[str, int, dict[str, str]]] = []
+        self._drops: list[int] = []
+        self._cuts: list[int] = []
+        self._locations: list[str] = []
+        self._server: ThreadingHTTPServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        server.daemon_threads = True
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def host(self) -> str:
+        """The host and port that references to this registry begin with."""
+        assert self._server is not None, "use the registry in a `with` block"
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        """The registry's address."""
+        return f"http://{self.host}"
+
+    def blobs(self, repository: str) -> dict[str, bytes]:
+        """Return a repository's blobs by digest; what is changed there is changed for clients."""
+        return self._repositories.setdefault(repository, _Repository()).blobs
+
+    def manifests(self, repository: str) -> dict[str, tuple[str, bytes]]:
+        """Return media type and bytes of a repository's manifests by digest."""
+        return self._repositories.setdefault(repository, _Repository()).manifests
+
+    def tags(self, repository: str) -> dict[str, str]:
+        """Return the digest of each tag of a repository."""
+        return self._repositories.setdefault(repository, _Repository()).tags
+
+    def answer(
+        self, method: str, status: int, times: int = 1, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Answer the next requests of a method with a status, and do nothing else for them."""
+        self._answers += [(method, status, dict(headers or {}))] * times
+
+    def drop_upload_after(self, size: int, times: int = 1) -> None:
+        """Close the connection of the next uploads when `size` bytes have arrived."""
+        self._drops += [size] * times
+
+    def cut_downloads_at(self, size: int, times: int = 1) -> None:
+        """Close the connection of the next blob downloads when `size` bytes have left."""
+        self._cuts += [size] * times
+
+    def send_uploads_to(self, location: str) -> None:
+        """Name another address as the place of the next upload."""
+        self._locations.append(location)
+
+    def expire_tokens(self) -> None:
+        """Let every token that was given be refused from now on."""
+        with self._lock:
+            self._tokens.clear()
+
+    def fault(self, method: str) -> tuple[int, dict[str, str]] | None:
+        """Take the next ordered answer for a method."""
+        with self._lock:
+            for position, (wanted, status, headers) in enumerate(self._answers):
+                if wanted == method:
+                    del self._answers[position]
+                    return status, headers
+        return None
+
+    def take(self, kind: Literal["drop", "cut"]) -> int | None:
+        """Take the next ordered break of an upload or a download."""
+        with self._lock:
+            orders = self._drops if kind == "drop" else self._cuts
+            return orders.pop(0) if orders else None
+
+    def permits(self, authorization: str | None, scope: str) -> bool:
+        """Whether an Authorization header covers `repository:NAME:ACTION`."""
+        if self.auth == "none":
+            return True
+        if self.auth == "basic":
+            return authorization == self._basic
+        token = (authorization or "").removeprefix("Bearer ")
+        with self._lock:
+            return scope in self._tokens.get(token, frozenset())
+
+    def token(self, authorization: str | None, query: Query) -> str | None:
+        """Give a bearer token for the scopes of a query, if the credentials are right."""
+        if authorization != self._basic:
+            return None
+        granted = set()
+        for scope in query.get("scope", []):
+            resource, _, actions = scope.rpartition(":")
+            granted |= {f"{resource}:{action}" for action in actions.split(",")}
+        token = secrets.token_hex(8)
+        with self._lock:
+            self._tokens[token] = frozenset(granted)
+            self.tokens_given += 1
+        return token
+
+    def open_upload(self, name: str) -> str:
+        """Open an upload session and return its Location."""
+        with self._lock:
+            session = secrets.token_hex(8)
+            self._sessions[session] = name
+            if self._locations:
+                return self._locations.pop(0)
+        path = f"/v2/{name}/blobs/uploads/{session}?_state=secret"
+        return f"{self.url}{path}" if self._absolute else path
+
+    def close_upload(self, name: str, session: str) -> bool:
+        """Use up a session; whether it was open for this repository."""
+        with self._lock:
+            return self._sessions.pop(session, None) == name
+
+    def storage(self, digest: str) -> str | None:
+        """Return where a blob is to be downloaded instead, when downloads are redirected."""
+        return f"{self._redirect}/{digest}" if self._redirect else None
+
+    def accept_manifest(
+        self, name: str, reference: str, media_type: str | None, body: bytes
+    ) -> tuple[int, str, str]:
+        """Store a manifest; return a status, and a code and message when it is refused."""
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        repository = self._repositories.setdefault(name, _Repository())
+        try:
+            document = json.loads(body)
+            named = [document["config"], *document["layers"]]
+            stated = [(item["digest"], item["size"]) for item in named]
+        except (ValueError, KeyError, TypeError):
+            return 400, "MANIFEST_INVALID", "not an image manifest"
+        if document.get("mediaType") != media_type:
+            return 400, "MANIFEST_INVALID", "Content-Type and mediaType differ"
+        if reference.startswith("sha256:") and reference != digest:
+            return 400, "DIGEST_INVALID", "the manifest has another digest"
+        with self._lock:
+            for blob, size in stated:
+                if blob not in repository.blobs:
+                    return 400, "MANIFEST_BLOB_UNKNOWN", f"there is no blob {blob}"
+                if len(repository.blobs[blob]) != size:
+                    return 400, "MANIFEST_INVALID", f"blob {blob} has another size"
+            repository.manifests[digest] = (str(media_type), body)
+            if not reference.startswith("sha256:"):
+                repository.tags[reference] = digest
+        return 201, digest, ""
+
+
+def _handler(registry: InMemoryRegistry) -> Callable[..., BaseHTTPRequestHandler]:
+    class Handler(_Requests):
+        pass
+
+    Handler.registry = registry
+    return Handler
+
+
+class _Requests(BaseHTTPRequestHandler):
+    registry: InMemoryRegistry
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base names it so
+        """Keep quiet."""
+
+    def do_HEAD(self) -> None:
+        self._get(head=True)
+
+    def do_GET(self) -> None:
+        self._get(head=False)
+
+    def do_POST(self) -> None:
+        url, query = self._begin("POST")
+        match = _UPLOADS.fullmatch(url)
+        if match and self._allowed(match["name"], "push"):
+            if self.headers.get("Content-Length") != "0" or query:
+                self._refuse(400, "UNSUPPORTED", "an upload begins with an empty POST")
+                return
+            location = self.registry.open_upload(match["name"])
+            self._reply(202, {"Location": location, "Docker-Upload-UUID": "1", "Range": "0-0"})
+
+    def do_PATCH(self) -> None:
+        self._begin("PATCH")
+        self._refuse(405, "UNSUPPORTED", "chunked uploads are not reliable here", close=True)
+
+    def do_PUT(self) -> None:
+        url, query = self._begin("PUT")
+        upload, manifest = _UPLOAD.fullmatch(url), _MANIFEST.fullmatch(url)
+        match = upload or manifest
+        if match is None:
+            self._refuse(404, "NAME_UNKNOWN", "no such path", close=True)
+        elif self._allowed(match["name"], "push"):
+            length = self.headers.get("Content-Length")
+            if length is None:
+                self._refuse(411, "SIZE_INVALID", "the length is not stated", close=True)
+            elif upload:
+                self._finish_upload(upload["name"], upload["session"], query, int(length))
+            elif manifest:
+                body = self.rfile.read(int(length))
+                status, code, message = self.registry.accept_manifest(
+                    manifest["name"],
+                    manifest["reference"],
+                    self.headers.get("Content-Type"),
+                    body,
+                )
+                if message:
+                    self._refuse(status, code, message)
+                else:
+                    self._reply(status, {"Docker-Content-Digest": code})
+
+    def _finish_upload(self, name: str, session: str, query: Query, length: int) -> None:
+        registry = self.registry
+        order = registry.take("drop")
+        if order is not None:
+            self.rfile.read(min(order, length))
+            registry.close_upload(name, session)
+            self.close_connection = True
+            return
+        if not registry.close_upload(name, session):
+            self._refuse(404, "BLOB_UPLOAD_UNKNOWN", "no such upload session", close=True)
+            return
+        body = self.rfile.read(length)
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        if len(body) != length:
+            self._refuse(400, "SIZE_INVALID", "the body is shorter than stated", close=True)
+        elif query.get("digest") != [digest]:
+            self._refuse(400, "DIGEST_INVALID", "the content has another digest")
+        elif query.get("_state") != ["secret"]:
+            self._refuse(400, "BLOB_UPLOAD_INVALID", "the Location's query was not kept")
+        else:
+            registry.blobs(name)[digest] = body
+            self._reply(201, {"Docker-Content-Digest": digest})
+
+    def _get(self, *, head: bool) -> None:
+        url, query = self._begin("HEAD" if head else "GET")
+        if url == "/token":
+            self._token(query)
+            return
+        blob, manifest = _BLOB.fullmatch(url), _MANIFEST.fullmatch(url)
+        match = blob or manifest
+        if match is None:
+            self._refuse(404, "NAME_UNKNOWN", "no such path")
+            return
+        if not self._allowed(match["name"], "pull"):
+            return
+        if blob:
+            self._send_blob(blob["name"], blob["digest"], head=head)
+            return
+        reference = match["reference"]
+        digest = self.registry.tags(match["name"]).get(reference, reference)
+        found = self.registry.manifests(match["name"]).get(digest)
+        if found is None:
+            self._refuse(404, "MANIFEST_UNKNOWN", "no such manifest")
+            return
+        media_type, body = found
+        headers = {"Content-Type": media_type, "Docker-Content-Digest": digest}
+        self._reply(200, headers, body, head=head)
+
+    def _send_blob(self, name: str, digest: str, *, head: bool) -> None:
+        body = self.registry.blobs(name).get(digest)
+        if body is None:
+            self._refuse(404, "BLOB_UNKNOWN", "no such blob")
+            return
+        elsewhere = self.registry.storage(digest)
+        if elsewhere and not head:
+            self._reply(307, {"Location": elsewhere})
+            return
+        cut = None if head else self.registry.take("cut")
+        if cut is None:
+            self._reply(200, {"Content-Type": "application/octet-stream"}, body, head=head)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:cut])
+        self.close_connection = True
+
+    def _token(self, query: Query) -> None:
+        token = self.registry.token(self.headers.get("Authorization"), query)
+        if token is None:
+            self._refuse(401, "UNAUTHORIZED", "wrong credentials")
+        else:
+            self._reply(200, {}, json.dumps({"token": token}).encode())
+
+    def _begin(self, method: str) -> tuple[str, Query]:
+        url = urlsplit(self.path)
+        self.registry.requests.append(f"{method} {url.path}")
+        self.registry.authorizations.append(
+            (f"{method} {url.path}", self.headers.get("Authorization"))
+        )
+        return url.path, parse_qs(url.query)
+
+    def _allowed(self, name: str, action: str) -> bool:
+        """Whether the request may go on; otherwise it has been answered."""
+        registry = self.registry
+        order = registry.fault(self.command)
+        if order is not None:
+            status, headers = order
+            self._refuse(status, "UNAVAILABLE", "ordered by the test", close=True, headers=headers)
+            return False
+        if registry.permits(self.headers.get("Authorization"), f"repository:{name}:{action}"):
+            return True
+        challenge = 'Basic realm="in-memory"'
+        if registry.auth == "bearer":
+            actions = "pull,push" if action == "push" else "pull"
+            challenge = (
+                f'Bearer realm="{registry.url}/token",service="in-memory",'
+                f'scope="repository:{name}:{actions}"'
+            )
+        self._refuse(
+            401, "UNAUTHORIZED", "log in", close=True, headers={"WWW-Authenticate": challenge}
+        )
+        return False
+
+    def _refuse(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        close: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+        extra = {"Content-Type": "application/json", **(headers or {})}
+        if close:
+            extra["Connection"] = "close"
+            self.close_connection = True
+        self._reply(status, extra, body, head=self.command == "HEAD")
+
+    def _reply(
+        self, status: int, headers: Mapping[str, str], body: bytes = b"", *, head: bool = False
+    ) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if not head:
+            self.wfile.write(body)

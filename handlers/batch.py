@@ -1,0 +1,64 @@
+"""The batch side of the model's Lambda function; imported with the first batch event.
+
+Powertools writes its log lines and metrics here, where a run takes seconds; the endpoint's single
+line a request is `fnmodel.serve.report`.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from fnmodel.aws import Cloud
+from fnmodel.batch.job import JobRequest
+from fnmodel.batch.objects import S3Objects
+from fnmodel.batch.run import Model, run
+from fnmodel.errors import BatchError
+from fnmodel.inference import Predictor
+from fnmodel.model import OnnxModel
+
+logger = Logger(service="fnmodel")
+metrics = Metrics(namespace="fnmodel", service="batch")
+
+
+def run_batch(
+    event: Mapping[str, Any], context: Any, predictor: Predictor | None
+) -> dict[str, Any]:
+    """Run the job of one batch event and return its manifest.
+
+    Raises:
+        BatchError: the event, an input, or the share of bad rows does not allow it.
+
+    """
+    request = JobRequest.from_event(event)
+    if predictor is None:
+        raise BatchError("the model in this image cannot be loaded; the log has the reason")
+    model = Model(
+        name=os.environ.get("FNMODEL_MODEL_NAME", "model"),
+        version=getattr(context, "function_version", "$LATEST"),
+        digest=OnnxModel.load(Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))).digest,
+    )
+    client = Cloud(endpoint_url=os.environ.get("AWS_ENDPOINT_URL")).client("s3")
+    try:
+        manifest = run(
+            request,
+            S3Objects(client, request.bucket),
+            predictor,
+            model=model,
+            clock=lambda: datetime.now(UTC),
+            log=lambda message, fields: logger.info(message, job=request.job, **fields),
+        )
+    except BatchError as error:
+        logger.error(error.message, job=request.job, hint=error.hint)  # noqa: TRY400
+        raise
+    logger.info("finished", job=request.job, run_id=manifest["run_id"], **manifest["totals"])
+    if not manifest.get("already_done"):
+        metrics.add_dimension(name="job", value=request.job)
+        for name in ("rows", "scored", "errors"):
+            metrics.add_metric(name=name, unit=MetricUnit.Count, value=manifest["totals"][name])
+        metrics.flush_metrics()
+    return manifest

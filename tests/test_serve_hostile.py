@@ -1,0 +1,340 @@
+"""Hostile requests: whatever a client sends, the answer is a 4xx with `{"error": …}`."""
+
+import json
+from typing import Any
+
+import pytest
+from serve_cases import error_of, event, gateway
+
+from fnmodel.serve.body import LIMIT
+
+PREDICT = "/predict"
+INFER = "/v2/models/churn/infer"
+CLASSIFIER = gateway("classifier")
+MIXED = gateway("mixed")
+TENSORS = gateway("tensors")
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    return {"records": [{"a": 1.0, "b": 2, "c": 3.0, **changes}]}
+
+
+def tensor(**changes: Any) -> dict[str, Any]:
+    one = {"name": "X", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3], **changes}
+    return {"inputs": [{key: value for key, value in one.items() if value is not None}]}
+
+
+def raw(text: str) -> bytes:
+    """A request whose third field is this text."""
+    return b'{"records": [{"a": 1.0, "b": 2, "c": ' + text.encode() + b"}]}"
+
+
+# path, body, what the message says
+REQUESTS: dict[str, tuple[str, Any, str]] = {
+    "empty": (PREDICT, b"", "empty"),
+    "no body": (PREDICT, None, "empty"),
+    "blank": (PREDICT, b"   ", "not JSON"),
+    "half": (PREDICT, b'{"records": [', "not JSON"),
+    "two documents": (PREDICT, b"{}{}", "not JSON"),
+    "single quotes": (PREDICT, b"{'records': []}", "not JSON"),
+    "trailing comma": (PREDICT, b'{"records": [],}', "not JSON"),
+    "byte order mark": (PREDICT, b'\xef\xbb\xbf{"records": []}', "not JSON"),
+    "UTF-16": (PREDICT, '{"records": []}'.encode("utf-16"), "not JSON"),
+    "invalid UTF-8": (PREDICT, b'{"records": [{"a": "\xff"}]}', "not JSON"),
+    "nul bytes": (PREDICT, b"\x00" * 100, "not JSON"),
+    "gzip": (PREDICT, b"\x1f\x8b\x08\x00" + b"\x00" * 40, "not JSON"),
+    "NaN": (PREDICT, raw("NaN"), "not JSON"),
+    "Infinity": (PREDICT, raw("Infinity"), "not JSON"),
+    "1e999": (PREDICT, raw("1e999"), "not JSON"),
+    "-1e999": (PREDICT, raw("-1e999"), "not JSON"),
+    "5,000 digits": (PREDICT, raw("9" * 5000), "not JSON"),
+    "lone surrogate value": (PREDICT, raw(r'"\ud800"'), "not JSON"),
+    "lone surrogate key": (PREDICT, rb'{"\udfff": 1}', "not JSON"),
+    "250,000 deep": (PREDICT, b"[" * 250_000, "not JSON"),
+    "deep objects": (PREDICT, b'{"a":' * 5000 + b"1" + b"}" * 5000, "not JSON"),
+    "an array": (PREDICT, [{"a": 1}], "not a JSON object"),
+    "a string": (PREDICT, b'"records"', "not a JSON object"),
+    "null": (PREDICT, b"null", "not a JSON object"),
+    "no records": (PREDICT, {}, 'must be {"records"'),
+    "a bare record": (PREDICT, {"a": 1, "b": 2, "c": 3}, 'must be {"records"'),
+    "records is null": (PREDICT, {"records": None}, 'must be {"records"'),
+    "records is an object": (PREDICT, {"records": {"a": 1}}, 'must be {"records"'),
+    "another key": (PREDICT, {"records": [], "threshold": 1}, 'must be {"records"'),
+    "row is a list": (PREDICT, {"records": [[1, 2, 3]]}, "row 0 is not an object"),
+    "row is null": (PREDICT, {"records": [None]}, "row 0 is not an object"),
+    "empty row": (PREDICT, {"records": [{}]}, "row 0: missing field 'a', 'b', 'c'"),
+    "missing field": (PREDICT, {"records": [{"a": 1, "b": 2}]}, "row 0: missing field 'c'"),
+    "unknown field": (PREDICT, record(d=1), "row 0: unknown field 'd'"),
+    "null value": (PREDICT, record(c=None), "row 0, field 'c': a value is required"),
+    "text for a number": (PREDICT, record(c="3"), "row 0, field 'c': expected a number"),
+    "list for a number": (PREDICT, record(c=[3]), "row 0, field 'c': expected a number"),
+    "object for a number": (PREDICT, record(c={}), "field 'c': expected a number, got an object"),
+    "boolean for a float": (PREDICT, record(a=True), "row 0, field 'a': expected a number"),
+    "too large for FP32": (PREDICT, record(a=1e39), "field 'a': 1e+39 is out of range for FP32"),
+    "integer over 64 bits": (PREDICT, record(a=2**200), "field 'a': 1.60"[:9]),
+    "no inputs": (INFER, {}, "`inputs` is not a list"),
+    "inputs is an object": (INFER, {"inputs": {}}, "`inputs` is not a list"),
+    "empty inputs": (INFER, {"inputs": []}, "missing input 'X'"),
+    "input is a string": (INFER, {"inputs": ["X"]}, "`inputs[0]` is not an object"),
+    "input without name": (INFER, tensor(name=None), "`inputs[0]` is not an object with a `name`"),
+    "unknown input": (INFER, tensor(name="Y"), "unknown input 'Y'; this model has 'X'"),
+    "input twice": (INFER, {"inputs": tensor()["inputs"] * 2}, "input 'X' is given twice"),
+    "wrong datatype": (INFER, tensor(datatype="FP64"), "`datatype` must be 'FP32'"),
+    "no datatype": (INFER, tensor(datatype=None), "`datatype` must be 'FP32'"),
+    "datatype is a list": (INFER, tensor(datatype=["FP32"]), "`datatype` must be 'FP32'"),
+    "no shape": (INFER, tensor(shape=None), "`shape` must be a list"),
+    "negative shape": (INFER, tensor(shape=[-1, 3]), "`shape` must be a list"),
+    "fractional shape": (INFER, tensor(shape=[1.0, 3]), "`shape` must be a list"),
+    "boolean shape": (INFER, tensor(shape=[True, 3]), "`shape` must be a list"),
+    "overflowing shape": (INFER, tensor(shape=[2**62, 3], data=[]), "`shape` is too large"),
+    "shape over 64 bits": (INFER, tensor(shape=[2**64, 3], data=[]), "`shape` must be a list"),
+    "wrong rank": (INFER, tensor(shape=[3]), "`shape` must be [-1, 3]"),
+    "wrong width": (INFER, tensor(shape=[1, 4]), "`shape` must be [-1, 3]"),
+    "too little data": (INFER, tensor(data=[1, 2]), "does not fill `shape` [1, 3]"),
+    "too much data": (INFER, tensor(data=[1, 2, 3, 4]), "does not fill `shape` [1, 3]"),
+    "no data": (INFER, tensor(data=None), "`data` is not a list"),
+    "data is a string": (INFER, tensor(data="1,2,3"), "`data` is not a list"),
+    "ragged data": (
+        INFER,
+        tensor(shape=[2, 3], data=[[1, 2, 3], [4, 5]]),
+        "level 1 of nesting should hold 3",
+    ),
+    "nested too deep": (INFER, tensor(data=[[[1, 2, 3]]]), "level 1 of nesting"),
+    "half nested": (INFER, tensor(data=[[1, 2, 3], 4]), "level 0 of nesting"),
+    "list among numbers": (INFER, tensor(data=[1, [2], 3]), "row 0, field 'b': expected a number"),
+    "null in a required field": (INFER, tensor(data=[1, None, 3]), "row 0, field 'b': a value is"),
+    "text in a tensor": (
+        INFER,
+        tensor(shape=[2, 3], data=[1, 2, 3, 4, 5, "6"]),
+        "row 1, field 'c': expected a number, got a string",
+    ),
+    "FP32 overflow": (INFER, tensor(data=[1e39, 2, 3]), "row 0, field 'a': 1e+39 is out of range"),
+    "id is a number": (INFER, {"id": 7, **tensor()}, "`id` is not a string"),
+    "parameters is a list": (INFER, {"parameters": [], **tensor()}, "`parameters` is not an object"),
+    "binary tensor": (
+        INFER,
+        tensor(data=None, parameters={"binary_data_size": 12}),
+        "binary tensors are not supported",
+    ),
+    "unknown output": (INFER, {**tensor(), "outputs": [{"name": "nope"}]}, "unknown output 'nope'"),
+    "output twice": (
+        INFER,
+        {**tensor(), "outputs": [{"name": "label"}] * 2},
+        "output 'label' is given twice",
+    ),
+    "outputs is a string": (INFER, {**tensor(), "outputs": "label"}, "`outputs` is not a list"),
+    "classification": (
+        INFER,
+        {**tensor(), "outputs": [{"name": "label", "parameters": {"classification": 2}}]},
+        "classification extension is not supported",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_hostile_request(name: str) -> None:
+    """The answer is a 400 that says what to mend, and where."""
+    path, body, message = REQUESTS[name]
+
+    answer = CLASSIFIER(event(path=path, body=body), None)
+
+    assert answer["statusCode"] == 400
+    assert message in error_of(answer)
+
+
+MIXED_ROW = {"age": 30, "income": 1.0, "plan": "gold", "visits": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"plan": 5}, "row 1, field 'plan': expected a string, got a number"),
+        ({"plan": None}, "row 1, field 'plan': a value is required"),
+        ({"plan": "a\x00b"}, "row 1, field 'plan': not a valid text"),
+        ({"visits": 2.5}, "row 1, field 'visits': expected an integer, got 2.5"),
+        ({"visits": 2**63}, "row 1, field 'visits': 9223372036854775808 is out of range for INT64"),
+        ({"visits": None}, "row 1, field 'visits': a value is required"),
+        ({"income": "NaN"}, "row 1, field 'income': expected a number"),
+        ({"incone": 1.0}, "row 1: unknown field 'incone'; did you mean 'income'?"),
+    ],
+)
+def test_message_names_row_and_field(change: dict[str, Any], message: str) -> None:
+    """An error in the second of three rows names that row and its field."""
+    body = {"records": [MIXED_ROW, MIXED_ROW | change, MIXED_ROW]}
+
+    answer = MIXED(event(body=body), None)
+
+    assert (answer["statusCode"], error_of(answer)) == (400, message)
+
+
+def identity(**changes: list[Any]) -> dict[str, Any]:
+    values: dict[str, list[Any]] = {
+        "FP32": [1.5, None], "INT8": [-128, 127], "UINT64": [0, 2**64 - 1],
+        "BOOL": [True, False], "BYTES": ["é", ""], **changes,
+    }  # fmt: skip
+    return {
+        "inputs": [
+            {"name": f"in_{datatype}", "datatype": datatype, "shape": [1, 2], "data": data}
+            for datatype, data in values.items()
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"INT8": [128, 0]}, "input 'in_INT8', element 0: 128 is out of range for INT8"),
+        ({"INT8": [0, 0.5]}, "input 'in_INT8', element 1: expected an integer, got 0.5"),
+        ({"INT8": [0, None]}, "input 'in_INT8', element 1: a value is required, got null"),
+        ({"UINT64": [-1, 0]}, "input 'in_UINT64', element 0: -1 is out of range for UINT64"),
+        ({"UINT64": [2**64, 0]}, "element 0: 1.8446744073709552e+19 is out of range for UINT64"),
+        ({"BOOL": [1, True]}, "input 'in_BOOL', element 0: expected true or false, got a number"),
+        ({"BYTES": ["a", 1]}, "input 'in_BYTES', element 1: expected a string, got a number"),
+        ({"BYTES": ["a", None]}, "input 'in_BYTES', element 1: a value is required, got null"),
+        ({"FP32": ["1", 2]}, "input 'in_FP32', element 0: expected a number, got a string"),
+    ],
+)
+def test_message_names_input_and_element(change: dict[str, list[Any]], message: str) -> None:
+    """In a model without features, an error names the input and the element."""
+    answer = TENSORS(event(path=INFER, body=identity(**change)), None)
+
+    assert answer["statusCode"] == 400
+    assert message in error_of(answer)
+
+
+def test_extreme_values_are_exact() -> None:
+    """The ends of the ranges, a null in a float and non-ASCII text come back as they went in."""
+    answer = TENSORS(event(path=INFER, body=identity()), None)
+
+    assert answer["statusCode"] == 200
+    outputs = {item["name"]: item["data"] for item in json.loads(answer["body"])["outputs"]}
+    expected = {f"out_{i['datatype']}": i["data"] for i in identity()["inputs"]}
+    assert outputs == expected
+
+
+def test_rows_of_different_inputs_must_agree() -> None:
+    """By-column inputs with different numbers of rows are refused before the graph runs."""
+    inputs = [
+        {"name": name, "datatype": datatype, "shape": [len(data), 1], "data": data}
+        for name, datatype, data in [
+            ("age", "FP32", [1, 2]), ("income", "FP32", [1]),
+            ("plan", "BYTES", ["a"]), ("visits", "INT64", [1]),
+        ]
+    ]  # fmt: skip
+
+    answer = MIXED(event(path=INFER, body={"inputs": inputs}), None)
+
+    assert (answer["statusCode"], error_of(answer)) == (
+        400,
+        "the inputs have different numbers of rows",
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", PREDICT, 405),
+        ("PUT", PREDICT, 405),
+        ("DELETE", "/v2", 405),
+        ("POST", "/v2/health/ready", 405),
+        ("BREW", PREDICT, 405),
+        ("GET", "/", 404),
+        ("GET", "", 404),
+        ("GET", "/docs", 404),
+        ("GET", "/../../etc/passwd", 404),
+        ("GET", "/%2e%2e/%00", 404),
+        ("GET", "/%ff", 404),
+        ("POST", "/predict/", 404),
+        ("GET", "/v2/models/other", 404),
+        ("GET", "/v2/models/other/ready", 404),
+        ("POST", "/v2/models/other/infer", 404),
+        ("POST", "/v2/models/churn/versions/4/infer", 404),
+        ("GET", "/v2/models/churn/versions/latest", 404),
+        ("GET", "/v2/models/churn/versions/4/ready", 404),
+    ],
+)
+def test_wrong_path_or_method(method: str, path: str, status: int) -> None:
+    """Unknown paths, models and versions are 404, wrong methods 405, both with an error body."""
+    answer = CLASSIFIER(event(method=method, path=path), None)
+
+    assert answer["statusCode"] == status
+    assert error_of(answer)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP", "x"])
+def test_compressed_bodies_are_not_unpacked(encoding: str) -> None:
+    """A Content-Encoding is a 415, so that no small body can become a large one."""
+    answer = CLASSIFIER(event(headers={"content-encoding": encoding}), None)
+
+    assert answer["statusCode"] == 415
+    assert "uncompressed" in error_of(answer)
+
+
+def test_binary_extension_is_refused_by_its_header() -> None:
+    """tritonclient's binary requests get an error that says what to send."""
+    answer = CLASSIFIER(
+        event(path=INFER, body=b"{}\x00", headers={"Inference-Header-Content-Length": "2"}), None
+    )
+
+    assert answer["statusCode"] == 400
+    assert "binary tensors are not supported" in error_of(answer)
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_content_type_is_not_looked_at(content_type: str) -> None:
+    """curl -d sends a form's type with JSON; it is answered all the same."""
+    answer = CLASSIFIER(event(headers={"content-type": content_type}), None)
+
+    assert answer["statusCode"] == 200
+
+
+def test_body_at_the_limit() -> None:
+    """A body of exactly the limit is read; one byte more is a 413 that points to batch."""
+    body = json.dumps(record()).encode()
+
+    at = CLASSIFIER(event(body=body.ljust(LIMIT)), None)
+    over = CLASSIFIER(event(body=body.ljust(LIMIT + 1)), None)
+
+    assert at["statusCode"] == 200
+    assert over["statusCode"] == 413
+    assert "batch" in error_of(over)
+
+
+def test_answer_above_the_limit_of_lambda() -> None:
+    """A small request whose answer Lambda would refuse is a 413 that points to batch."""
+    row = {"a": 1, "b": 2, "c": 3}
+
+    answer = CLASSIFIER(event(body={"records": [row] * 90_000}), None)
+
+    assert answer["statusCode"] == 413
+    assert "batch" in error_of(answer)
+    assert answer["headers"]["x-model-version"] == "3"
+
+
+EVENTS: dict[str, dict[str, Any]] = {
+    "body is not base64": {"isBase64Encoded": True, "body": "é"},
+    "body has a lone surrogate": {"isBase64Encoded": False, "body": "\ud800"},
+    "header has a lone surrogate": {"headers": {"x": "\ud800"}},
+    "host with two colons": {"headers": {"host": "a:b:c"}},
+    "port is no number": {"headers": {"host": "a", "x-forwarded-port": "x"}},
+    "headers is a list": {"headers": ["x"]},
+    "no request context": {"requestContext": {}},
+    "request context is null": {"requestContext": None},
+    "path is null": {"requestContext": {"http": {"method": "GET", "path": 5, "sourceIp": ""}}},
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_malformed_event(name: str) -> None:
+    """An event that cannot be turned into a request is a 400, not an error of the function."""
+    answer = CLASSIFIER({**event(), "body": "{}", **EVENTS[name]}, None)
+
+    assert answer["statusCode"] == 400
+    assert error_of(answer)
+
+
+def test_event_without_headers() -> None:
+    """`headers: null` is a request without headers."""
+    answer = CLASSIFIER({**event(), "headers": None}, None)
+
+    assert answer["statusCode"] == 200

@@ -1,0 +1,291 @@
+"""The shipped template: what must hold in every deployment, and how jobs expand it."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from release_cases import JOBS, PROJECT, image_uri
+
+from fnmodel.config import BatchJob, FunctionConfig, Project
+from fnmodel.errors import ProvisionError, UsageError
+from fnmodel.provision.template import (
+    parameters,
+    read,
+    render,
+    stack_name,
+    tags,
+)
+from fnmodel.shipped import shipped
+
+TEXT = shipped("template.yaml").read_text("utf-8")
+TEMPLATE = json.loads(render(TEXT, JOBS))
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+ALIAS = {"Ref": "LiveAlias"}
+
+
+def of_type(name: str) -> dict[str, Any]:
+    found = {key: r["Properties"] for key, r in RESOURCES.items() if r["Type"] == name}
+    assert found, f"the template has no {name}"
+    return found
+
+
+def statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, role in of_type("AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield key, statement
+
+
+def test_every_right_names_its_actions_and_its_own_resources() -> None:
+    """No role of the stack may do `*`, or anything to a resource of somebody else."""
+    own = re.compile(r"\$\{Bucket\.Arn\}/\*")
+    for key, statement in statements():
+        actions = statement["Action"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            assert re.fullmatch(r"[a-z0-9]+:[A-Za-z]+", action), (key, action)
+        resource = statement["Resource"]
+        assert isinstance(resource, dict), (key, resource)
+        assert "Fn::GetAtt" in resource or resource == ALIAS or own.fullmatch(resource["Fn::Sub"])
+
+
+def test_the_api_and_the_schedules_go_to_the_alias_only() -> None:
+    """Nothing invokes `$LATEST` or a fixed version."""
+    [integration] = of_type("AWS::ApiGatewayV2::Integration").values()
+    [permission] = of_type("AWS::Lambda::Permission").values()
+
+    assert integration["IntegrationUri"] == ALIAS
+    assert permission["FunctionName"] == ALIAS
+    for schedule in of_type("AWS::Scheduler::Schedule").values():
+        assert schedule["Target"]["Arn"] == ALIAS
+    invoking = [s for _, s in statements() if "lambda:InvokeFunction" in s["Action"]]
+    assert [statement["Resource"] for statement in invoking] == [ALIAS]
+
+
+def test_only_the_api_of_this_stack_may_invoke_the_alias() -> None:
+    """The permission is bound to the API and the account, against a confused deputy."""
+    [permission] = of_type("AWS::Lambda::Permission").values()
+
+    assert "${Api}" in permission["SourceArn"]["Fn::Sub"]
+    assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+
+
+def test_only_the_stack_s_own_schedules_may_use_the_schedule_role() -> None:
+    """The trust names account and schedule group."""
+    [statement] = RESOURCES["ScheduleRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+
+    assert statement["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": {"Ref": "AWS::AccountId"},
+        "aws:SourceArn": {"Fn::GetAtt": ["ScheduleGroup", "Arn"]},
+    }
+
+
+def test_requests_end_within_the_limit_of_http_apis() -> None:
+    """The integration waits at most 30 seconds and speaks payload format 2.0."""
+    [integration] = of_type("AWS::ApiGatewayV2::Integration").values()
+
+    assert integration["TimeoutInMillis"] <= 30_000
+    assert integration["PayloadFormatVersion"] == "2.0"
+
+
+@pytest.mark.parametrize(
+    ("reference", "accepted"),
+    [
+        (image_uri("a"), True),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/fnmodel/x@sha256:" + "0" * 64, True),
+        ("000000000000.dkr.ecr.us-east-1.amazonaws.com/fnmodel/churn:latest", False),
+        ("000000000000.dkr.ecr.us-east-1.amazonaws.com/fnmodel/churn@sha256:abc", False),
+        ("evil.example/fnmodel/churn@sha256:" + "0" * 64, False),
+        (image_uri("a") + "\n", False),
+    ],
+)
+def test_an_image_is_taken_by_digest_only(reference: str, accepted: bool) -> None:
+    """A tag, a short digest or another registry's host is refused before anything is made."""
+    pattern = TEMPLATE["Parameters"]["ImageUri"]["AllowedPattern"]
+
+    assert accepted is bool(re.fullmatch(pattern, reference))
+    assert "@sha256:" in pattern
+
+
+def test_what_is_kept_is_encrypted_private_and_bounded() -> None:
+    """Buckets and tables are encrypted and closed; logs and old object versions do not pile up."""
+    [bucket] = of_type("AWS::S3::Bucket").values()
+    [table] = of_type("AWS::DynamoDB::Table").values()
+
+    [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert all(bucket["PublicAccessBlockConfiguration"].values())
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["LifecycleConfiguration"]["Rules"]
+    assert table["SSESpecification"]["SSEEnabled"] is True
+    assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert all(group["RetentionInDays"] for group in of_type("AWS::Logs::LogGroup").values())
+    [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
+    assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] > 0
+    for schedule in of_type("AWS::Scheduler::Schedule").values():
+        assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] <= 5
+
+
+def test_the_access_log_is_one_json_object_a_request() -> None:
+    """The folded format of the access log is still JSON."""
+    [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
+
+    assert json.loads(stage["AccessLogSettings"]["Format"])["requestId"] == "$context.requestId"
+
+
+def test_traffic_is_not_the_stack_s_business() -> None:
+    """The alias is made once, on the bootstrap version, without weights; versions are retained."""
+    alias = RESOURCES["LiveAlias"]["Properties"]
+
+    assert {"FunctionName", "FunctionVersion", "Name"} == set(alias)
+    assert alias["FunctionVersion"] == {"Fn::GetAtt": ["BootstrapVersion", "Version"]}
+    version = RESOURCES["BootstrapVersion"]
+    assert version["Properties"] == {"FunctionName": {"Ref": "Function"}}
+    assert "Retain" == version["DeletionPolicy"] == version["UpdateReplacePolicy"]
+
+
+def test_a_destroyed_stack_leaves_nothing() -> None:
+    """Only the bootstrap version is retained, which goes with its function."""
+    kept = {key for key, r in RESOURCES.items() if r.get("DeletionPolicy") == "Retain"}
+
+    assert {"BootstrapVersion"} == kept
+
+
+def test_outputs_are_what_the_commands_read() -> None:
+    """Renaming an output would break deployed stages."""
+    assert {
+        "Url", "ApiId", "FunctionName", "AliasArn", "Bucket", "LedgerTable", "ScheduleGroup",
+        "LogGroup",
+    } == set(TEMPLATE["Outputs"])  # fmt: skip
+
+
+def test_each_job_with_a_schedule_becomes_one_schedule() -> None:
+    """A job without a schedule runs by hand and needs no resource."""
+    schedules = of_type("AWS::Scheduler::Schedule")
+
+    [schedule] = schedules.values()
+    assert schedule["Name"] == "daily"
+    assert schedule["ScheduleExpression"] == "cron(0 6 * * ? *)"
+    assert schedule["ScheduleExpressionTimezone"] == "Europe/Berlin"
+
+
+def test_a_project_without_jobs_has_no_schedule() -> None:
+    """The pattern itself is never deployed."""
+    resources = json.loads(render(TEXT, ()))["Resources"]
+
+    assert not [r for r in resources.values() if r["Type"] == "AWS::Scheduler::Schedule"]
+
+
+def test_a_job_s_event_survives_hostile_prefixes() -> None:
+    """Quotes and `${…}` in a prefix stay text, and the bucket is filled in by CloudFormation."""
+    job = BatchJob(
+        name="odd", input='a"${Bucket}\\/', output="ü ${AWS::AccountId}/", schedule="rate(1 hour)"
+    )
+    resources = json.loads(render(TEXT, [job]))["Resources"]
+    [schedule] = [r for r in resources.values() if r["Type"] == "AWS::Scheduler::Schedule"]
+    separator, parts = schedule["Properties"]["Target"]["Input"]["Fn::Join"]
+    joined = separator.join("the-bucket" if p == {"Ref": "Bucket"} else p for p in parts)
+
+    assert {
+        "fnmodel": "batch",
+        "job": "odd",
+        "bucket": "the-bucket",
+        "input": job.input,
+        "output": job.output,
+        "error_budget": 0.01,
+        "scheduled_time": "<aws.scheduler.scheduled-time>",
+        "schedule_arn": "<aws.scheduler.schedule-arn>",
+    } == json.loads(joined)
+
+
+def test_jobs_never_share_a_logical_id() -> None:
+    """Names that differ only in hyphens give different resources."""
+    names = ("a-b", "ab", "a--b", "azb")
+    jobs = [BatchJob(name=n, input="i/", output="o/", schedule="rate(1 day)") for n in names]
+    resources = json.loads(render(TEXT, jobs))["Resources"]
+
+    assert len([r for r in resources.values() if r["Type"] == "AWS::Scheduler::Schedule"]) == 4
+
+
+def test_the_same_project_gives_the_same_bytes() -> None:
+    """An unchanged project is recognised by comparing bodies."""
+    assert render(TEXT, JOBS) == render(TEXT, JOBS)
+
+
+def test_too_many_jobs_are_refused_before_cloudformation_does() -> None:
+    """A body over 51,200 bytes is named with its size."""
+    jobs = [
+        BatchJob(name=f"job-{n}", input="i/", output="o/", schedule="rate(1 day)")
+        for n in range(200)
+    ]
+    with pytest.raises(ProvisionError, match="CloudFormation accepts 51,200"):
+        render(TEXT, jobs)
+
+
+def test_names_that_lambda_would_refuse_are_refused_first() -> None:
+    """Project and stage together must fit a function's name."""
+    assert stack_name("churn", "dev") == "fnmodel-churn-dev"
+    with pytest.raises(UsageError, match="may have 64"):
+        stack_name("p" * 32, "s" * 32)
+
+
+def test_parameters_are_the_template_s() -> None:
+    """Every parameter of the template gets a value, and no other is sent."""
+    given = parameters(PROJECT, "dev", image_uri("a"))
+
+    assert set(TEMPLATE["Parameters"]) == set(given)
+    assert given["Memory"] == "1769"
+
+
+def test_a_stage_s_own_function_settings_win() -> None:
+    """Memory and timeout of the stage stand in for the project's."""
+    given = parameters(PROJECT, "dev", image_uri("a"), FunctionConfig(memory=512, timeout=900))
+
+    assert (given["Memory"], given["Timeout"]) == ("512", "900")
+
+
+def test_tags_do_not_change_between_deploys() -> None:
+    """CloudFormation copies stack tags to all resources; a changed one would modify them all."""
+    assert tags("churn", "dev") == {"fnmodel:project": "churn", "fnmodel:stage": "dev"}
+
+
+def test_short_forms_are_read() -> None:
+    """`!GetAtt a.b` splits at the first dot only, other tags become `Fn::…`."""
+    text = (
+        "A: !GetAtt x.y.z\nB: !Sub 'q-${x}'\nC: !Ref x\nD: !Join ['', [a, !Ref b]]\nE: 2012-10-17"
+    )
+
+    data = read(text.replace("2012-10-17", '"2012-10-17"'))
+
+    assert data == {
+        "A": {"Fn::GetAtt": ["x", "y.z"]},
+        "B": {"Fn::Sub": "q-${x}"},
+        "C": {"Ref": "x"},
+        "D": {"Fn::Join": ["", ["a", {"Ref": "b"}]]},
+        "E": "2012-10-17",
+    }
+
+
+def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
+    """Neither the text that people read nor the body that is sent breaks a rule of AWS."""
+    body = tmp_path / "body.json"
+    body.write_text(render(TEXT, JOBS), "utf-8")
+    linter = Path(sys.executable).with_name("cfn-lint")
+
+    result = subprocess.run(
+        [linter, str(shipped("template.yaml")), str(body)], capture_output=True, text=True
+    )
+
+    assert (result.returncode, result.stdout.strip()) == (0, "")
+
+
+def test_a_longest_project_still_has_a_name() -> None:
+    """The longest names that fit are accepted."""
+    project = Project(name="p" * 32, model="m.pkl")
+
+    assert len(stack_name(project.name, "s" * 23)) == 64
