@@ -71,13 +71,11 @@ class S3Objects:
 
     def put(self, key: str, body: bytes | BinaryIO, *, if_none_match: bool = False) -> bool:
         """As `ObjectStore.put`, by If-None-Match."""
-        from botocore.exceptions import ClientError
-
         condition = {"IfNoneMatch": "*"} if if_none_match else {}
         with self._border():
             try:
                 self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)
-            except ClientError as error:
+            except self._client.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] == "PreconditionFailed":
                     return False
                 raise
@@ -85,12 +83,10 @@ class S3Objects:
 
     @contextmanager
     def _border(self, key: str = "") -> Iterator[None]:
-        from botocore.exceptions import ClientError
-
         with translated():
             try:
                 yield
-            except ClientError as error:
+            except self._client.exceptions.ClientError as error:
                 code = error.response["Error"]["Code"]
                 if code in ("PreconditionFailed", "412"):
                     raise BatchError(changed(key)) from error

@@ -13,17 +13,16 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
-from typing import Any, BinaryIO, cast
+from itertools import chain, islice
+from typing import Any, BinaryIO, Self, cast
 
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.objects import Object, ObjectStore
 from fnmodel.batch.score import Bad, Scorer
-from fnmodel.batch.table import BROKEN, Row, rows
+from fnmodel.batch.table import BROKEN, rows
 from fnmodel.errors import BatchError
 from fnmodel.inference import Predictor
 
@@ -156,21 +155,25 @@ def _score_all(
     totals = _Totals()
     if not inputs:
         return totals
-    with _csv_file() as (errors_file, errors):
-        errors.writerow(["input", "line", "column", "reason", "text"])
+    with _CsvFile() as errors:
+        errors.write([["input", "line", "column", "reason", "text"]])
         for number, item in enumerate(inputs):
             part = f"{folder}part-{number:05d}.csv"
-            with _csv_file() as (part_file, writer):
-                tally = _score(item, objects, predictor, writer, errors)
-                _put(objects, part, part_file)
+            with _CsvFile() as scored:
+                tally = _score(item, objects, predictor, scored, errors)
+                scored.put(objects, part)
             totals.add(item, part, tally)
             log("scored", {"key": item.key, "part": part, **tally.counts()})
-        _put(objects, folder + ERRORS, errors_file)
+        errors.put(objects, folder + ERRORS)
     return totals
 
 
 def _score(
-    item: Object, objects: ObjectStore, predictor: Predictor, writer: Any, errors: Any
+    item: Object,
+    objects: ObjectStore,
+    predictor: Predictor,
+    part: "_CsvFile",
+    errors: "_CsvFile",
 ) -> _Tally:
     tally = _Tally()
     stream = objects.open(item.key, item.etag)
@@ -178,18 +181,15 @@ def _score(
     header = next(table, None)
     if header is None:
         return tally
-    if header.problem:  # then no later row can be understood, and the header counts as one
-        header_names: Sequence[str] = ()
-        table = _again(header, table)
-    else:
-        header_names = header.fields
-    scorer = Scorer(predictor, header_names)
+    if header.problem:  # it counts as a row, and no other can be understood without it
+        table = chain([header], table)
+    scorer = Scorer(predictor, header.fields)
     if not scorer.problem:
-        writer.writerow(scorer.header)
+        part.write([scorer.header])
     while chunk := list(islice(table, CHUNK)):
         scored, bad = scorer.score(chunk)
-        writer.writerows(scored)
-        errors.writerows(_error(item.key, entry) for entry in bad)
+        part.write(scored)
+        errors.write(_error(item.key, entry) for entry in bad)
         tally.rows += len(chunk)
         tally.scored += len(scored)
         tally.errors += len(bad)
@@ -198,28 +198,29 @@ def _score(
     return tally
 
 
-def _again(row: Row, rest: Iterator[Row]) -> Iterator[Row]:
-    yield row
-    yield from rest
-
-
 def _error(key: str, bad: Bad) -> list[Any]:
     return [key, bad.row.line, bad.column, bad.reason, bad.row.text]
 
 
-@contextmanager
-def _csv_file() -> Iterator[tuple[BinaryIO, Any]]:
-    """Give a temporary file and a CSV writer into it, which writes surrogates as the bytes."""
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        binary = cast("BinaryIO", file)
-        text = io.TextIOWrapper(
-            binary, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
+class _CsvFile:
+    """A temporary file that rows are written to; surrogates become the bytes they stand for."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+        binary = cast("BinaryIO", self._file)
+        self._text = io.TextIOWrapper(
+            binary, encoding="utf-8", errors="surrogateescape", newline=""
         )
-        yield binary, csv.writer(text, lineterminator="\n")
-        text.detach()
+        self.write = csv.writer(self._text, lineterminator="\n").writerows
 
+    def put(self, objects: ObjectStore, key: str) -> None:
+        """Store what was written."""
+        self._text.flush()
+        self._file.seek(0)
+        objects.put(key, cast("BinaryIO", self._file))
 
-def _put(objects: ObjectStore, key: str, file: BinaryIO) -> None:
-    file.flush()
-    file.seek(0)
-    objects.put(key, file)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._text.close()

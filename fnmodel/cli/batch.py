@@ -1,6 +1,5 @@
 """`fnmodel batch`: scores an S3 prefix now; schedules live in fnmodel.yaml."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,18 +135,13 @@ def _invoke(work: "Workspace", job: "BatchJob", bucket: str, moment: str) -> dic
     answer = objects.invoke(work.client("lambda"), f"{work.name}:live", event)
     if isinstance(answer, dict) and "run_id" in answer:
         return answer
+    # A job over its error budget fails after it has written its manifest.
+    runs = objects.manifests(work.client("s3"), bucket, f"{job.output}{job.name}/")
+    for manifest in runs:
+        if manifest["scheduled_time"] == moment:
+            return manifest
     said = answer.get("errorMessage", answer) if isinstance(answer, dict) else answer
-    failed = _failed_manifest(said)
-    if failed is not None:
-        manifest: dict[str, Any] = objects.read_json(work.client("s3"), bucket, failed)
-        return manifest
     raise BatchError(f"{job.name}: {said}", hint="`fnmodel logs` shows what it said")
-
-
-def _failed_manifest(said: Any) -> str | None:
-    """Return the key of the manifest that a failed job names in its error, if it does."""
-    text = said if isinstance(said, str) else json.dumps(said)
-    return next((word.strip("'\".,;:()") for word in text.split() if "manifest.json" in word), None)
 
 
 def _text(manifest: dict[str, Any], bucket: str) -> str:

@@ -144,7 +144,7 @@ class Transport:
                 raise BrokenError("the credentials had expired")
             answer = self._exchange(method, target, headers, body, self._authorization)
             if answer.status == 401:
-                raise self.refused(answer, f"{method} {urlsplit(target).path}")
+                raise self.refused(answer, "the credentials are wrong or have expired")
         return answer
 
     @contextmanager

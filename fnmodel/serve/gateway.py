@@ -38,7 +38,7 @@ class Gateway(Mangum):
             # A body that is not base64, a port that is no number, a lone surrogate in a header.
             return _failure(400, "this is not a well-formed HTTP API request")
         if not cycle.finishes(self.app(scope, cycle.receive, cycle.send)):
-            return dict(super().__call__(adapter.event, context))
+            return self._on_event_loop(adapter.event, context)
         answer: dict[str, Any] = adapter(cast("Response", cycle.response))
         if _too_long(answer):
             text = (
@@ -46,6 +46,16 @@ class Gateway(Mangum):
             )
             return _failure(413, text, answer["headers"])
         return answer
+
+    def _on_event_loop(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        import asyncio
+
+        with asyncio.Runner() as runner:
+            asyncio.set_event_loop(runner.get_loop())
+            return super().__call__(event, context)
+
+    def _setup_event_loop(self) -> None:
+        """Make no event loop, which Mangum would, until an application waits."""
 
 
 class _HttpApi(HTTPGateway):

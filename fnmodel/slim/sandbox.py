@@ -29,7 +29,7 @@ _ERRORS: dict[str, type[FnmodelError]] = {
     kind.code: kind for kind in (SlimError, MissingExtraError, UnsupportedModelError)
 }
 # An allow list: a name that is not here (AWS_*, tokens, proxies) does not reach the child.
-_PASSED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+_PASSED = ("PATH", "PYTHONPATH", "PYTHONPYCACHEPREFIX", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _FIXED = {
     "LC_ALL": "C.UTF-8",
     "PYTHONHASHSEED": "0",

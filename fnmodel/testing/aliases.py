@@ -45,7 +45,9 @@ class InMemoryLambda:
         self._state: dict[str, str] = {}
         self._versions: dict[str, dict[str, Any]] = {}
         number = self._publish()
-        self._aliases = {alias: {"version": number, "weights": {}, "revision": _revision()}}
+        self._aliases: dict[str, dict[str, Any]] = {
+            alias: {"version": number, "weights": {}, "revision": _revision()}
+        }
 
     def update(self, image_uri: str, *, memory: int | None = None) -> None:
         """Change the function's image and memory, as an update of its stack does."""

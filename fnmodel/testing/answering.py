@@ -14,7 +14,7 @@ Answer = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Takes an operation (`UpdateAlias`) and its parameters; returns the answer or raises Refused."""
 
 # Nothing listens there: a call that is not answered in memory fails at once.
-_NOWHERE = "http://127.0.0.1:9"
+_NOWHERE = Cloud(endpoint_url="http://127.0.0.1:9")
 
 
 class RefusedError(Exception):
@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 def client_answered_by(service: str, answer: Answer) -> Any:
     """Return a boto3 client of a service whose operations `answer` answers."""
-    client = Cloud(endpoint_url=_NOWHERE).client(service)
+    client = _NOWHERE.client(service)
 
     def keep(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
         context["asked"] = dict(params)

@@ -1,0 +1,127 @@
+"""Manners of the command line: where words go, how it fails, what it promises."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fnmodel.__main__ import run
+from fnmodel.errors import FnmodelError
+
+COMMANDS = [
+    "init", "slim", "pack", "plan", "deploy", "invoke", "shift", "promote", "rollback", "abort",
+    "status", "history", "logs", "doctor", "explain", "destroy", "batch run", "batch status",
+    "local start", "local stop", "local status",
+]  # fmt: skip
+
+
+def kinds() -> list[type[FnmodelError]]:
+    """Return every class of error."""
+    found = [FnmodelError]
+    for kind in found:
+        found += kind.__subclasses__()
+    return found[1:]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--help` says what the command does and shows it used."""
+    assert run([*command.split(), "--help"]) == 0
+    assert f"Example: fnmodel {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "logs"])
+def test_every_command_that_prints_data_prints_json(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--output json` is everywhere."""
+    run([*command.split(), "--help"])
+    assert "--output" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["deploy"], 2, ["there is no fnmodel.yaml", "fnmodel init", "FNM-U001"]),
+        (["deploy", "--project", "nowhere"], 2, ["there is no fnmodel.yaml"]),
+        (["init", "missing.joblib"], 2, ["there is no file missing.joblib"]),
+        (["explain", "FNM-Z999"], 2, ["there is no code", "FNM-S004"]),
+        (["deplyo"], 2, ["Did you mean"]),
+        (["shift", "much"], 2, ["weight", "valid number"]),
+    ],
+)
+def test_a_mistake_is_said_with_a_way_out(
+    command: list[str], code: int, words: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Errors go to stderr with a hint and a code; stdout stays empty; there is no traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FNMODEL_HOME", str(tmp_path / "home"))
+
+    assert run(command) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert [word for word in words if word not in said.err] == []
+
+
+def test_a_broken_project_file_lists_its_problems(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All problems with lines, and exit code 2."""
+    (tmp_path / "fnmodel.yaml").write_text("name: churn\nmodle: x\n")
+
+    assert run(["plan", "--project", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "2 problems" in said
+    assert "did you mean 'model'" in said
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
+def test_every_error_can_be_explained(
+    kind: type[FnmodelError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each class has a code of its own that `explain` knows."""
+    if kind.__module__ == "fnmodel.errors":
+        assert [other for other in kinds() if other.code == kind.code and other is not kind
+                and other.__module__ == "fnmodel.errors"] == []  # fmt: skip
+    assert run(["explain", kind.code, "--output", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["code"] == kind.code
+    assert said["text"]
+
+
+def test_the_error_tree_is_drawn_whole() -> None:
+    """The docstring of fnmodel.errors shows every class with its exit code and code."""
+    from fnmodel import errors
+
+    for kind in kinds():
+        if kind.__module__ == "fnmodel.errors":
+            line = next(x for x in (errors.__doc__ or "").splitlines() if f" {kind.__name__} " in x)
+            assert kind.code in line
+            assert str(kind.exit_code) in line.split()
+
+
+def test_doctor_tells_each_check_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What fails or limits comes with what to do."""
+    monkeypatch.setenv("FNMODEL_HOME", str(tmp_path))
+
+    assert run(["doctor", "--output", "json"]) == 0
+    findings = json.loads(capsys.readouterr().out)
+    assert {"Python", "uv", "disk", "embedded cloud"} <= {f["check"] for f in findings}
+    assert [f for f in findings if f["state"] == "FAIL" and not f["remedy"]] == []
+
+
+def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:
+    """`fnmodel … | head` ends without a traceback."""
+    ran = subprocess.run(
+        f"{sys.executable} -m fnmodel explain FNM-S004 | true",
+        shell=True, capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert "Traceback" not in ran.stderr

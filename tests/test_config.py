@@ -1,0 +1,107 @@
+"""fnmodel.yaml: every problem at once, with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from fnmodel.config import check_schedule, find, json_schema, load
+from fnmodel.errors import ConfigError, UsageError
+
+GOOD = "name: churn\nmodel: model.joblib\n"
+
+
+def problems(text: str, folder: Path) -> list[str]:
+    """Return what `load` says of a file with this text."""
+    path = folder / "fnmodel.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD + "modle: x\n", "line 3: unknown key 'modle'; did you mean 'model'?"),
+        (GOOD + "image:\n  pyton: '3.13'\n", "line 4: unknown key 'image.pyton'; did you mean 'py"),
+        (GOOD + "name: again\n", "line 3: key 'name' stands twice"),
+        (GOOD + "function: {memory: 64}\n", "line 3: function.memory: Input should be greater"),
+        ("model: m\n", "line 1: name: Field required"),
+        ("name: Churn\nmodel: m\n", "line 1: name: String should match pattern"),
+        ("name: churn\nmodel: [\n", "line 3: "),
+        ("- a\n", "line 1: expected keys and values"),
+        ("", "line 1: expected keys and values"),
+        (GOOD + "batch:\n- {name: aa, input: in/, output: in/x/}\n", "must not lie inside"),
+        (GOOD + "batch:\n- {name: aa, input: in, output: out/}\n", "ends with '/'"),
+        (GOOD + "batch:\n- {name: aa, input: s3://b/, output: out/}\n", "stage's bucket"),
+        (GOOD + "batch:\n- {name: aa, input: i/, output: o/, schedule: x}\n", "is not a schedule"),
+    ],
+)  # fmt: skip
+def test_a_problem_is_named_with_its_line(text: str, expected: str, tmp_path: Path) -> None:
+    """Unknown keys come with a guess, wrong values with the rule."""
+    found = problems(text, tmp_path)
+
+    assert any(expected in problem for problem in found), found
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    """Three mistakes in one file are three lines of one error."""
+    text = "name: churn\nmodle: x\nfunction: {memory: 1}\nimage: {python: '2.7'}\n"
+
+    assert len(problems(text, tmp_path)) == 4  # the fourth: `model` is missing
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project can be named from anywhere."""
+    (tmp_path / "fnmodel.yaml").write_text(GOOD)
+    monkeypatch.chdir("/")
+
+    assert load(find(tmp_path)).model == tmp_path / "model.joblib"
+
+
+def test_a_stage_is_chosen_by_flag_then_environment_then_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`local` needs no declaration; another unknown stage is refused with the known ones."""
+    path = tmp_path / "fnmodel.yaml"
+    path.write_text(GOOD + "stage: staging\nstages: {production: {}, rehearsal: {cloud: local}}\n")
+    project = load(path)
+
+    assert project.stage_of(None)[0] == "staging"
+    assert project.stage_of(None, local=True)[0] == "local"
+    assert project.stage_of("rehearsal")[1].cloud == "local"
+    assert project.stage_of("production")[1].cloud == "aws"
+    assert project.stage_of("production", local=True)[1].cloud == "local"
+    monkeypatch.setenv("FNMODEL_STAGE", "production")
+    assert project.stage_of(None)[0] == "production"
+    assert project.stage_of("staging")[0] == "staging"
+    with pytest.raises(UsageError, match="no stage 'prod'") as caught:
+        project.stage_of("prod")
+    assert "production" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["rate(1 minute)", "rate(5 hours)", "cron(0 3 * * ? *)", "cron(0/15 8-17 ? * MON-FRI *)",
+     "cron(0 0 L * ? *)", "cron(0 12 ? * 6#3 2030)", "at(2030-01-31T06:00:00)"],
+)  # fmt: skip
+def test_a_schedule_of_aws_is_accepted(expression: str) -> None:
+    """What EventBridge Scheduler takes is taken."""
+    check_schedule(expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["", "whenever", "rate(5 minute)", "rate(1 minutes)", "rate(0 minutes)", "rate(5 seconds)",
+     "cron(0 3 * * *)", "cron(0 3 * * * *)", "cron(0 3 ? * ? *)", "cron(60 3 * * ? *)",
+     "cron(0 25 * * ? *)", "cron(0 3 * FOO ? *)", "at(2030-02-31T06:00:00)", "at(tomorrow)"],
+)  # fmt: skip
+def test_a_schedule_that_aws_refuses_is_refused_here(expression: str) -> None:
+    """Emulators accept these; AWS does not."""
+    with pytest.raises(ValueError, match=r"is not|has \d+ fields|write|exactly|day is out|month"):
+        check_schedule(expression)
+
+
+def test_the_schema_describes_every_key() -> None:
+    """The JSON Schema of the file names all keys."""
+    assert {"name", "model", "sample", "batch", "stages"} <= set(json_schema()["properties"])

@@ -1,0 +1,40 @@
+"""The seam in the emulator: five functions of another package, watched."""
+
+import inspect
+from collections import Counter
+
+import pytest
+from ministack.services import eventbridge, lambda_svc
+
+from fnmodel.local.routing import choose
+
+EXPECTED = {
+    lambda_svc._proxy_url_for: ["config"],
+    lambda_svc._execute_function_proxy: ["func", "event", "url", "request_id"],
+    lambda_svc._get_func_record_for_ref: ["function_ref"],
+    lambda_svc._invoke: ["name", "event", "headers", "path_qualifier", "query_params"],
+    eventbridge._invoke_target: ["target", "event", "rule", "view"],
+}
+
+
+@pytest.mark.parametrize("function", EXPECTED, ids=lambda f: f.__name__)
+def test_a_replaced_function_still_has_its_form(function: object) -> None:
+    """A new form of one of the five means that the seam must be looked at again."""
+    assert list(inspect.signature(function).parameters) == EXPECTED[function]  # type: ignore[arg-type]
+
+
+def test_the_emulator_still_ignores_weights() -> None:
+    """On the day it honours them by itself, two of the five replacements can go."""
+    for function in (lambda_svc._effective_func_record_for_qualifier, lambda_svc._invoke):
+        assert "RoutingConfig" not in inspect.getsource(function)
+
+
+def test_the_split_follows_the_weights() -> None:
+    """Points spread evenly over [0, 1) meet each version as often as its weight says."""
+    points = [i / 1000 for i in range(1000)]
+
+    assert Counter(choose("1", {"2": 0.1}, p) for p in points) == {"1": 900, "2": 100}
+    assert Counter(choose("1", {}, p) for p in points) == {"1": 1000}
+    assert Counter(choose("1", {"2": 0.25, "3": 0.5}, p) for p in points) == {
+        "1": 250, "2": 250, "3": 500,
+    }  # fmt: skip

@@ -1,0 +1,169 @@
+"""The Lambda function as the runtime starts it: one process, recorded events, real stdout."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serve_cases import EVENTS, event, gateway, model_folder
+
+from fnmodel.serve.report import EmfReport
+
+ROOT = Path(__file__).parent.parent
+
+DRIVER = """
+import json, sys
+from handlers import model
+
+class Context:
+    aws_request_id = "8f5b5e0c-lambda"
+    function_version = "3"
+
+for line in sys.stdin:
+    try:
+        answer = model.handler(json.loads(line), Context())
+    except Exception as error:
+        answer = {"raised": type(error).__name__, "message": str(error)}
+    print("ANSWER " + json.dumps(answer), flush=True)
+print("MODULES " + json.dumps(sorted(sys.modules)))
+"""
+
+
+def run(folder: Path, events: list[Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+    """Run the handler in a fresh process; return answers, log lines, and what stderr got."""
+    environ = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "FNMODEL_MODEL_DIR": str(folder),
+        "FNMODEL_MODEL_NAME": "churn", "AWS_LAMBDA_FUNCTION_VERSION": "3",
+        "AWS_LAMBDA_FUNCTION_NAME": "fnmodel-churn-dev", "ORT_DISABLE_TELEMETRY": "1",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input="".join(json.dumps(item) + "\n" for item in events),
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    answers = [json.loads(line[7:]) for line in lines if line.startswith("ANSWER ")]
+    logs = [json.loads(line) for line in lines if line.startswith("{")]
+    modules = next(line for line in lines if line.startswith("MODULES "))
+    return answers, logs, done.stderr + modules
+
+
+def recorded(name: str) -> Any:
+    return json.loads((EVENTS / f"{name}.json").read_bytes())
+
+
+def test_recorded_events() -> None:
+    """One process answers requests in both encodings and refuses what is neither kind of event."""
+    names = ["predict", "infer", "ready", "sqs"]
+
+    answers, logs, rest = run(
+        model_folder("classifier"),
+        [*map(recorded, names), {}, [], {"fnmodel": "batch", "job": "x"}],
+    )
+
+    predicted, inferred, ready, *refused = answers
+    assert [predicted["statusCode"], inferred["statusCode"], ready["statusCode"]] == [200] * 3
+    assert json.loads(predicted["body"])["predictions"][0]["label"] == "no"
+    assert json.loads(inferred["body"])["id"] == "7"
+    assert json.loads(ready["body"]) == {"live": True, "ready": True}
+    assert predicted["headers"]["x-request-id"] == "JKJaXmPLvHcESHA="
+    assert predicted["headers"]["x-model-version"] == "3"
+    assert [item["raised"] for item in refused] == ["InputError"] * 3 + ["BatchError"]
+    assert "'bucket' is missing" in refused[-1]["message"]
+    assert [line["cold_start"] for line in logs] == [1, 0, 0]
+    assert logs[0]["function_name"] == "fnmodel-churn-dev"
+    for name in ("sklearn", "onnx", "pandas", "typer", "rich", "yaml"):
+        assert f'"{name}"' not in rest
+
+
+def test_requests_do_not_pay_for_batch() -> None:
+    """boto3 and Powertools are not imported by a function that only answers requests."""
+    _, _, rest = run(model_folder("classifier"), [recorded("predict")])
+
+    for name in ("boto3", "botocore", "aws_lambda_powertools", "fnmodel.batch.run"):
+        assert f'"{name}"' not in rest
+
+
+def damage(folder: Path, how: str) -> None:
+    match how:
+        case "truncated model":
+            (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:40])
+        case "model missing":
+            (folder / "model.onnx").unlink()
+        case "signature missing":
+            (folder / "signature.json").unlink()
+        case "signature of another form":
+            (folder / "signature.json").write_text('{"task": "classification"}')
+        case "empty":
+            shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["truncated model", "model missing", "signature missing", "signature of another form", "empty"],
+)
+def test_model_that_cannot_be_loaded(tmp_path: Path, how: str) -> None:
+    """The function starts, says 503 with a reason that names no path, and logs the whole truth."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder("classifier"), folder)
+    damage(folder, how)
+
+    answers, _, rest = run(folder, [recorded("ready"), recorded("predict"), recorded("batch")])
+
+    ready, predicted, batch = answers
+    assert (ready["statusCode"], predicted["statusCode"]) == (503, 503)
+    reason = json.loads(ready["body"])["error"]
+    assert "cannot be loaded" in reason
+    assert "/" not in reason
+    assert batch["raised"] == "BatchError"
+    assert "Error: " in rest
+
+
+def test_a_waiting_application_is_answered() -> None:
+    """A route that awaits something real works, at Mangum's own pace."""
+    import asyncio
+
+    entry = gateway("classifier")
+
+    @entry.app.get("/slow")
+    async def slow() -> dict[str, bool]:
+        await asyncio.sleep(0)
+        return {"slow": True}
+
+    answer = entry(event(method="GET", path="/slow"), None)
+
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"slow": True})
+
+
+def test_report_is_a_metric_and_a_log_line() -> None:
+    """The line is JSON on one line; its EMF metrics all have values in it."""
+    lines: list[str] = []
+    report = EmfReport(
+        model="churn", function="f", version="3", write=lines.append, now=lambda: 1.5
+    )
+    record = {"method": "GET", "path": "/\n", "latency_ms": 0.5, "rows": 0, "request_id": "r"}
+
+    report({**record, "status": 200})
+    report({**record, "status": 404})
+    report({**record, "status": 500, "exception": "Traceback\nline"})
+
+    assert all(line.count("\n") == 1 and line.endswith("\n") for line in lines)
+    parsed = [json.loads(line) for line in lines]
+    emf = parsed[0]["_aws"]["CloudWatchMetrics"][0]
+    assert parsed[0]["_aws"]["Timestamp"] == 1500
+    for dimensions in emf["Dimensions"]:
+        assert all(isinstance(parsed[0][name], str) for name in dimensions)
+    names = [metric["Name"] for metric in emf["Metrics"]]
+    assert all(isinstance(line[name], int | float) for line in parsed for name in names)
+    assert [line["client_errors"] for line in parsed] == [0, 1, 0]
+    assert [line["server_errors"] for line in parsed] == [0, 0, 1]
+    assert [line["cold_start"] for line in parsed] == [1, 0, 0]
+    assert [line["level"] for line in parsed] == ["INFO", "INFO", "ERROR"]
