@@ -101,6 +101,12 @@ class Predictor:
             # A count first: rows are many, and nearly all of them are right.
             if len(record) != len(known) or not known.issuperset(record):
                 _check_names(row, record, features)
+        if self.signature.stacked:
+            # One array for the whole table: thirty small ones would cost more than the model.
+            tensor = self.signature.inputs[0]
+            names = [feature.name for feature in features]
+            values = [record.get(name) for record in records for name in names]
+            return {tensor.name: self.encode_tensor(tensor, (len(records), len(names)), values)}
         columns = [
             encode_column(feature, [record.get(feature.name) for record in records])
             for feature in features
@@ -133,10 +139,11 @@ class Predictor:
             InputError: a value does not fit; names row and field, or input and element.
 
         """
-        dtype = DTYPES[tensor.datatype]
-        array = _all_plain(dtype, values)
+        feature_at, place = self._slots(tensor)
+        nullable = all(feature.nullable for feature in self.signature.features)
+        array = _bulk(tensor.datatype, values, nullable=nullable)
         if array is None:
-            array = _one_by_one(dtype, values, *self._slots(tensor))
+            array = _one_by_one(tensor.datatype, values, feature_at, place)
         return array.reshape(shape)
 
     def _slots(self, tensor: Tensor) -> tuple[Callable[[int], Feature], Callable[[int], str]]:
@@ -214,38 +221,66 @@ def encode_column(feature: Feature, values: Sequence[Any]) -> Array:
         InputError: a value is missing, of another type, or out of range; names row and field.
 
     """
-    dtype = DTYPES[feature.datatype]
-    array = _all_plain(dtype, values)
+    datatype, array = feature.datatype, None
+    if len(values) > _FEW:
+        array = _bulk(datatype, values, nullable=feature.nullable)
     if array is None:
-        array = _one_by_one(dtype, values, lambda _: feature, lambda row: _place(row, feature))
+        array = _one_by_one(datatype, values, lambda _: feature, lambda row: _place(row, feature))
     return array
+
+
+# From here on numpy's own cost is less than that of the values.
+_FEW = 4
+
+# A number of this size or more becomes infinite: the largest one and half of its last digit.
+_TOO_LARGE: dict[str, int] = {
+    "FP16": 2**16 - 2**4,
+    "FP32": 2**128 - 2**103,
+    "FP64": 2**1024 - 2**970,
+}
 
 
 def _place(row: int, feature: Feature) -> str:
     return f"row {row}, field {feature.name!r}"
 
 
-def _all_plain(dtype: np.dtype[Any], values: Sequence[Any]) -> Array | None:
-    """Return the array if every value is of the dtype's own JSON type and in range, else None.
+def _bulk(datatype: Datatype, values: Sequence[Any], *, nullable: bool) -> Array | None:
+    """Return the array if every value is of the datatype's own JSON type and in range, else None.
 
-    None sends the caller on the careful path, which accepts a little more (null, 3.0 for an
-    integer) and otherwise finds the value to name.
+    None sends the caller on the careful path, which accepts a little more (3.0 for an integer)
+    and otherwise finds the value to name.
     """
+    dtype = DTYPES[datatype]
     kinds = set(map(type, values))
-    try:
-        if dtype.kind == "f" and kinds <= {int, float}:
-            with np.errstate(over="ignore"):
-                array = np.array(values, dtype=np.float64).astype(dtype, copy=False)
-            return array if np.isfinite(array).all() else None
-        if dtype.kind in "iu" and kinds <= {int}:
+    if dtype.kind == "f":
+        return _bulk_floats(datatype, values, kinds, nullable=nullable)
+    if dtype.kind in "iu" and kinds <= {int}:
+        try:
             return np.array(values, dtype=dtype)
-    except OverflowError:
-        return None
+        except OverflowError:
+            return None
     if dtype.kind == "b" and kinds <= {bool}:
         return np.array(values, dtype=dtype)
     if dtype.kind == "O" and kinds <= {str} and all(map(_is_text, values)):
         return _array(dtype, values)
     return None
+
+
+def _bulk_floats(
+    datatype: Datatype, values: Sequence[Any], kinds: set[type], *, nullable: bool
+) -> Array | None:
+    missing = values.count(None) if nullable and type(None) in kinds else 0
+    if not kinds <= ({int, float, type(None)} if missing else {int, float}):
+        return None
+    try:
+        wide = np.array(values, dtype=np.float64)  # None becomes NaN
+        limit = float(_TOO_LARGE[datatype]) if datatype != "FP64" else math.inf
+    except OverflowError:
+        return None
+    # A NaN is not less than anything, so that only the missing values may fail.
+    if np.count_nonzero(np.abs(wide) < limit) != len(values) - missing:
+        return None
+    return wide.astype(DTYPES[datatype], copy=False)
 
 
 def _array(dtype: np.dtype[Any], values: Sequence[Any]) -> Array:
@@ -255,7 +290,7 @@ def _array(dtype: np.dtype[Any], values: Sequence[Any]) -> Array:
 
 
 def _one_by_one(
-    dtype: np.dtype[Any],
+    datatype: Datatype,
     values: Sequence[Any],
     feature_at: Callable[[int], Feature],
     place: Callable[[int], str],
@@ -266,7 +301,7 @@ def _one_by_one(
             fitted.append(encode_value(feature_at(index), value))
         except InputError as error:
             raise InputError(f"{place(index)}: {error.message}") from None
-    return _array(dtype, fitted)
+    return _array(DTYPES[datatype], fitted)
 
 
 def encode_value(feature: Feature, value: Any) -> Any:
@@ -312,17 +347,9 @@ def _fit_number(datatype: Datatype, value: Any) -> Any:
         limits = np.iinfo(dtype)
         if limits.min <= value <= limits.max:
             return int(value)
-    elif _is_finite(dtype, value):
+    elif -_TOO_LARGE[datatype] < value < _TOO_LARGE[datatype]:
         return float(value)
     raise InputError(f"{_short(value)} is out of range for {datatype}")
-
-
-def _is_finite(dtype: np.dtype[Any], value: float) -> bool:
-    try:
-        with np.errstate(over="ignore"):
-            return bool(np.isfinite(np.array(float(value)).astype(dtype)))
-    except OverflowError:
-        return False
 
 
 def _check_names(row: int, record: Mapping[str, Any], features: Iterable[Feature]) -> None:

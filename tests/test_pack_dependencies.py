@@ -123,6 +123,23 @@ print(Predictor(Path(os.environ["FNMODEL_MODEL_DIR"])).predict([{"x": 4.0}]))
     ]
 
 
+def test_the_handler_in_the_image_answers(root: Path) -> None:
+    """What Lambda starts, `handlers.model.handler`, imports nothing that the image has not."""
+    program = """
+import json, sys
+import handlers.batch
+from handlers.model import handler
+event = {"version": "2.0", "routeKey": "$default", "rawPath": "/v2/health/live",
+  "rawQueryString": "", "headers": {}, "isBase64Encoded": False, "requestContext": {"http":
+  {"method": "GET", "path": "/v2/health/live", "sourceIp": "1.1.1.1", "protocol": "HTTP/1.1"}}}
+context = type("Context", (), {"aws_request_id": "1", "function_name": "f",
+  "function_version": "1", "memory_limit_in_mb": 128, "invoked_function_arn": "a"})()
+sys.stdout.flush()
+print(handler(event, context)["statusCode"])
+"""
+    assert run(root, program).splitlines()[-1] == "200"
+
+
 def test_the_layer_is_as_small_as_promised(image: Image) -> None:
     """36 MB compressed, with numpy and bytecode."""
     assert image.layers[0].size <= LARGEST

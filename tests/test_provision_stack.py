@@ -354,18 +354,19 @@ def test_apply_is_not_fooled_by_the_status_from_before() -> None:
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == 2:
-            script.event("UPDATE_IN_PROGRESS")
+            script.event("UPDATE_IN_PROGRESS")  # the status still lags behind
+        if len(pauses) == 3:
             script.event("UPDATE_FAILED", "Other", "Resource update cancelled")
             script.event("UPDATE_FAILED", "Function", "the image is gone")
             script.statuses = ["UPDATE_ROLLBACK_IN_PROGRESS"]
-        if len(pauses) == 4:
+        if len(pauses) == 5:
             script.event("UPDATE_ROLLBACK_COMPLETE")
             script.statuses = ["UPDATE_ROLLBACK_COMPLETE"]
 
     stacks = Stacks(script.client, sleep=sleep)
     with pytest.raises(ProvisionError, match=r"Function \(AWS::X::Y\): the image is gone"):
         stacks.apply(stacks.plan(NAME, "{}", {}, {}))
-    assert len(pauses) == 4
+    assert len(pauses) == 5
 
 
 def test_expired_credentials_are_told_as_such() -> None:

@@ -1,0 +1,173 @@
+"""What the endpoint costs above bare ONNX Runtime: cold start, and one row in a warm process.
+
+    python benchmarks/serve.py [--rounds 9] [--json]
+
+Cold: a fresh process from its start to its first answer, against one that imports onnxruntime,
+opens the same model with default settings and runs it once; the two alternate, and the ratio is
+the median over rounds of the ratio in a round. `tuned floor` is the floor with one thread in
+ONNX Runtime and OpenBLAS. Warm: microseconds a call, the same row through the handler and through
+`session.run`. Goals: cold at most 1.2, warm at most 50 µs above the bare run.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FEATURES = 30
+
+FLOOR = """
+import sys
+import numpy as np
+import onnxruntime as ort
+options = ort.SessionOptions()
+if sys.argv[2] == "tuned":
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+session.run(None, {"X": np.ones((1, 30), np.float32)})
+"""
+
+HANDLER = """
+import json, sys
+event = json.load(open(sys.argv[1]))
+from handlers import model
+assert model.handler(event, None)["statusCode"] == 200
+"""
+
+
+def write_model(folder: Path) -> None:
+    """Write a gradient-boosted classifier: 100 trees, 30 features, two classes."""
+    import numpy as np
+    from skl2onnx import to_onnx
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    from fnmodel.model import Feature, Signature, Tensor
+
+    chance = np.random.default_rng(7)
+    rows = chance.normal(size=(2000, FEATURES)).astype(np.float32)
+    model = GradientBoostingClassifier(n_estimators=100, random_state=7)
+    model.fit(rows, rows[:, 0] + rows[:, 1] ** 2 > 0.5)
+    onnx_model = to_onnx(model, rows[:1], options={"zipmap": False})
+    signature = Signature(
+        task="classification",
+        inputs=(Tensor("X", "FP32", (-1, FEATURES)),),
+        outputs=(Tensor("label", "INT64", (-1,)), Tensor("probabilities", "FP32", (-1, 2))),
+        features=tuple(Feature(f"f{n}", "FP32") for n in range(FEATURES)),
+        classes=(0, 1),
+        label="label",
+        scores="probabilities",
+    )
+    (folder / "model.onnx").write_bytes(onnx_model.SerializeToString())
+    (folder / "signature.json").write_text(json.dumps(signature.to_json()))
+    (folder / "probe.json").write_text("{}")
+
+
+def request() -> dict[str, Any]:
+    """Return an HTTP API event with one row."""
+    event: dict[str, Any] = json.loads((ROOT / "tests" / "events" / "predict.json").read_bytes())
+    record = {f"f{n}": round(0.1 * n, 1) for n in range(FEATURES)}
+    event["body"] = json.dumps({"records": [record]})
+    return event
+
+
+def cold(folder: Path, rounds: int) -> dict[str, Any]:
+    """Time whole processes, alternating; return medians in ms and the ratios to the floor."""
+    event = folder / "event.json"
+    event.write_text(json.dumps(request()))
+    environ = {
+        **os.environ, "PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1",
+        "FNMODEL_MODEL_DIR": str(folder), "FNMODEL_MODEL_NAME": "bench",
+    }  # fmt: skip
+    tuned = {**environ, "OPENBLAS_NUM_THREADS": "1"}
+    model = str(folder / "model.onnx")
+    variants: dict[str, tuple[list[str], dict[str, str]]] = {
+        "floor": ([FLOOR, model, "default"], environ),
+        "tuned floor": ([FLOOR, model, "tuned"], tuned),
+        "handler": ([HANDLER, str(event)], tuned),
+    }
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(-1, rounds):  # the first round only warms the page cache
+        for name, (arguments, variables) in variants.items():
+            started = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", *arguments],
+                env=variables,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            if number >= 0:
+                times[name].append((time.perf_counter() - started) * 1000)
+    ratios = [h / f for h, f in zip(times["handler"], times["floor"], strict=True)]
+    tuned_ratios = [h / f for h, f in zip(times["handler"], times["tuned floor"], strict=True)]
+    return {
+        **{f"{name} ms": statistics.median(values) for name, values in times.items()},
+        "handler / floor": statistics.median(ratios),
+        "handler / tuned floor": statistics.median(tuned_ratios),
+    }
+
+
+def warm(folder: Path, rounds: int) -> dict[str, Any]:
+    """Time one row in this process; return the least and median µs of alternating blocks."""
+    os.environ.update(FNMODEL_MODEL_DIR=str(folder), FNMODEL_MODEL_NAME="bench")
+    sys.path.insert(0, str(ROOT))
+    from fnmodel.inference import open_session
+    from handlers import model
+
+    session = open_session(folder / "model.onnx", threads=1)
+    event = request()
+    assert model.predictor is not None
+    tensors = model.predictor.encode(json.loads(event["body"])["records"])
+    outputs = [tensor.name for tensor in model.predictor.signature.outputs]
+    calls: dict[str, Callable[[], Any]] = {
+        "session.run": lambda: session.run(outputs, tensors),
+        "handler": lambda: model.handler(event, None),
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(-1, rounds * 10):
+        for name, call in calls.items():
+            with contextlib.redirect_stdout(io.StringIO()):
+                started = time.perf_counter()
+                for _ in range(200):
+                    call()
+                elapsed = (time.perf_counter() - started) / 200 * 1e6
+            if number >= 0:
+                times[name].append(elapsed)
+    return {
+        **{f"{name} µs": statistics.median(values) for name, values in times.items()},
+        **{f"{name} least µs": min(values) for name, values in times.items()},
+        "overhead µs": statistics.median(times["handler"])
+        - statistics.median(times["session.run"]),
+        "overhead least µs": min(times["handler"]) - min(times["session.run"]),
+    }
+
+
+def main() -> None:
+    """Measure both and print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_model(folder)
+        result = {"cold": cold(folder, options.rounds), "warm": warm(folder, options.rounds)}
+    if options.json:
+        print(json.dumps(result))
+        return
+    for part, figures in result.items():
+        for what, value in figures.items():
+            print(f"{part:5} {what:24} {value:10.2f}")
+
+
+if __name__ == "__main__":
+    main()
