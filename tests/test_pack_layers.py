@@ -238,3 +238,17 @@ def test_export_refuses_a_folder_with_other_things(tmp_path: Path) -> None:
         store.export(small_image(store), tmp_path / "home")
 
     assert [p.name for p in (tmp_path / "home").iterdir()] == ["thesis.txt"]
+
+
+def test_an_unreadable_note_is_no_note(tmp_path: Path) -> None:
+    """What another version or a crash left behind costs a rebuild, not an error."""
+    store = Store(tmp_path)
+    layer_made = small_image(store).layers[0]
+    store.remember_layer("good", layer_made)
+    store.remember("layers", "old", {"digest": "x"})
+    (tmp_path / "notes/layers/torn.json").write_text("{")
+
+    assert store.recall_layer("good") == layer_made
+    assert store.recall_layer("old") is None
+    assert store.recall_layer("torn") is None
+    assert store.recall_layer("none") is None

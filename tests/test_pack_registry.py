@@ -23,6 +23,7 @@ from fnmodel.pack.image import INDEX_TYPE, Image, digest_of, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
+from fnmodel.pack.transport import pool
 from fnmodel.testing import InMemoryRegistry
 
 LOGIN = Credentials("AWS", "token")
@@ -347,6 +348,25 @@ def test_a_credential_helper_is_asked(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(RegistryError, match="docker-credential-test failed") as caught:
         credentials.from_docker("other.example", environment)
     assert "s3cret" not in caught.value.message
+
+
+def test_the_environments_proxy_is_used_but_not_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with boto3; hosts of no_proxy and the embedded cloud are reached directly."""
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "inside.example")
+    used = {
+        url: pool(url).proxy is not None
+        for url in ("https://r.example", "https://inside.example", "http://127.0.0.1:4566")
+    }
+
+    assert used == {
+        "https://r.example": True,
+        "https://inside.example": False,
+        "http://127.0.0.1:4566": False,
+    }
 
 
 @pytest.mark.debian

@@ -91,7 +91,15 @@ def history(
     )
     records = work.ledger.history(limit)
     rows = [
-        [r.time, r.action, r.result, describe(r.version, r.weights), r.digest[:19], r.who, r.reason]
+        [
+            r.time,
+            r.action,
+            r.result,
+            describe(r.stable, r.weights) if r.stable else f"version {r.version}",
+            r.digest[:19],
+            r.who,
+            r.reason,
+        ]
         for r in records
     ]
     header = ["time", "action", "result", "traffic", "image", "who", "why"]

@@ -77,8 +77,8 @@ def pack(work: Workspace, model: OnnxModel) -> Image:
     return image
 
 
-def desired(work: Workspace, image: Image, repository_uri: str) -> Desired:
-    """Return what the stage is to be with this image."""
+def desired(work: Workspace, image: Image, repository_uri: str, *, serving: bool = True) -> Desired:
+    """Return what the stage is to be with this image, open to requests or not yet."""
     project = work.project
     uri = f"{repository_uri}@{image.digest}"
     # The embedded cloud runs on this machine, whatever its processor is.
@@ -87,7 +87,9 @@ def desired(work: Workspace, image: Image, repository_uri: str) -> Desired:
     return Desired(
         image=image,
         image_uri=uri,
-        body=template.render(shipped("template.yaml").read_text("utf-8"), project.batch),
+        body=template.render(
+            shipped("template.yaml").read_text("utf-8"), project.batch, serving=serving
+        ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage),
     )
@@ -107,14 +109,14 @@ def push(work: Workspace, wanted: Desired) -> None:
         step.done(f"{repository}@{wanted.image.digest[:19]}")
 
 
-def provision(work: Workspace, wanted: Desired) -> ChangeSet:
+def provision(work: Workspace, wanted: Desired, name: str = "provision") -> ChangeSet:
     """Bring the stack to what is wanted; an empty change set says that it already was.
 
     Raises:
         ProvisionError: CloudFormation refused or a resource failed; it has rolled back.
 
     """
-    with work.console.step("provision") as step:
+    with work.console.step(name) as step:
 
         def show(event: ResourceEvent) -> None:
             step.progress(f"{event.status.lower()} {event.logical_id}")
@@ -218,9 +220,13 @@ def _deploy(work: Workspace, model: OnnxModel, image: Image) -> Deployed:
             hint="set it to NAME@sha256:… of AWS's Lambda image for Python "
             f"{work.recipe.python}; docs/pack.md says how to find the digest",
         )
-    if work.stacks.find(work.name) is not None and work.publisher.exists():
+    stack = work.stacks.find(work.name)
+    if stack is not None and work.publisher.exists():
         work.releases.require_idle(image.digest)
-    wanted = desired(work, image, work.repositories.ensure(work.project.name).uri)
+    # Nobody may call a stage before its first version has passed its gate.
+    opened = stack is not None and "Url" in stack.outputs
+    repository_uri = work.repositories.ensure(work.project.name).uri
+    wanted = desired(work, image, repository_uri, serving=opened)
     push(work, wanted)
     provision(work, wanted)
     with work.console.step("release") as step:
@@ -228,6 +234,8 @@ def _deploy(work: Workspace, model: OnnxModel, image: Image) -> Deployed:
         released = work.releases.release(image.digest, work.gate(model))
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
+    if not opened:
+        provision(work, desired(work, image, repository_uri), name="open")
     return Deployed(released.version.number, image.digest, released.state, changed=True)
 
 
@@ -248,9 +256,8 @@ def destroy(work: Workspace) -> dict[str, Any]:
             work.stacks.delete(work.name)
             removed["stack"] = work.name
         repository = f"fnmodel/{work.project.name}"
-        if not work.stacks.names(f"fnmodel-{work.project.name}-") and work.repositories.find(
-            repository
-        ):
+        others = work.stacks.tagged("fnmodel:project", work.project.name)
+        if not others and work.repositories.find(repository) is not None:
             work.repositories.delete(repository)
             removed["repository"] = repository
         step.done(f"{work.name} is gone" if removed else "there was nothing to delete")

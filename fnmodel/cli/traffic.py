@@ -159,7 +159,7 @@ def abort(
     """
     _move(
         project, stage, profile, region, output, "abort",
-        _abort, local=local,
+        lambda release: release.abort(), local=local,
     )  # fmt: skip
 
 
@@ -185,11 +185,6 @@ def _move(
     data = {"stage": work.stage, "version": state.version, "weights": dict(state.weights)}
     shown = {"stage": work.stage, "traffic": describe(state.version, state.weights)}
     work.console.data(data, pairs(shown))
-
-
-def _abort(releases: "Releases") -> "AliasState":
-    state = releases.state()
-    return releases.rollback() if state.weights else state
 
 
 def describe(version: str, weights: Any) -> str:

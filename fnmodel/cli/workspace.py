@@ -23,12 +23,10 @@ from fnmodel.provision.repository import Repositories
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.release.alias import AliasRouter
-from fnmodel.release.gate import GateResult, compare, require
-from fnmodel.release.holder import is_gone, this_process
 from fnmodel.release.ledger import Ledger
-from fnmodel.release.probe import infer_event, invoke
+from fnmodel.release.probe import ProbeGate
 from fnmodel.release.publish import Publisher
-from fnmodel.release.release import Gate, Releases
+from fnmodel.release.release import Releases
 
 
 def embedded_cloud() -> Control:
@@ -119,14 +117,13 @@ class Workspace:
         return Ledger(
             self.client("dynamodb"),
             self.stack.outputs["LedgerTable"],
-            f"{self.name}:{ALIAS}",
-            gone=is_gone,
+            ALIAS,
         )
 
     @cached_property
     def releases(self) -> Releases:
         """Publishes, judges and moves traffic."""
-        return Releases(self.publisher, self.router, self.ledger, who=this_process())
+        return Releases(self.publisher, self.router, self.ledger)
 
     @property
     def stack(self) -> Stack:
@@ -192,18 +189,9 @@ class Workspace:
         region = self.client("ecr").meta.region_name
         return f"{account}.dkr.ecr.{region}.amazonaws.com/fnmodel/{self.project.name}"
 
-    def gate(self, model: OnnxModel) -> Gate:
+    def gate(self, model: OnnxModel) -> ProbeGate:
         """Return what judges a version: it must answer the model's probe as was proven."""
-        probe = model.probe()
-        client = self.client("lambda")
-
-        def judge(version: str) -> GateResult:
-            event = infer_event(self.project.name, probe["request"])
-            result = compare(probe, invoke(client, self.name, version, event))
-            require(result, f"{self.name}:{version}")
-            return result
-
-        return judge
+        return ProbeGate(self.client("lambda"), self.name, self.project.name, model.probe())
 
     def registry(self, image_uri: str) -> Registry:
         """Return a client of the registry that an image reference names, logged in."""

@@ -7,7 +7,6 @@
 A blob appears under its name only when it is complete and its digest was checked.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -92,28 +91,27 @@ class Store:
         """Give a writer for one blob; it appears in the store when the block ends well.
 
         Raises:
-            PackError: the bytes are not those that were expected, or the disk is full.
+            PackError: the bytes are not those that were expected, or the disk refuses them.
 
         """
-        handle, name = tempfile.mkstemp(prefix=".incoming-", dir=self._blobs)
-        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                writer = BlobWriter(file)
-                yield writer
-            if expected and (writer.digest, writer.size) != (expected.digest, expected.size):
-                raise PackError(
-                    f"expected {expected.digest} of {expected.size} bytes, "
-                    f"got {writer.digest} of {writer.size} bytes"
-                )
-            temporary.chmod(0o644)
-            temporary.replace(self.path(writer.digest))
+            handle, name = tempfile.mkstemp(prefix=".incoming-", dir=self._blobs)
+            temporary = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    writer = BlobWriter(file)
+                    yield writer
+                if expected and (writer.digest, writer.size) != (expected.digest, expected.size):
+                    raise PackError(
+                        f"expected {expected.digest} of {expected.size} bytes, "
+                        f"got {writer.digest} of {writer.size} bytes"
+                    )
+                temporary.chmod(0o644)
+                temporary.replace(self.path(writer.digest))
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise PackError(f"no space left for the image store {self.root}") from error
-            raise
-        finally:
-            temporary.unlink(missing_ok=True)
+            raise PackError(f"the image store {self.root} cannot be written: {error}") from error
 
     def write(self, media_type: str, data: bytes) -> Descriptor:
         """Store bytes and return their descriptor."""
@@ -270,10 +268,10 @@ class Store:
 
     def recall_layer(self, key: str) -> Layer | None:
         """Return the layer that the inputs of this key made, if its blob is still here."""
-        note = self.recall("layers", key)
-        if note is None:
-            return None
-        layer = Layer.from_json(note)
+        try:
+            layer = Layer.from_json(self.recall("layers", key))
+        except (PackError, KeyError, TypeError):
+            return None  # no note, or one that another version wrote
         return layer if self.has(layer.descriptor) else None
 
     def _entries(self) -> list[dict[str, Any]]:

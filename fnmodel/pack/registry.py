@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
@@ -78,7 +78,7 @@ class Registry:
         if self.digest(repository, image.digest) is None:
             blobs = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
             store.save(image)
-            self._in_parallel(lambda blob: self._send(blob, store, repository, progress), blobs)
+            self._in_parallel(lambda blob: self._send(blob, store, repository), blobs, progress)
             self._name(image, repository, image.digest)
         if tag is not None and self.digest(repository, tag) != image.digest:
             self._name(image, repository, tag)
@@ -135,7 +135,7 @@ class Registry:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(f"{repository}@{digest} is not an image manifest") from error
         self._in_parallel(
-            lambda blob: self._fetch(blob, store, repository, progress), [config, *blobs]
+            lambda blob: self._fetch(blob, store, repository), [config, *blobs], progress
         )
         image = parse(answer.body, store.read(config))
         store.save(image)
@@ -166,19 +166,16 @@ class Registry:
         if stated != image.digest:
             raise RegistryError(f"the registry stored {stated} when it was given {image.digest}")
 
-    def _send(
-        self, blob: Descriptor, store: Store, repository: str, progress: Callable[[str], None]
-    ) -> None:
+    def _send(self, blob: Descriptor, store: Store, repository: str) -> str:
         answer = self._request("HEAD", f"/v2/{repository}/blobs/{blob.digest}")
         if answer.status == 200:
-            progress(f"{_short(blob)} is there already")
-            return
+            return f"{_short(blob)} is there already"
         if answer.status != 404:
             raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
         self._transport.persist(
             lambda: self._upload(blob, store, repository), f"upload of {blob.digest}"
         )
-        progress(f"{_short(blob)} pushed")
+        return f"{_short(blob)} pushed"
 
     def _upload(self, blob: Descriptor, store: Store, repository: str) -> None:
         """Send one blob through a new upload session."""
@@ -209,27 +206,29 @@ class Registry:
             raise damaged(blob)
         raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
 
-    def _fetch(
-        self, blob: Descriptor, store: Store, repository: str, progress: Callable[[str], None]
-    ) -> None:
+    def _fetch(self, blob: Descriptor, store: Store, repository: str) -> str:
         if store.has(blob):
-            return
+            return f"{_short(blob)} is here already"
 
         def attempt() -> None:
             with self._transport.download(f"/v2/{repository}/blobs/{blob.digest}") as response:
                 _store(blob, response, store)
 
         self._transport.persist(attempt, f"download of {blob.digest}")
-        progress(f"{_short(blob)} pulled")
+        return f"{_short(blob)} pulled"
 
     def _in_parallel(
-        self, action: Callable[[Descriptor], None], blobs: Iterable[Descriptor]
+        self,
+        action: Callable[[Descriptor], str],
+        blobs: Iterable[Descriptor],
+        progress: Callable[[str], None],
     ) -> None:
-        unique = list({blob.digest: blob for blob in blobs}.values())
+        """Run an action on each blob; `progress` hears of each in the calling thread."""
+        unique = {blob.digest: blob for blob in blobs}.values()
         with ThreadPoolExecutor(_PARALLEL, "registry") as threads:
             try:
-                for future in [threads.submit(action, blob) for blob in unique]:
-                    future.result()
+                for future in as_completed([threads.submit(action, blob) for blob in unique]):
+                    progress(future.result())
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise

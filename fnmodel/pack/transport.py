@@ -6,6 +6,7 @@ those of uploads and downloads carry signatures.
 
 import ipaddress
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
@@ -68,10 +70,22 @@ class BrokenError(Exception):
         self.wait = wait
 
 
-def pool() -> urllib3.PoolManager:
-    """Return the pool of connections that a client uses unless it is given one."""
-    timeout = urllib3.Timeout(connect=30, read=120)
-    return urllib3.PoolManager(maxsize=8, timeout=timeout, blocksize=_BLOCK)
+def pool(url: str) -> urllib3.PoolManager:
+    """Return the pool of connections that a client uses unless it is given one.
+
+    The environment's proxy and certificates hold, as for boto3; this machine needs no proxy.
+    """
+    target = urlsplit(url)
+    proxy = getproxies().get(target.scheme)
+    options: dict[str, Any] = {
+        "maxsize": 8,
+        "timeout": urllib3.Timeout(connect=30, read=120),
+        "blocksize": _BLOCK,
+        "ca_certs": os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE"),
+    }
+    if proxy and not is_loopback(target.netloc) and not proxy_bypass(target.hostname or ""):
+        return urllib3.ProxyManager(proxy, **options)
+    return urllib3.PoolManager(**options)
 
 
 class Transport:
@@ -87,7 +101,7 @@ class Transport:
         self.url = url.rstrip("/")
         self.host = urlsplit(self.url).netloc
         self._credentials = credentials
-        self._http = http or pool()
+        self._http = http or pool(self.url)
         self._sleep = sleep
         self._lock = threading.Lock()
         self._authorization: str | None = None

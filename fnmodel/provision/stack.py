@@ -107,12 +107,12 @@ class Stacks:
                 raise
         return _stack(answer["Stacks"][0])
 
-    def names(self, prefix: str) -> list[str]:
-        """Return the names of all stacks that begin so, but for deleted ones."""
+    def tagged(self, key: str, value: str) -> list[str]:
+        """Return the names of the stacks that carry a tag, but for deleted ones."""
         with translated():
             pages = self._client.get_paginator("describe_stacks").paginate()
-            found = [stack["StackName"] for page in pages for stack in page["Stacks"]]
-        return [name for name in found if name.startswith(prefix)]
+            found = [_stack(data) for page in pages for data in page["Stacks"]]
+        return [stack.name for stack in found if stack.tags.get(key) == value]
 
     def is_unchanged(
         self, stack: Stack, body: str, parameters: Mapping[str, str], tags: Mapping[str, str]

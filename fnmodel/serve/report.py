@@ -2,7 +2,8 @@
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
-Powertools writes two such lines and takes 60 µs of each request; this one takes 5.
+Powertools' Logger and Metrics write two such lines for 30 times the cost, and their import adds
+a tenth to a cold start; `handlers.batch` uses them, where neither matters.
 """
 
 import sys

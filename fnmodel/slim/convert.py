@@ -17,11 +17,6 @@ OPSET = 18
 ML_OPSET = 3
 INPUT = "input"
 _CAST = "fnmodel_cast"
-_TREES = (
-    "DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor "
-    "RandomForestClassifier RandomForestRegressor ExtraTreesClassifier ExtraTreesRegressor "
-    "GradientBoostingClassifier GradientBoostingRegressor IsolationForest"
-).split()
 
 
 @dataclass(frozen=True)
@@ -51,12 +46,18 @@ def precisions(model: Any) -> tuple[Precision, ...]:
     """Return the precisions to try, the most faithful first.
 
     scikit-learn prepares in float64 and casts to float32 only inside its trees. A scaler in
-    float32 lands on the other side of a split; a tree that compares in float64 does so too.
+    float32 lands on the other side of a split; a tree that compares in float64 does so too, and
+    skl2onnx does not come back from the thresholds of one that was trained with missing values.
     """
     single, double = Precision("FP32", cast=False), Precision("FP64", cast=False)
+    trees = any(
+        hasattr(estimator, "tree_") or hasattr(estimator, "_predictors")
+        for _, estimator in walk(model)
+    )
+    wide = () if trees else (double,)
     if hasattr(model, "steps") and len(model.steps) > 1:
-        return Precision("FP64", cast=True), double, single
-    return (single,) if type(model).__name__ in _TREES else (single, double)
+        return Precision("FP64", cast=True), *wide, single
+    return single, *wide
 
 
 def convert(original: Original, columns: Sequence[Column], precision: Precision) -> Converted:

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from fnmodel.slim.original import Original, describe
 from fnmodel.slim.report import Change, ParityReport, WorstRow
 from fnmodel.slim.rows import Rows, gather, nullable_columns, records
 from fnmodel.slim.timing import median_ms
+from fnmodel.slim.versions import versions
 
 Array = NDArray[Any]
 Progress = Callable[[str], None]
 
-PACKAGES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "pandas", "protobuf")
 _WORST = 5
 _SINGLE_ROWS = 20
 
@@ -73,17 +73,6 @@ class Trial:
     comparison: parity.Comparison
     batches_agree: bool
     passed: bool
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that a conversion depends on, as far as installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def run(job: Job, progress: Progress) -> ParityReport:
@@ -217,10 +206,16 @@ def _best(
     if isinstance(refusal, UnsupportedModelError):
         raise refusal
     raise UnsupportedModelError(
-        f"the converted {type(original.model).__name__} does not run: "
-        f"{refusal.message if refusal else 'unknown'}",
+        f"the converted {type(original.model).__name__} does not run: " + _ort_words(refusal),
         hint="replace the step that the message names, or move it in front of the model",
     ) from refusal
+
+
+def _ort_words(refusal: FnmodelError | None) -> str:
+    """Return ONNX Runtime's words, without the temporary path that stands before them."""
+    cause = refusal.__cause__ if refusal else None
+    text = str(cause or refusal or "it has no precision to try")
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", text.strip().splitlines()[0])[:300]
 
 
 def _try(

@@ -33,13 +33,8 @@ def refuse(model: Any) -> None:
 
 def notes(model: Any) -> tuple[str, ...]:
     """Return the known causes of differences that this model may show on every row."""
-    found = [
-        f"step {name!r}: skl2onnx gives all neighbours the same weight, whatever their distance"
-        for name, estimator in walk(model)
-        if type(estimator).__name__.startswith("KNeighbors")
-        and getattr(estimator, "weights", None) == "distance"
-    ]
-    return tuple(found)
+    causes = ((name, _cause(estimator)) for name, estimator in walk(model))
+    return tuple(dict.fromkeys(f"step {name!r}: {cause}" for name, cause in causes if cause))
 
 
 def repaired(original: Original, inputs: Mapping[str, str]) -> Any:
@@ -54,7 +49,10 @@ def repaired(original: Original, inputs: Mapping[str, str]) -> Any:
                 # Only the shape of transform() differs, which nobody serves.
                 estimator.flatten_transform = False
             case "OneHotEncoder" | "OrdinalEncoder" | "TargetEncoder" if _is_fitted(estimator):
-                estimator.categories_ = [_known(values) for values in estimator.categories_]
+                hole = _Hole("nan") if type(estimator).__name__ == "OrdinalEncoder" else ""
+                estimator.categories_ = [_known(values, hole) for values in estimator.categories_]
+            case "KBinsDiscretizer" if estimator.encode == "onehot":
+                estimator.encode = "onehot-dense"  # ONNX has no sparse columns
             case "SimpleImputer" if _imputes_text(estimator):
                 # A missing text arrives in ONNX as the empty string.
                 estimator.missing_values = ""
@@ -76,11 +74,18 @@ def _reason(estimator: Any) -> str | None:
     if kind == "SimpleImputer" and estimator.add_indicator and _imputes_text(estimator):
         return "add_indicator on text has no converter"
     if kind == "CalibratedClassifierCV":
-        for inner in estimator.calibrated_classifiers_:
+        for inner in getattr(estimator, "calibrated_classifiers_", ()):
             base = type(inner.estimator).__name__
             if base in _CALIBRATION_PASSES_WRONG_SCORES:
                 return f"skl2onnx calibrates the wrong scores when it wraps a {base}"
     return None
+
+
+class _Hole(float):
+    """A missing category: NaN to the converter, which looks for it, and written as ""."""
+
+    def __str__(self) -> str:
+        return ""
 
 
 def _is_fitted(encoder: Any) -> bool:
@@ -88,16 +93,29 @@ def _is_fitted(encoder: Any) -> bool:
     return hasattr(encoder, "categories_")
 
 
+def _cause(estimator: Any) -> str | None:
+    kind = type(estimator).__name__
+    if kind.startswith("KNeighbors") and estimator.weights == "distance":
+        return "skl2onnx gives all neighbours the same weight, whatever their distance"
+    if kind == "TunedThresholdClassifierCV":
+        return "skl2onnx leaves the tuned threshold out"
+    if kind == "OrdinalEncoder" and _is_fitted(estimator):
+        numbers = (v for known in estimator.categories_ for v in known if isinstance(v, float))
+        if any(map(np.isnan, numbers)) and np.isnan(estimator.encoded_missing_value):
+            return "a missing text is NaN in scikit-learn; give encoded_missing_value a number"
+    return None
+
+
 def _imputes_text(imputer: Any) -> bool:
     statistics = getattr(imputer, "statistics_", np.empty(0))
     return any(isinstance(value, str) for value in statistics)
 
 
-def _known(values: Any) -> Any:
+def _known(values: Any, hole: Any) -> Any:
     if values.dtype.kind == "b":
         return values.astype(np.int64)
     if values.dtype == object and any(isinstance(value, str) for value in values):
-        return np.array([v if isinstance(v, str) else "" for v in values], dtype=object)
+        return np.array([v if isinstance(v, str) else hole for v in values], dtype=object)
     return values
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ _FIXED = {
     "ORT_DISABLE_TELEMETRY": "1",
 }
 _SECRET_FOLDERS = (".aws", ".ssh", ".gnupg", ".docker", ".kube", ".config/gcloud", ".azure")
+_SECRET_FILES = (".netrc", ".pypirc", ".git-credentials")
 _LONGEST_ANSWER = 16 << 20
 
 
@@ -129,6 +131,28 @@ def run(
     raise SlimError(_died(child.returncode, errors))
 
 
+def check_files(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a folder from the child that holds anything but these plain files.
+
+    A link would carry other files of this machine into the image.
+
+    Raises:
+        SlimError: the child wrote something else.
+
+    """
+    parent = folder.parent
+    written = {path.relative_to(parent): path.lstat().st_mode for path in parent.rglob("*")}
+    top = Path(folder.name)
+    plain = stat.S_ISDIR(written.get(top, 0)) and all(
+        stat.S_ISREG(mode) for path, mode in written.items() if path != top
+    )
+    if set(written) != {top, *(top / name for name in names)} or not plain:
+        raise SlimError(
+            "the conversion process wrote other files than a model directory",
+            hint="do not use this model file: its own code did that",
+        )
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Return the child's environment: the allowed names, and folders of its own."""
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
@@ -138,14 +162,16 @@ def environment(folder: Path) -> dict[str, str]:
 def _candidates(writable: Path) -> Iterator[Isolation]:
     own = "allow-listed environment, own process group"
     hidden = [str(p) for name in _SECRET_FOLDERS if (p := Path.home() / name).is_dir()]
+    files = [str(p) for name in _SECRET_FILES if (p := Path.home() / name).is_file()]
     masks = [word for path in hidden for word in ("--tmpfs", path)]
+    masks += [word for path in files for word in ("--ro-bind", "/dev/null", path)]
     yield Isolation(
         (
             *("bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"),
             *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", *masks),
             *("--bind", str(writable), str(writable), "--"),
         ),
-        (own, "no network", "own processes only", "read-only files", "credential folders hidden"),
+        (own, "no network", "own processes only", "read-only files", "credential files hidden"),
     )
     for flags in ("-rn", "-n"):
         full = ("unshare", flags, "-pf", "--mount-proc", "--kill-child", "--")

@@ -6,13 +6,11 @@ import json
 import os
 import secrets
 import shutil
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,11 @@ from fnmodel.slim import sandbox
 from fnmodel.slim.report import FILE as PARITY
 from fnmodel.slim.report import ParityReport
 from fnmodel.slim.sandbox import Limits
+from fnmodel.slim.versions import versions
 
 _FOLDER = "model"
 _TEMPORARY = ".new-"
 _YOUNG_SECONDS = 60
-_PACKAGES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "pandas", "protobuf")
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def slim(
             *shield.words,
             f"at most {limits.seconds} s and {limits.memory >> 30} GB",
         ]
-        _check_files(made)
+        sandbox.check_files(made / _FOLDER, (MODEL, SIGNATURE, PROBE))
         (made / PARITY).write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
         made.chmod(0o755)
         with suppress(OSError):  # another run was first, with the same content
@@ -124,7 +122,7 @@ def _key(sha256: str, sample: Path | None, settings: list[Any]) -> str:
         "settings": settings,
         "code": _code_sha256(),
         "python": sys.version_info[:2],
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -138,13 +136,6 @@ def _code_sha256() -> str:
     ):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _sha256(path: Path, what: str) -> str:
@@ -188,22 +179,3 @@ def _sweep(cache: Path) -> None:
             continue
         finally:
             os.close(descriptor)
-
-
-def _check_files(made: Path) -> None:
-    """Refuse anything but the three plain files: a link would carry other files into the image.
-
-    Raises:
-        SlimError: the child wrote something else.
-
-    """
-    expected = {_FOLDER, *(f"{_FOLDER}/{name}" for name in (MODEL, SIGNATURE, PROBE))}
-    written = {str(path.relative_to(made)): path.lstat().st_mode for path in made.rglob("*")}
-    plain = stat.S_ISDIR(written.get(_FOLDER, 0)) and all(
-        stat.S_ISREG(mode) for name, mode in written.items() if name != _FOLDER
-    )
-    if set(written) != expected or not plain:
-        raise SlimError(
-            "the conversion process wrote other files than a model directory",
-            hint="do not use this model file: its own code did that",
-        )

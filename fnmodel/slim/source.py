@@ -1,9 +1,11 @@
 """Reads a trained scikit-learn model. Unpickling runs code: only the child process does this."""
 
 import pickle
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +33,22 @@ class Source:
     notes: tuple[str, ...]
 
 
-def check_extra() -> None:
-    """Return when the packages that convert scikit-learn models can be imported.
+def check_extra(installed: Callable[[str], bool] | None = None) -> None:
+    """Return when the packages that convert scikit-learn models are installed.
+
+    `installed` answers for the name of a module.
 
     Raises:
-        MissingExtraError: one of them is not installed; names it.
+        MissingExtraError: one of them is not; names it.
 
     """
-    try:
-        import joblib  # noqa: F401
-        import onnx  # noqa: F401
-        import pandas as pd  # noqa: F401
-        import skl2onnx  # noqa: F401
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        missing = error.name or str(error)
-        raise MissingExtraError(
-            f"converting scikit-learn models needs {missing}, which is not installed",
-            hint=_INSTALL,
-        ) from error
+    installed = installed or (lambda name: find_spec(name) is not None)
+    for name in ("sklearn", "joblib", "pandas", "onnx", "skl2onnx"):
+        if not installed(name):
+            raise MissingExtraError(
+                f"converting scikit-learn models needs {name}, which is not installed",
+                hint=_INSTALL,
+            )
 
 
 def load(path: Path) -> Source:
@@ -60,27 +59,23 @@ def load(path: Path) -> Source:
             something that is not a fitted estimator.
 
     """
-    import sklearn
-    from sklearn.base import BaseEstimator
-    from sklearn.exceptions import InconsistentVersionWarning
-
-    version = sklearn.__version__
-    notes = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = _unpickle(path)
-    for warning in caught:
-        if isinstance(warning.message, InconsistentVersionWarning):
-            version = warning.message.original_sklearn_version
-            notes.append(
-                f"saved by scikit-learn {version}, read by {sklearn.__version__}: "
-                "compared with what the original answers here"
-            )
-            break
-    if not isinstance(model, BaseEstimator):
+    # Whoever unpickled an estimator has imported scikit-learn; what is none need not wait for it.
+    base = sys.modules.get("sklearn.base")
+    if base is None or not isinstance(model, base.BaseEstimator):
         raise SlimError(
             f"{path.name} holds a {type(model).__name__}, not a scikit-learn estimator",
             hint="save the fitted estimator itself: joblib.dump(pipeline, 'model.joblib')",
+        )
+    import sklearn
+
+    version, notes = _saved_by(caught) or sklearn.__version__, []
+    if version != sklearn.__version__:
+        notes.append(
+            f"saved by scikit-learn {version}, read by {sklearn.__version__}: "
+            "compared with what the original answers here"
         )
     model = _chosen(model)
     if not _fitted(model):
@@ -89,6 +84,16 @@ def load(path: Path) -> Source:
             hint="call fit() before saving it",
         )
     return Source(model, version, tuple(notes))
+
+
+def _saved_by(caught: list[warnings.WarningMessage]) -> str | None:
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            saved: str = warning.message.original_sklearn_version
+            return saved
+    return None
 
 
 def walk(model: Any) -> Iterator[tuple[str, Any]]:

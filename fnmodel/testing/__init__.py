@@ -1,6 +1,7 @@
 """Strict stand-ins for what fnmodel talks to, for your tests and ours."""
 
 from fnmodel.testing.aliases import InMemoryLambda
+from fnmodel.testing.objects import InMemoryObjects
 from fnmodel.testing.registry import InMemoryRegistry
 
-__all__ = ["InMemoryLambda", "InMemoryRegistry"]
+__all__ = ["InMemoryLambda", "InMemoryObjects", "InMemoryRegistry"]

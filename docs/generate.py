@@ -1,0 +1,249 @@
+"""Writes what the documentation says of the code: commands, keys, errors, the JSON Schema.
+
+python docs/generate.py            write the files
+python docs/generate.py --check    write nothing; exit 1 and name the files that are out of date
+"""
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from fnmodel import config
+from fnmodel.cli.app import app
+from fnmodel.errors import FnmodelError
+
+DOCS = Path(__file__).resolve().parent
+NOTICE = "<!-- Made by docs/generate.py; do not edit. -->"
+BEGIN, END = "<!-- keys: made by docs/generate.py -->", "<!-- keys end -->"
+
+# What every command has in common is explained once.
+COMMON = ("--project", "--stage", "--local", "--profile", "--region", "--output")
+
+EXIT_CODES = {
+    0: "done",
+    1: "failed; standard error says why",
+    2: "the command, its options or `fnmodel.yaml` are wrong; nothing was done",
+    3: "`plan --detailed-exitcode` found changes",
+    4: "a gate refused: parity, or a version's probe; traffic is as before",
+    5: "someone else is releasing, or moved the alias; nothing was overwritten",
+    6: "no AWS credentials, or expired ones",
+    7: "AWS throttles, or a quota is used up",
+    130: "stopped by a signal; the same command goes on",
+}
+
+SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
+    ("", config.Project, "Top level"),
+    ("parity.", config.Parity, "`parity`: the budget for differences"),
+    ("image.", config.ImageConfig, "`image`: the container image"),
+    ("function.", config.FunctionConfig, "`function`: the Lambda function"),
+    ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
+    ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
+)
+
+
+def pages() -> dict[Path, str]:
+    """Return the content of every generated file by its path."""
+    configuration = DOCS / "configuration.md"
+    before, _, rest = configuration.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **config.json_schema()}
+    return {
+        DOCS / "commands.md": commands(),
+        DOCS / "errors.md": errors(),
+        configuration: f"{before}{BEGIN}\n\n{keys()}\n{END}{after}",
+        DOCS / "fnmodel.schema.json": json.dumps(schema, indent=2) + "\n",
+    }
+
+
+def leaves() -> Iterator[tuple[str, Any]]:
+    """Yield the words and the command of everything that can be run, in the order of `--help`."""
+
+    def below(words: str, group: Any) -> Iterator[tuple[str, Any]]:
+        for name, command in group.commands.items():
+            if command.hidden:
+                continue
+            if hasattr(command, "commands"):
+                yield from below(f"{words}{name} ", command)
+            else:
+                yield f"{words}{name}", command
+
+    yield from below("", typer.main.get_command(app))
+
+
+def commands() -> str:
+    """Return the page of commands."""
+    shared = {
+        option.opts[0]: option
+        for _, command in leaves()
+        for option in _options(command)
+        if option.opts[0] in COMMON
+    }
+    parts = [
+        f"{NOTICE}\n\n# Commands\n",
+        "A command line goes in; data comes out on standard output, everything else on standard\n"
+        "error. `fnmodel COMMAND --help` prints the same as this page. "
+        "Exit codes are in [errors.md](errors.md).\n",
+        "## Options that many commands share\n",
+        _table(["option", "default", "meaning"], [_option_row(shared[name]) for name in COMMON]),
+        "An option wins over its environment variable, and that over `fnmodel.yaml`.\n",
+    ]
+    for name, command in leaves():
+        parts.append(_command(name, command))
+    return "\n".join(parts)
+
+
+def _command(name: str, command: Any) -> str:
+    text, _, example = inspect.cleandoc(command.help).partition("Example: ")
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = _options(command)
+    own = [option for option in options if option.opts[0] not in COMMON]
+    common = [f"`{option.opts[0]}`" for option in options if option.opts[0] in COMMON]
+    words = [p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments]
+    usage = " ".join(["fnmodel", name, *words, *(["[OPTIONS]"] if options else [])])
+    lines = [f"## fnmodel {name}\n", f"    {usage}\n", f"{text.strip()}\n"]
+    if arguments:
+        rows = [[f"`{p.name.upper()}`", p.help] for p in arguments]
+        lines.append(_table(["argument", "meaning"], rows))
+    if own:
+        rows = [_option_row(option) for option in own]
+        lines.append(_table(["option", "default", "meaning"], rows))
+    if common:
+        lines.append(f"Shared: {', '.join(common)}.\n")
+    lines.append(f"```sh\n{example.strip()}\n```\n")
+    return "\n".join(lines)
+
+
+def _options(command: Any) -> list[Any]:
+    return [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+
+
+def _option_row(option: Any) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in (*option.opts[:1], *option.opts[1:]))
+    default = option.default
+    if isinstance(option.show_default, str):
+        shown = option.show_default
+    elif option.is_flag or default in (None, ()) or callable(default):
+        shown = ""
+    else:
+        shown = f"`{getattr(default, 'value', default)}`"
+    many = "; may be repeated" if option.multiple else ""
+    variable = f" Variable: `{option.envvar}`." if option.envvar else ""
+    return [names, shown, f"{option.help.rstrip('.')}{many}.{variable}"]
+
+
+def errors() -> str:
+    """Return the page of exit codes and error codes."""
+    kinds: list[type[FnmodelError]] = [FnmodelError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    kinds = sorted(kinds[1:], key=lambda kind: kind.code)
+    codes: dict[int, list[str]] = {}
+    for kind in kinds:
+        codes.setdefault(kind.exit_code, []).append(f"[{kind.code}](#{kind.code.lower()})")
+    rows = [
+        [str(code), meaning, ", ".join(codes.get(code, []))] for code, meaning in EXIT_CODES.items()
+    ]
+    parts = [
+        f"{NOTICE}\n\n# Errors\n",
+        "Something goes wrong in a command; a message, a hint, a code and an exit code come out.\n",
+        "    error: what is wrong, and where\n"
+        "    hint: what to do next\n"
+        "    code: FNM-… (`fnmodel explain` says what is said below)\n",
+        "An error without a code is a bug of fnmodel's: it says so, and names a file below\n"
+        "`FNMODEL_HOME/crashes` that holds the traceback.\n",
+        "## Exit codes\n",
+        _table(["exit code", "meaning", "codes"], rows),
+        "## Codes\n",
+    ]
+    for kind in kinds:
+        text = inspect.cleandoc(kind.__doc__ or "")
+        parts.append(
+            f"### {kind.code}\n\n`{kind.__name__}`, exit code {kind.exit_code}.\n\n{text}\n"
+        )
+    return "\n".join(parts)
+
+
+def keys() -> str:
+    """Return the tables of all keys of `fnmodel.yaml`."""
+    parts = []
+    for prefix, model, title in SECTIONS:
+        rows = [
+            [f"`{prefix}{name}`", _kind(field), _default(field), field.description or ""]
+            for name, field in model.model_fields.items()
+            if not _is_section(field.annotation)
+        ]
+        parts += [f"### {title}\n", _table(["key", "type", "default", "meaning"], rows)]
+    return "\n".join(parts)
+
+
+def _is_section(annotation: Any) -> bool:
+    """Whether a key holds another table, or many of one."""
+    inner = [annotation, *get_args(annotation)]
+    nested = any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in inner)
+    return nested and NoneType not in inner
+
+
+def _kind(field: FieldInfo) -> str:
+    limits = []
+    for rule in field.metadata:
+        for name, word in (("ge", "from"), ("gt", "over"), ("le", "to"), ("lt", "under")):
+            if (limit := getattr(rule, name, None)) is not None:
+                limits.append(f"{word} {limit:,}" if isinstance(limit, int) else f"{word} {limit}")
+    kind = _named(field.annotation)
+    if any(getattr(rule, "pattern", None) for rule in field.metadata):
+        kind = "name"
+    return " ".join([kind, *limits])
+
+
+def _named(annotation: Any) -> str:
+    kind = get_origin(annotation)
+    if kind is Literal:
+        return " or ".join(f'`"{value}"`' for value in get_args(annotation))
+    if kind in (Union, UnionType):
+        return " or ".join(_named(a) for a in get_args(annotation) if a is not NoneType)
+    names = {str: "text", int: "integer", float: "number", bool: "boolean", Path: "path"}
+    if annotation in names:
+        return names[annotation]
+    return "table, as above"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default is None:
+        return "none"
+    return f"`{field.default}`"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [list(header), ["---"] * len(header), *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the files, or name those that differ."""
+    stale = [path for path, text in pages().items() if not _is(path, text)]
+    for path in stale:
+        if "--check" in arguments:
+            sys.stderr.write(f"docs/{path.name} is out of date: run docs/generate.py\n")
+        else:
+            path.write_text(pages()[path], encoding="utf-8")
+            sys.stderr.write(f"docs/{path.name} written\n")
+    return 1 if stale and "--check" in arguments else 0
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text("utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
