@@ -27,6 +27,26 @@ BEGIN, END = "<!-- keys: made by docs/generate.py -->", "<!-- keys end -->"
 # What every command has in common is explained once.
 COMMON = ("--project", "--stage", "--local", "--profile", "--region", "--output")
 
+_COMMANDS = """\
+A command line goes in; data comes out on standard output, everything else on standard error.
+
+`fnmodel COMMAND --help` says the same as this page. `fnmodel --version` prints the version,
+`fnmodel --install-completion` sets up completion for your shell. `--output json` is for programs:
+one JSON value, and nothing else on standard output. Exit codes are in [errors.md](errors.md); how
+the parts fit together is in [architecture.md](architecture.md).
+"""
+
+_ERRORS = """\
+Something goes wrong in a command; a message, a hint, a code and an exit code come out.
+
+    error: what is wrong, and where
+    hint: what to do next
+    code: FNM-… (`fnmodel explain` says what is said below)
+
+An error without a code is a bug of fnmodel's: it says so, and names a file below
+`FNMODEL_HOME/crashes` that holds the traceback.
+"""
+
 EXIT_CODES = {
     0: "done",
     1: "failed; standard error says why",
@@ -88,9 +108,7 @@ def commands() -> str:
     }
     parts = [
         f"{NOTICE}\n\n# Commands\n",
-        "A command line goes in; data comes out on standard output, everything else on standard\n"
-        "error. `fnmodel COMMAND --help` prints the same as this page. "
-        "Exit codes are in [errors.md](errors.md).\n",
+        _COMMANDS,
         "## Options that many commands share\n",
         _table(["option", "default", "meaning"], [_option_row(shared[name]) for name in COMMON]),
         "An option wins over its environment variable, and that over `fnmodel.yaml`.\n",
@@ -153,12 +171,7 @@ def errors() -> str:
     ]
     parts = [
         f"{NOTICE}\n\n# Errors\n",
-        "Something goes wrong in a command; a message, a hint, a code and an exit code come out.\n",
-        "    error: what is wrong, and where\n"
-        "    hint: what to do next\n"
-        "    code: FNM-… (`fnmodel explain` says what is said below)\n",
-        "An error without a code is a bug of fnmodel's: it says so, and names a file below\n"
-        "`FNMODEL_HOME/crashes` that holds the traceback.\n",
+        _ERRORS,
         "## Exit codes\n",
         _table(["exit code", "meaning", "codes"], rows),
         "## Codes\n",

@@ -34,20 +34,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except FnmodelError as error:
         return _say(error)
     except typer.Exit as stop:
-        return stop.exit_code
+        outcome = stop.exit_code
     except typer.TyperException as error:
-        # Usage errors show the command's usage line as well; the base class only has a message.
-        getattr(error, "show", lambda: sys.stderr.write(f"Error: {error}\n"))()
+        # Usage errors know how to show the command's usage line; the base class does not.
+        show = getattr(error, "show", None)
+        show() if show else sys.stderr.write(f"Error: {error}\n")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _say(InterruptedRunError("stopped", hint="the same command goes on where it was"))
+        outcome = InterruptedRunError.exit_code
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         return _crashed(error)
-    sys.stderr.flush()
+    if outcome == InterruptedRunError.exit_code:  # typer turns Ctrl-C into this exit
+        return _say(InterruptedRunError("stopped", hint="the same command goes on where it was"))
     return outcome if isinstance(outcome, int) else 0
 
 

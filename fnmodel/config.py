@@ -68,7 +68,7 @@ class FunctionConfig(_Strict):
 class BatchJob(_Strict):
     """One scheduled scoring job: a prefix of the stage's bucket in, another one out."""
 
-    name: Name
+    name: Name = Field(description="the job's name: in the schedule's name and in result keys")
     input: str = Field(description="prefix in the stage's bucket whose .csv objects are scored")
     output: str = Field(description="prefix in the stage's bucket for results and manifest")
     schedule: str | None = Field(
@@ -288,13 +288,16 @@ def load(path: Path) -> Project:
     if twice:
         raise ConfigError(str(path), twice)
     folder = path.parent
-    return project.model_copy(
-        update={
-            key: folder / value
-            for key in ("model", "sample", "request")
-            if (value := getattr(project, key)) is not None
-        }
-    )
+    found = {
+        key: folder / value
+        for key in ("model", "sample", "request")
+        if (value := getattr(project, key)) is not None
+    }
+    base = project.image.base
+    if base is not None and base.startswith("oci:"):
+        base = f"oci:{folder / base.removeprefix('oci:')}"
+    image = project.image.model_copy(update={"base": base})
+    return project.model_copy(update={**found, "image": image})
 
 
 def json_schema() -> dict[str, Any]:

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from cloud_cases import Project, predict, request_of
 
+from fnmodel.aws import Cloud
+from fnmodel.release.probe import http_event
+
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(600)]
 
 
@@ -129,6 +132,18 @@ def test_traffic_moves_between_versions(project: Project, first: Any) -> None:
     answers = [predict(first["url"], request_of(project)) for _ in range(200)]
     share = [version for _, version, _ in answers].count("2")
 
+    client = Cloud(endpoint_url=first["url"].split("/_aws")[0]).client("lambda")
+    event = json.dumps(http_event("/predict", json.dumps(request_of(project)))).encode()
+    invoked = [
+        client.invoke(FunctionName="fnmodel-wine-local:live", Payload=event) for _ in range(60)
+    ]
+    answered = [json.loads(answer["Payload"].read())["headers"] for answer in invoked]
+
+    # The Invoke API splits as the HTTP API does, and says which version it ran.
+    assert {answer["ExecutedVersion"] for answer in invoked} == {"1", "2"}
+    assert [answer["ExecutedVersion"] for answer in invoked] == [
+        headers["x-model-version"] for headers in answered
+    ]
     assert (second["version"], second["traffic"]["weights"]) == ("2", {})
     assert untouched == {"1"}
     assert shifted["weights"] == {"2": 0.1}
@@ -221,8 +236,6 @@ def test_two_homes_do_not_meet(project: Project, first: Any, tmp_path: Path) -> 
 
 def test_destroy_leaves_nothing_behind(project: Project, first: Any) -> None:
     """No stack, function, API, role, bucket, table, schedule, log group or repository is left."""
-    from fnmodel.aws import Cloud
-
     url = project.json("local", "status")["url"]
     project.run("destroy", "--local", code=2)
     project.run("destroy", "--local", "--yes")

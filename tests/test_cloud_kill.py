@@ -55,3 +55,47 @@ def kill_after(project: Project, seconds: float) -> None:
         except subprocess.TimeoutExpired:
             deploy.send_signal(signal.SIGKILL)
     time.sleep(0.1)
+
+
+def test_ctrl_c_ends_a_deploy_cleanly(tmp_path: Path) -> None:
+    """An interrupt exits 130 with a word and no traceback, and leaves no process behind."""
+    project = Project(tmp_path / "project", tmp_path / "home")
+    project.folder.mkdir()
+    project.train(1.0)
+    (project.folder / "fnmodel.yaml").write_text(
+        "name: wine\nmodel: model.joblib\nsample: rows.csv\ntarget: target\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "fnmodel", "deploy", "--local"],
+        cwd=project.folder, env=project.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    ) as deploy:  # fmt: skip
+        time.sleep(2.5)  # the model is being converted in a child
+        deploy.send_signal(signal.SIGINT)
+        out, err = deploy.communicate(timeout=20)
+    running = subprocess.run(
+        ["ps", "-eo", "pgid,sid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    assert deploy.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert "FNM-X130" in err
+    assert [line for line in running if str(tmp_path) in line] == []
+
+
+def test_two_starts_make_one_cloud(tmp_path: Path) -> None:
+    """Started twice at once, the embedded cloud of a home runs once."""
+    project = Project(tmp_path, tmp_path / "home")
+    command = [sys.executable, "-m", "fnmodel", "local", "start", "--output", "json"]
+    starts = [
+        subprocess.Popen(
+            command, env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    said = {start.communicate(timeout=60)[0] for start in starts}
+    project.run("local", "stop")
+
+    assert len(said) == 1
+    assert project.json("local", "status")["running"] is False

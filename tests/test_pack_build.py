@@ -268,8 +268,7 @@ def test_skopeo_accepts_the_exported_layout(model: OnnxModel, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("python:3.13", Reference("registry-1.docker.io", "library/python", "3.13")),
-        ("team/model", Reference("registry-1.docker.io", "team/model")),
+        ("r.example:5000/team/model", Reference("r.example:5000", "team/model")),
         ("localhost:5000/a/b:v1", Reference("localhost:5000", "a/b", "v1")),
         (
             f"r.example/x@sha256:{'a' * 64}",
@@ -278,7 +277,7 @@ def test_skopeo_accepts_the_exported_layout(model: OnnxModel, tmp_path: Path) ->
     ],
 )
 def test_references_are_read(text: str, expected: Reference) -> None:
-    """Hosts are told from folders as Docker does; only this machine is spoken to without TLS."""
+    """A host is needed; only this machine is spoken to without TLS."""
     assert Reference.parse(text) == expected
     assert expected.url.startswith("http://" if "localhost" in text else "https://")
 
@@ -287,7 +286,9 @@ def test_references_are_read(text: str, expected: Reference) -> None:
     "text",
     [
         "",
-        "UPPER/case",
+        "python:3.13",
+        "team/model",
+        "r.example/UPPER",
         "a b",
         "r.example/x@sha256:12",
         "r.example/x:",

@@ -314,17 +314,15 @@ def test_challenges_and_scopes_are_read() -> None:
 
 
 def test_credentials_of_docker_login_are_found(tmp_path: Path) -> None:
-    """The file's own entries, Docker's hub under its old address, and helpers work."""
+    """An entry is found by its host, with and without a scheme; broken files are told."""
     encoded = base64.b64encode(b"me:se:cret").decode()
-    config = {
-        "auths": {"r.example": {"auth": encoded}, "https://index.docker.io/v1/": {"auth": encoded}}
-    }
+    config = {"auths": {"r.example": {"auth": encoded}, "https://s.example": {"auth": encoded}}}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
     environment = {"DOCKER_CONFIG": str(tmp_path)}
 
     assert credentials.from_docker("r.example", environment) == Credentials("me", "se:cret")
-    assert credentials.from_docker("registry-1.docker.io", environment) is not None
+    assert credentials.from_docker("s.example", environment) is not None
     assert credentials.from_docker("other.example", environment) is None
     assert credentials.from_docker("r.example", {"DOCKER_CONFIG": str(tmp_path / "no")}) is None
     path.write_text("{")

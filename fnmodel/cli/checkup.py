@@ -128,16 +128,9 @@ def _emulator() -> Iterator[Finding]:
 
 
 def _interpreters() -> Iterator[Finding]:
-    from fnmodel.errors import LocalError
-    from fnmodel.local.sandbox import interpreter
+    from fnmodel import interpreter
 
-    there = []
-    for minor in ("3.11", "3.12", "3.13", "3.14"):
-        try:
-            interpreter(minor)
-        except LocalError:
-            continue
-        there.append(minor)
+    there = [minor for minor in interpreter.MINORS if interpreter.find(minor)]
     yield Finding(
         "ok", "Pythons to pack for", ", ".join(there),
         "" if len(there) > 1 else "an image for another version needs that Python here, "

@@ -28,7 +28,7 @@ def start(output: OutputOption = Output.table) -> None:
     with console.step("local") as step:
         running = embedded_cloud().start(step.progress)
     data = {"running": True, "url": running.url, "pid": running.pid}
-    console.data(data, pairs(data))
+    console.data(data, pairs({**data, "pid": str(running.pid)}))
 
 
 @app.command()
@@ -53,7 +53,8 @@ def status(output: OutputOption = Output.table) -> None:
 
     said = embedded_cloud().status()
     warm = [f"{s['function']}:{s['version']} (pid {s['pid']})" for s in said.get("sandboxes", [])]
-    Console(output).data(said, pairs({**said, "sandboxes": ", ".join(warm)}))
+    shown = {**said, "pid": str(said.get("pid", "")), "sandboxes": ", ".join(warm)}
+    Console(output).data(said, pairs(shown))
 
 
 @app.command(hidden=True)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fnmodel.cli.console import Console
 from fnmodel.config import FILE, Parity
 from fnmodel.errors import UsageError
 from fnmodel.home import folder
+from fnmodel.interpreter import RUNNING
 from fnmodel.model import Signature, Tolerance
 
 REQUEST = "request.json"
@@ -83,7 +83,7 @@ def _yaml(
         "stage: local",
         "",
         "image:",
-        f'  python: "{sys.version_info.major}.{sys.version_info.minor}"',
+        f'  python: "{RUNNING}"',
         "  # AWS needs a base image, pinned by digest: base: NAME@sha256:…",
     ]
     return "\n".join(lines) + "\n"

@@ -1,18 +1,17 @@
 """Makes every part that a command needs, once, from its options. Nothing else makes parts."""
 
 import platform
-import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fnmodel import interpreter
 from fnmodel.aws import EMULATOR_REGION, Cloud, translated
 from fnmodel.cli.console import Console, Output
 from fnmodel.config import FunctionConfig, Project, Stage, find, load
 from fnmodel.errors import StackNotFoundError
 from fnmodel.home import folder
 from fnmodel.local.control import Control
-from fnmodel.local.sandbox import interpreter
 from fnmodel.model import OnnxModel
 from fnmodel.pack.build import Recipe
 from fnmodel.pack.credentials import Credentials
@@ -170,14 +169,8 @@ class Workspace:
 
     def _host_python(self) -> str:
         """Return the project's Python where this machine has it, else the one that runs now."""
-        from fnmodel.errors import LocalError
-
         wanted = self.project.image.python
-        try:
-            interpreter(wanted)
-        except LocalError:
-            return f"{sys.version_info.major}.{sys.version_info.minor}"
-        return wanted
+        return wanted if interpreter.find(wanted) else interpreter.RUNNING
 
     def repository_uri(self) -> str:
         """Return where the project's images are, or will be; reads only."""

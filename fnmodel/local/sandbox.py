@@ -7,7 +7,6 @@ import queue
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fnmodel.errors import LocalError
+from fnmodel.interpreter import RUNNING, find
 from fnmodel.local.runtime_api import MAX_RESPONSE, Invocation, RuntimeApi, Signal
 
 INIT_LIMIT = 10.0
@@ -284,21 +284,13 @@ def interpreter(minor: str) -> str:
         LocalError: there is none.
 
     """
-    if minor == f"{sys.version_info.major}.{sys.version_info.minor}":
-        return getattr(sys, "_base_executable", None) or sys.executable
-    found = shutil.which(f"python{minor}")
-    if found:
-        # A version manager's shim can stand for another version, or for none.
-        code = "import sys; print(sys.version_info[:2], sys._base_executable, sep='|')"
-        said = subprocess.run([found, "-c", code], capture_output=True, text=True, check=False)
-        version, _, path = said.stdout.strip().partition("|")
-        if version == str(tuple(int(part) for part in minor.split("."))):
-            return path
-    raise LocalError(
-        f"the image is for Python {minor}, and this machine has none",
-        hint=f"install Python {minor}, or set image.python to "
-        f'"{sys.version_info.major}.{sys.version_info.minor}"',
-    )
+    found = find(minor)
+    if found is None:
+        raise LocalError(
+            f"the image is for Python {minor}, and this machine has none",
+            hint=f'install Python {minor}, or set image.python to "{RUNNING}"',
+        )
+    return str(found)
 
 
 def _moved(value: str, root: Path) -> str:

@@ -15,9 +15,6 @@ from typing import Any
 
 from fnmodel.errors import RegistryError
 
-# Docker's hub is known to `docker login` under this address.
-_ALIASES = {"registry-1.docker.io": "https://index.docker.io/v1/"}
-
 
 @dataclass(frozen=True)
 class Credentials:
@@ -52,19 +49,20 @@ def from_docker(host: str, environment: Mapping[str, str] | None = None) -> Cred
         return None
     except (OSError, ValueError) as error:
         raise RegistryError(f"{path} cannot be read: {error}") from error
-    key = _ALIASES.get(host, host)
-    helper = _section(config, "credHelpers").get(key) or config.get("credsStore")
+    helper = _section(config, "credHelpers").get(host) or config.get("credsStore")
     if helper:
-        return _from_helper(str(helper), key)
+        return _from_helper(str(helper), host)
     auths = _section(config, "auths")
-    entry = next((auths[k] for k in (key, f"https://{key}", f"http://{key}") if k in auths), None)
+    entry = next(
+        (auths[k] for k in (host, f"https://{host}", f"http://{host}") if k in auths), None
+    )
     encoded = entry.get("auth") if isinstance(entry, dict) else None
     if not encoded:
         return None
     try:
         user, _, password = base64.b64decode(encoded).decode().partition(":")
     except ValueError as error:
-        raise RegistryError(f"{path}: the entry of {key} is not base64") from error
+        raise RegistryError(f"{path}: the entry of {host} is not base64") from error
     return Credentials(user, password)
 
 

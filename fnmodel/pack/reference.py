@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from fnmodel.errors import PackError
 from fnmodel.pack.image import is_digest
 
-# Docker's own shorthand: a reference without a host means its hub.
-_HUB, _HUB_HOST = "docker.io", "registry-1.docker.io"
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+|/)[a-z0-9]+)*")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::\d{1,5})?|\[[0-9a-fA-F:]+\](?::\d{1,5})?")
@@ -34,15 +32,13 @@ class Reference:
         rest, at, digest = text.partition("@")
         if at and not is_digest(digest):
             raise PackError(f"{text!r}: {digest!r} is not a sha256 digest")
-        first, slash, tail = rest.partition("/")
-        if slash and (first == "localhost" or any(mark in first for mark in ".:[")):
-            host, path = first, tail
-        else:
-            host, path = _HUB, rest
+        # Docker would put its own hub in front; a pinned base should say where it comes from.
+        host, slash, path = rest.partition("/")
+        if not slash or not (host == "localhost" or any(mark in host for mark in ".:[")):
+            raise PackError(
+                f"{text!r} names no registry", hint="write host/repository[:tag][@sha256:…]"
+            )
         repository, colon, tag = path.partition(":")
-        if host == _HUB:
-            host = _HUB_HOST
-            repository = repository if "/" in repository else f"library/{repository}"
         if (
             not _HOST.fullmatch(host)
             or not _REPOSITORY.fullmatch(repository)

@@ -27,7 +27,7 @@ def main() -> None:
     train_images, test_images, train_digits, test_digits = train_test_split(
         images, digits, random_state=seed
     )
-    network = MLPClassifier(hidden_layer_sizes=(48,), max_iter=400, random_state=seed)
+    network = MLPClassifier((48,), learning_rate_init=0.01, max_iter=300, random_state=seed)
     model = make_pipeline(MinMaxScaler(), network)
     model.fit(train_images, train_digits)
     accuracy = model.score(test_images, test_digits)

@@ -1,0 +1,133 @@
+"""The parity gate stops wrong conversions, and counts ties as what they are."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import TunedThresholdClassifierCV
+from sklearn.neighbors import KNeighborsRegressor
+from slim_cases import GOOD, TOLERANCE, convert, save
+
+from fnmodel.errors import ParityError
+from fnmodel.model import Tolerance
+from fnmodel.slim.parity import best_two_margin, compare
+from fnmodel.slim.report import ParityReport
+
+
+def test_silently_wrong_conversion_is_stopped(tmp_path):
+    """Neighbours weighted by distance convert without a word, and wrongly: the gate names rows."""
+    rows, target = load_diabetes(return_X_y=True)
+    model = KNeighborsRegressor(weights="distance").fit(rows[:100], target[:100])
+
+    report = convert(tmp_path, *save(tmp_path, model, rows[100:200]))
+
+    assert not report.passed
+    assert report.max_abs > 1
+    with pytest.raises(ParityError, match=r"row \d+, value: .* became .*") as caught:
+        report.check()
+    assert "same weight" in caught.value.message
+    assert caught.value.exit_code == 4
+
+
+def test_wrong_label_with_right_scores_is_stopped(tmp_path):
+    """A tuned threshold is left out by the converter: probabilities agree, labels do not."""
+    rows, labels = load_breast_cancer(return_X_y=True)
+    tuned = TunedThresholdClassifierCV(LogisticRegression(max_iter=9999), random_state=0)
+    tuned.fit(rows[:, :4], labels)
+
+    report = convert(tmp_path, *save(tmp_path, tuned, rows[:, :4]))
+
+    assert report.max_abs <= TOLERANCE.absolute
+    assert report.label_flips > 0
+    assert not report.passed
+
+
+def test_budget_is_the_users(tmp_path):
+    """A tolerance that float32 cannot keep fails a conversion that is right otherwise."""
+    case = GOOD["string-labels"]()
+    files = save(tmp_path, case.model, case.rows)
+
+    assert convert(tmp_path, *files).passed
+    assert not convert(tmp_path, *files, tolerance=Tolerance(0, 1e-12)).passed
+
+
+def test_float64_is_tried_where_float32_fails(tmp_path):
+    """The precision is chosen by the gate: a budget beyond float32 gets a graph in float64."""
+    rows, target = load_diabetes(return_X_y=True)
+    model = KNeighborsRegressor().fit(rows[:100], target[:100])
+    files = save(tmp_path, model, rows[100:200])
+
+    assert convert(tmp_path, *files).precision == "float32"
+    narrow = convert(tmp_path, *files, tolerance=Tolerance(0, 1e-12))
+    assert (narrow.passed, narrow.precision) == (True, "float64")
+
+
+def test_report_survives_json(tmp_path):
+    """A report that was written and read again says the same."""
+    rows, target = load_diabetes(return_X_y=True)
+    model = KNeighborsRegressor(weights="distance").fit(rows[:100], target[:100])
+    report = convert(tmp_path, *save(tmp_path, model, rows[100:200]))
+    path = tmp_path / "parity.json"
+    path.write_text(json.dumps(report.to_json(), allow_nan=False))
+
+    assert ParityReport.read(path) == report
+
+
+def _classified(labels, probabilities):
+    return {"label": np.array(labels), "probabilities": np.array(probabilities, dtype=float)}
+
+
+def test_label_of_an_undecided_row_is_a_tie():
+    """Where the original is undecided within rounding, another label is no flip."""
+    original = _classified([0, 1], [[0.5, 0.5], [0.1, 0.9]])
+    onnx = _classified([1, 1], [[0.4999999, 0.5000001], [0.1, 0.9]])
+    margin = best_two_margin(original["probabilities"])
+
+    compared = compare(original, onnx, TOLERANCE, margin)
+
+    assert (compared.tied.tolist(), compared.flips.tolist()) == ([True, False], [False, False])
+    assert compared.passes(0)
+
+
+def test_label_of_a_decided_row_is_a_flip():
+    """A label that differs where the original was sure counts, and one flip can be allowed."""
+    original = _classified([0, 1], [[0.6, 0.4], [0.1, 0.9]])
+    onnx = _classified([1, 1], [[0.6, 0.4], [0.1, 0.9]])
+    margin = best_two_margin(original["probabilities"])
+
+    compared = compare(original, onnx, TOLERANCE, margin)
+
+    assert compared.flips.tolist() == [True, False]
+    assert not compared.passes(0)
+    assert compared.passes(1)
+    assert compared.worst(5)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("original", "onnx", "passes"),
+    [
+        ([np.nan], [np.nan], True),
+        ([np.nan], [0.0], False),
+        ([0.0], [np.nan], False),
+        ([np.inf], [np.inf], True),
+        ([np.inf], [1e30], False),
+        ([0.0], [9e-5], True),
+        ([0.0], [2e-4], False),
+        ([1000.0], [1000.9], True),
+        ([1000.0], [1001.2], False),
+    ],
+)
+def test_tolerance_of_one_value(original, onnx, passes):
+    """The absolute and relative tolerance add up; NaN equals NaN only."""
+    a, b = np.array([original]), np.array([onnx])
+
+    assert compare({"value": a}, {"value": b}, TOLERANCE, None).passes(0) is passes
+
+
+def test_other_shape_never_passes():
+    """An output of another shape is wrong, however close its numbers are."""
+    compared = compare({"v": np.zeros((3, 2))}, {"v": np.zeros((3, 1))}, TOLERANCE, None)
+
+    assert not compared.passes(3)
