@@ -25,6 +25,10 @@ EMULATOR_REGION = "us-east-1"
 _EMULATOR_KEYS = ("test", "test")
 
 
+# Seconds; more than any control-plane call or HTTP request takes.
+_PATIENCE = 70.0
+
+
 @dataclass(frozen=True)
 class Cloud:
     """Where calls go: the user's AWS account, or an endpoint with fixed credentials.
@@ -37,8 +41,11 @@ class Cloud:
     region: str | None = None
     profile: str | None = None
 
-    def client(self, service: str) -> Any:
-        """Return a boto3 client with our retry mode and time-outs.
+    def client(self, service: str, *, wait: float = _PATIENCE) -> Any:
+        """Return a boto3 client with our retry mode; it waits `wait` seconds for an answer.
+
+        A longer wait than the default is for work that must not be begun again while it runs, so
+        that nothing is retried then.
 
         Raises:
             CredentialsError: the profile does not exist.
@@ -48,9 +55,9 @@ class Cloud:
         from botocore.config import Config
 
         config = Config(
-            retries={"mode": "standard", "max_attempts": 5},
+            retries={"mode": "standard", "max_attempts": 5 if wait <= _PATIENCE else 1},
             connect_timeout=10,
-            read_timeout=70,
+            read_timeout=wait,
             user_agent_extra="fnmodel",
         )
         with translated():

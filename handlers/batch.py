@@ -42,7 +42,7 @@ def run_batch(
         version=getattr(context, "function_version", "$LATEST"),
         digest=OnnxModel.load(Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))).digest,
     )
-    client = Cloud(endpoint_url=os.environ.get("AWS_ENDPOINT_URL")).client("s3")
+    client = Cloud().client("s3")
     try:
         manifest = run(
             request,

@@ -113,7 +113,7 @@ def _linear_svc() -> Case:
 
 def _network() -> Case:
     rows, labels = load_iris(return_X_y=True)
-    network = MLPClassifier(hidden_layer_sizes=(8,), max_iter=2000, random_state=0)
+    network = MLPClassifier((8,), learning_rate_init=0.02, max_iter=2000, random_state=0)
     return Case(make_pipeline(MinMaxScaler(), network).fit(rows, labels), rows)
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fnmodel.cli.console import Output, pairs, table
-from fnmodel.cli.options import LocalOption, OutputOption, ProjectOption, StageOption
+from fnmodel.cli.options import (
+    LocalOption,
+    OutputOption,
+    ProfileOption,
+    ProjectOption,
+    RegionOption,
+    StageOption,
+)
 from fnmodel.errors import BatchError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +44,8 @@ def run(
     project: ProjectOption = Path(),
     stage: StageOption = None,
     local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Score a job's input now and print its manifest.
@@ -49,7 +58,9 @@ def run(
     for path in upload or ():
         if not path.is_file():
             raise UsageError(f"there is no file {path}", hint="name an existing file")
-    work = Workspace(project, stage=stage, local=local, output=output)
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
     chosen = _job(work.project.batch, job)
     bucket = work.stack.outputs["Bucket"]
     for path in upload or ():
@@ -79,6 +90,8 @@ def status(
     project: ProjectOption = Path(),
     stage: StageOption = None,
     local: LocalOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
     output: OutputOption = Output.table,
 ) -> None:
     """List the runs of a job, newest first.
@@ -88,7 +101,9 @@ def status(
     from fnmodel.cli import objects
     from fnmodel.cli.workspace import Workspace
 
-    work = Workspace(project, stage=stage, local=local, output=output)
+    work = Workspace(
+        project, stage=stage, local=local, profile=profile, region=region, output=output
+    )
     chosen = _job(work.project.batch, job)
     bucket = work.stack.outputs["Bucket"]
     runs = sorted(
@@ -132,7 +147,8 @@ def _invoke(work: "Workspace", job: "BatchJob", bucket: str, moment: str) -> dic
         "scheduled_time": moment,
         "schedule_arn": "manual",
     }
-    answer = objects.invoke(work.client("lambda"), f"{work.name}:live", event)
+    client = work.cloud.client("lambda", wait=work.function.timeout + 30)
+    answer = objects.invoke(client, f"{work.name}:live", event)
     if isinstance(answer, dict) and "run_id" in answer:
         return answer
     # A job over its error budget fails after it has written its manifest.
