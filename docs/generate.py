@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from fnmodel import config
 from fnmodel.cli.app import app
-from fnmodel.errors import FnmodelError
+from fnmodel.errors import by_code
 
 DOCS = Path(__file__).resolve().parent
 NOTICE = "<!-- Made by docs/generate.py; do not edit. -->"
@@ -159,10 +159,7 @@ def _option_row(option: Any) -> list[str]:
 
 def errors() -> str:
     """Return the page of exit codes and error codes."""
-    kinds: list[type[FnmodelError]] = [FnmodelError]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    kinds = sorted(kinds[1:], key=lambda kind: kind.code)
+    kinds = list(by_code().values())
     codes: dict[int, list[str]] = {}
     for kind in kinds:
         codes.setdefault(kind.exit_code, []).append(f"[{kind.code}](#{kind.code.lower()})")

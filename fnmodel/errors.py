@@ -248,3 +248,10 @@ class InterruptedRunError(FnmodelError):
 
     code = "FNM-X130"
     exit_code = 130
+
+
+def by_code() -> dict[str, type[FnmodelError]]:
+    """Return every class of the tree by its code; subclasses elsewhere share their parent's."""
+    kinds = [kind for kind in globals().values() if isinstance(kind, type)]
+    tree = [kind for kind in kinds if issubclass(kind, FnmodelError) and kind is not FnmodelError]
+    return {kind.code: kind for kind in sorted(tree, key=lambda kind: kind.code)}

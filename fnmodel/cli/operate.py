@@ -166,15 +166,12 @@ def explain(
     """
     import inspect
 
-    from fnmodel.errors import FnmodelError
+    from fnmodel.errors import by_code
 
-    kinds = [FnmodelError]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    found = {kind.code: kind for kind in kinds if kind is not FnmodelError}
-    kind_ = found.get(code.upper())
-    if kind_ is None:
-        raise UsageError(f"there is no code {code}", hint=f"known: {', '.join(sorted(found))}")
-    text = inspect.cleandoc(kind_.__doc__ or "")
-    data = {"code": kind_.code, "exit_code": kind_.exit_code, "text": text}
-    Console(output).data(data, f"{kind_.code} (exit code {kind_.exit_code})\n\n{text}")
+    found = by_code()
+    kind = found.get(code.upper())
+    if kind is None:
+        raise UsageError(f"there is no code {code}", hint=f"known: {', '.join(found)}")
+    text = inspect.cleandoc(kind.__doc__ or "")
+    data = {"code": kind.code, "exit_code": kind.exit_code, "text": text}
+    Console(output).data(data, f"{kind.code} (exit code {kind.exit_code})\n\n{text}")
