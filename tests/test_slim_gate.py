@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.neighbors import KNeighborsRegressor
 from slim_cases import GOOD, TOLERANCE, convert, save
@@ -53,15 +53,14 @@ def test_budget_is_the_users(tmp_path):
     assert not convert(tmp_path, *files, tolerance=Tolerance(0, 1e-12)).passed
 
 
-def test_float64_is_tried_where_float32_fails(tmp_path):
-    """The precision is chosen by the gate: a budget beyond float32 gets a graph in float64."""
-    rows, target = load_diabetes(return_X_y=True)
-    model = KNeighborsRegressor().fit(rows[:100], target[:100])
-    files = save(tmp_path, model, rows[100:200])
+def test_the_most_faithful_precision_is_tried_first(tmp_path):
+    """A bare model without trees computes in float64, as scikit-learn does."""
+    rng = np.random.default_rng(7)
+    rows = rng.uniform(1.7e9, 1.8e9, (200, 1))  # seconds since 1970
+    model = LinearRegression().fit(rows[:100], rows[:100, 0] * 1e-3)
+    report = convert(tmp_path, *save(tmp_path, model, rows[100:]), tolerance=Tolerance(1e-6, 0))
 
-    assert convert(tmp_path, *files).precision == "float32"
-    narrow = convert(tmp_path, *files, tolerance=Tolerance(0, 1e-12))
-    assert (narrow.passed, narrow.precision) == (True, "float64")
+    assert (report.passed, report.precision) == (True, "float64")
 
 
 def test_report_survives_json(tmp_path):

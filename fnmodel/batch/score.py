@@ -170,7 +170,14 @@ def _parser(feature: Feature) -> Callable[[str], Any]:
         return lambda text: text or None
     if kind == "b":
         return _boolean
-    return _whole if kind in "iu" else _number
+    number = _whole if kind in "iu" else _number
+    # Booleans of the training data are integral numbers here; CSV writes them as words.
+    return (lambda text: _flag(text, number)) if feature.integral else number
+
+
+def _flag(text: str, number: Callable[[str], float | None]) -> float | None:
+    known = _BOOLEANS.get(text.strip().lower()) if text[:1].isalpha() else None
+    return number(text) if known is None else float(known)
 
 
 def _number(text: str) -> float | None:

@@ -6,6 +6,7 @@ Nothing in the stream stops the reading: what is not CSV becomes a row with a pr
 import csv
 import gzip
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -52,6 +53,8 @@ def rows(stream: Readable, *, gzipped: bool = False) -> Iterator[Row]:
             return
         except csv.Error as error:
             problem = f"not CSV: {error}"
+            # A stray quote swallows the lines after it: only the first of them is bad.
+            lines.put_back()
         except (EOFError, gzip.BadGzipFile, zlib.error):
             yield Row(start, "", (), BROKEN)
             return
@@ -69,27 +72,36 @@ class _Lines:
 
     def __init__(self, stream: Readable) -> None:
         self._source = _split(stream)
-        self._taken: list[str] = []
-        self._overlong = False
+        self._taken: list[tuple[str, bool]] = []
+        self._waiting: deque[tuple[str, bool]] = deque()
         self.number = 0
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
-        raw, overlong = next(self._source)
-        if self.number == 0:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if self._waiting:
+            line, overlong = self._waiting.popleft()
+        else:
+            raw, overlong = next(self._source)
+            if self.number == 0:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            line = raw.decode("utf-8", "surrogateescape")
         self.number += 1
-        self._overlong = self._overlong or overlong
-        line = raw.decode("utf-8", "surrogateescape")
-        self._taken.append(line)
+        self._taken.append((line, overlong))
         return line
 
+    def put_back(self) -> None:
+        """Give all lines of the current record but the first to the next ones."""
+        rest = self._taken[1:]
+        del self._taken[1:]
+        self._waiting.extendleft(reversed(rest))
+        self.number -= len(rest)
+
     def take(self) -> tuple[str, bool]:
-        text = "".join(self._taken).rstrip("\r\n")
-        overlong = self._overlong
-        self._taken, self._overlong = [], False
+        text = "".join(line for line, _ in self._taken).rstrip("\r\n")
+        overlong = any(overlong for _, overlong in self._taken)
+        self._taken = []
         return text, overlong
 
 

@@ -88,34 +88,34 @@ class Repositories:
         Lambda adds this itself only when whoever deploys may change repository policies; a role of
         CloudFormation's often may not.
         """
-        wanted = pull_policy(repository)
+        statement = pull_statement(repository)
+        policy: dict[str, Any] = {"Version": "2012-10-17", "Statement": []}
         with translated():
             try:
                 answer = self._client.get_repository_policy(repositoryName=repository.name)
-                if json.loads(answer["policyText"]) == wanted:
-                    return
+                policy = json.loads(answer["policyText"])
             except self._client.exceptions.RepositoryPolicyNotFoundException:
                 pass  # a new repository has none
+            if statement in policy["Statement"]:
+                return
+            # Statements of others, such as another account's pull, stay.
+            others = [s for s in policy["Statement"] if s.get("Sid") != statement["Sid"]]
             self._client.set_repository_policy(
-                repositoryName=repository.name, policyText=json.dumps(wanted)
+                repositoryName=repository.name,
+                policyText=json.dumps({**policy, "Statement": [*others, statement]}),
             )
 
 
-def pull_policy(repository: Repository) -> Mapping[str, Any]:
-    """Return the repository policy: Lambda may pull, for functions of fnmodel in this account."""
+def pull_statement(repository: Repository) -> dict[str, Any]:
+    """Return the statement that lets Lambda pull, for functions of fnmodel in this account."""
     _, partition, _, region, account, _ = repository.arn.split(":", 5)
     functions = f"arn:{partition}:lambda:{region}:{account}:function:fnmodel-*"
     return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "LambdaPulls",
-                "Effect": "Allow",
-                "Principal": {"Service": "lambda.amazonaws.com"},
-                "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-                "Condition": {"StringLike": {"aws:sourceArn": functions}},
-            }
-        ],
+        "Sid": "LambdaPulls",
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        "Condition": {"StringLike": {"aws:sourceArn": functions}},
     }
 
 

@@ -57,7 +57,7 @@ def precisions(model: Any) -> tuple[Precision, ...]:
     wide = () if trees else (double,)
     if hasattr(model, "steps") and len(model.steps) > 1:
         return Precision("FP64", cast=True), *wide, single
-    return single, *wide
+    return *wide, single
 
 
 def convert(original: Original, columns: Sequence[Column], precision: Precision) -> Converted:

@@ -169,9 +169,17 @@ def _candidates(writable: Path) -> Iterator[Isolation]:
         (
             *("bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"),
             *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", *masks),
+            # Sockets of daemons (Docker, D-Bus, agents) are files: no network barrier stops them.
+            *("--tmpfs", "/run"),
             *("--bind", str(writable), str(writable), "--"),
         ),
-        (own, "no network", "own processes only", "read-only files", "credential files hidden"),
+        (
+            own,
+            "no network",
+            "own processes only",
+            "read-only files",
+            "credential files and /run hidden",
+        ),
     )
     for flags in ("-rn", "-n"):
         full = ("unshare", flags, "-pf", "--mount-proc", "--kill-child", "--")
