@@ -15,7 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code; see `fnmodel.errors` for the codes."""
     # A stop asked for by a supervisor gets the same clean end as Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
     code = run(arguments)
     with contextlib.suppress(OSError):
         sys.stdout.flush()

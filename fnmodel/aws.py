@@ -62,6 +62,8 @@ class Cloud:
         )
         with translated():
             if self.endpoint_url:
+                # It is on this machine: the user's proxy must not be asked for it.
+                config = config.merge(Config(proxies={}))
                 if service == "s3":
                     config = config.merge(Config(s3={"addressing_style": "path"}))
                 return self._session.client(service, endpoint_url=self.endpoint_url, config=config)
@@ -73,8 +75,21 @@ class Cloud:
         import boto3
 
         if self.endpoint_url:
-            return boto3.Session(*_EMULATOR_KEYS, region_name=self.region or EMULATOR_REGION)
-        return boto3.Session(profile_name=self.profile, region_name=self.region)
+            import botocore.session
+
+            # Neither AWS_PROFILE nor the user's files have a say here.
+            bare = botocore.session.Session(
+                session_vars={
+                    "profile": (None, [], None, None),
+                    "config_file": (None, [], "", None),
+                }
+            )
+            return boto3.Session(
+                *_EMULATOR_KEYS,
+                region_name=self.region or EMULATOR_REGION,
+                botocore_session=bare,
+            )
+        return boto3.Session(profile_name=self.profile, region_name=self.region or _region())
 
 
 def credentials_source(profile: str | None = None) -> tuple[str | None, str | None]:
@@ -87,7 +102,7 @@ def credentials_source(profile: str | None = None) -> tuple[str | None, str | No
     import boto3
 
     with translated():
-        session = boto3.Session(profile_name=profile)
+        session = boto3.Session(profile_name=profile, region_name=_region())
         credentials = session.get_credentials()
     return (credentials.method if credentials else None), session.region_name
 
@@ -117,7 +132,7 @@ def translated() -> Iterator[None]:
         raise CredentialsError(str(error), hint=_renew()) from error
     except be.NoRegionError as error:
         raise AwsError("no AWS region is set", hint="set AWS_REGION, or use --local") from error
-    except (be.HTTPClientError, be.EndpointResolutionError) as error:
+    except (be.HTTPClientError, be.ConnectionError, be.EndpointResolutionError) as error:
         raise EndpointError(str(error), hint="check the network, region and endpoint") from error
     except be.ClientError as error:
         raise from_client_error(error) from error
@@ -137,6 +152,11 @@ def from_client_error(error: Any) -> AwsError:
     if code in {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}:
         return AwsError(message, hint="docs/provision.md lists the permissions that are needed")
     return AwsError(message)
+
+
+def _region() -> str | None:
+    # Lambda and the other SDKs set this one; boto3 reads AWS_DEFAULT_REGION only.
+    return os.environ.get("AWS_REGION")
 
 
 def _renew() -> str:

@@ -49,6 +49,7 @@ def _system() -> Iterator[Finding]:
 
 
 def _home() -> Iterator[Finding]:
+    from fnmodel.errors import UsageError
     from fnmodel.home import home
 
     try:
@@ -56,18 +57,19 @@ def _home() -> Iterator[Finding]:
         probe = folder / ".doctor"
         probe.write_bytes(b"")
         probe.unlink()
-    except OSError as error:
+    except (OSError, UsageError) as error:
         yield Finding("FAIL", "FNMODEL_HOME", str(error), "set FNMODEL_HOME to a writable folder")
     else:
         yield Finding("ok", "FNMODEL_HOME", str(folder))
 
 
 def _space() -> Iterator[Finding]:
+    from fnmodel.errors import UsageError
     from fnmodel.home import home
 
     try:
         free = shutil.disk_usage(home()).free / 1e9
-    except OSError:
+    except (OSError, UsageError):
         return  # said by the check above
     if free < 2:
         yield Finding(
@@ -140,8 +142,12 @@ def _interpreters() -> Iterator[Finding]:
 
 def _cloud() -> Iterator[Finding]:
     from fnmodel.cli.workspace import embedded_cloud
+    from fnmodel.errors import UsageError
 
-    status = embedded_cloud().status()
+    try:
+        status = embedded_cloud().status()
+    except UsageError:
+        return  # said by the check of FNMODEL_HOME
     found = f"runs at {status['url']}" if status["running"] else "does not run"
     yield Finding("ok", "local", found, "" if status["running"] else "`deploy --local` starts it")
 

@@ -48,7 +48,7 @@ def status(
         "name": work.project.name,
         "stage": work.stage,
         "cloud": work.settings.cloud,
-        "url": work.url,
+        "url": work.url if work.open else None,
         "stack": {"name": stack.name, "status": stack.status},
         "alias": {"version": alias.version, "weights": dict(alias.weights)},
         "versions": listed,
@@ -56,7 +56,7 @@ def status(
     }
     rows = [[v["version"], f"{v['traffic']:.2%}", str(v["digest"])[:19]] for v in listed]
     shown = {
-        "url": work.url,
+        "url": work.url if work.open else "not open yet: no version has passed its gate",
         "stage": f"{work.stage} ({work.settings.cloud})",
         "stack": f"{stack.name} {stack.status}",
         "releasing": f"{holder.name} until {holder.until}" if holder else "",

@@ -142,7 +142,7 @@ class Workspace:
 
     def _find_stack(self) -> Stack:
         stack = self.stacks.find(self.name)
-        if stack is None or "Url" not in stack.outputs:
+        if stack is None or "LedgerTable" not in stack.outputs:
             where = "the embedded cloud" if self.local else "AWS"
             flag = " --local" if self.local else f" --stage {self.stage}"
             raise StackNotFoundError(
@@ -152,8 +152,23 @@ class Workspace:
         return stack
 
     @property
+    def open(self) -> bool:
+        """Whether requests reach the stage: a first version has passed its gate."""
+        return "Url" in self.stack.outputs
+
+    @property
     def url(self) -> str:
-        """The endpoint's URL, without a slash at its end."""
+        """The endpoint's URL, without a slash at its end.
+
+        Raises:
+            StackNotFoundError: nobody may call the stage yet.
+
+        """
+        if not self.open:
+            raise StackNotFoundError(
+                f"stage {self.stage} is not open yet: no version has passed its gate",
+                hint="`fnmodel logs` shows what the version said; mend it and deploy again",
+            )
         if self.local:
             return f"{self.cloud.endpoint_url}/_aws/execute-api/{self.stack.outputs['ApiId']}"
         return self.stack.outputs["Url"].rstrip("/")

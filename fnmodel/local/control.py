@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import secrets
@@ -148,12 +149,13 @@ def _status(running: Running) -> dict[str, Any] | None:
     if not running.token:
         return None
     try:
-        # The scheme is always http: `Running.url` writes it.
-        with urllib.request.urlopen(running.url + STATUS_PATH, timeout=2) as answer:  # noqa: S310
-            said: dict[str, Any] = json.loads(answer.read())
-            return said
-    except (OSError, ValueError):
-        return None
+        # A proxy of the user's must not be asked for this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(running.url + STATUS_PATH, timeout=2) as answer:
+            said = json.loads(answer.read())
+    except (OSError, ValueError, http.client.HTTPException):
+        return None  # nobody there, or a stranger on our port
+    return said if isinstance(said, dict) else None
 
 
 def _free_port(wanted: int) -> int:
