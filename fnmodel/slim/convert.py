@@ -7,7 +7,8 @@ from typing import Any
 
 from fnmodel.errors import UnsupportedModelError
 from fnmodel.model import Datatype, Feature, Signature, Tensor
-from fnmodel.slim import graph, imputer
+from fnmodel.slim import graph
+from fnmodel.slim.converters import table
 from fnmodel.slim.original import Original
 from fnmodel.slim.repair import repaired
 from fnmodel.slim.signature import Column
@@ -126,9 +127,9 @@ def _then(step: Any, cast: Any) -> Any:
 
 def _call_skl2onnx(model: Any, initial: list[tuple[str, Any]]) -> Any:
     from skl2onnx import convert_sklearn
-    from sklearn.impute import SimpleImputer
 
     final = model.steps[-1][1] if hasattr(model, "steps") else model
+    custom = table.custom()
 
     def call(options: Mapping[str, bool]) -> Any:
         return convert_sklearn(
@@ -137,8 +138,8 @@ def _call_skl2onnx(model: Any, initial: list[tuple[str, Any]]) -> Any:
             initial,
             target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
             options={id(final): dict(options)} if options else None,
-            custom_conversion_functions={SimpleImputer: imputer.convert},
-            custom_shape_calculators={SimpleImputer: imputer.output_shape},
+            custom_conversion_functions={kind: pair[1] for kind, pair in custom.items()},
+            custom_shape_calculators={kind: pair[0] for kind, pair in custom.items()},
         )
 
     options: Mapping[str, bool] = {}

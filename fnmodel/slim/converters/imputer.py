@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 
 
+def converters() -> dict[type, Any]:
+    """Return the converter by its class."""
+    from sklearn.impute import SimpleImputer
+
+    return {SimpleImputer: (output_shape, convert)}
+
+
 def output_shape(operator: Any) -> None:
     """Declare the output: the kept columns in the input's type, then the indicators."""
     from skl2onnx.common.data_types import StringTensorType

@@ -1,0 +1,1 @@
+"""Our own writers of scikit-learn steps, where skl2onnx has none or a wrong one."""

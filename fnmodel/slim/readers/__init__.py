@@ -1,0 +1,1 @@
+"""One module a framework: a trained model's file in, a `Subject` out."""

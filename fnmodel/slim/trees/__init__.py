@@ -1,0 +1,1 @@
+"""Tree ensembles: fitted trees in, an ai.onnx.ml TreeEnsemble that answers the same out."""
