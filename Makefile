@@ -1,11 +1,11 @@
-# One word each: demo, test, check, format, lock, bench, clean.
+# One word each: demo, test, check, format, lock, bench, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format lock bench clean
+.PHONY: help demo test lint check format lock bench matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -55,14 +55,18 @@ format: $(VENV)/dev ## Format the code
 	@$(BIN)/ruff check --fix .
 
 COMPILE := pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
+FRAMEWORKS := --extra xgboost --extra lightgbm --extra catboost --extra skops
 lock: $(BIN)/uv ## Renew every lock file
 	@$(BIN)/uv $(COMPILE) -o requirements/uv.txt requirements/uv.in
 	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local -o requirements/demo.txt pyproject.toml requirements/build.in
-	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local --extra runtime --extra dev -c requirements/demo.txt -o requirements/dev.txt pyproject.toml requirements/build.in
+	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local --extra runtime --extra dev $(FRAMEWORKS) -c requirements/demo.txt -o requirements/dev.txt pyproject.toml requirements/build.in
 	@$(BIN)/python -m fnmodel.pack.lock
 
 bench: $(VENV)/dev ## Print the benchmarks: ratios of one run
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+matrix: $(VENV)/dev ## Convert every kind of model and write docs/matrix.md
+	@cd benchmarks/matrix && ../../$(BIN)/python run.py
 
 clean: ## Remove what was made here (not FNMODEL_HOME)
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

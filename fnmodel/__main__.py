@@ -13,6 +13,7 @@ from fnmodel.errors import FnmodelError, InterruptedRunError
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code; see `fnmodel.errors` for the codes."""
+    _open_streams()
     # A stop asked for by a supervisor gets the same clean end as Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
@@ -78,6 +79,18 @@ def _crashed(error: Exception) -> int:
         f"hint: please report it with {path}\n"
     )
     return 1
+
+
+def _open_streams() -> None:
+    """Give a closed standard stream to nobody, so that no file of ours takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

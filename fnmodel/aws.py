@@ -120,6 +120,7 @@ def translated() -> Iterator[None]:
         AwsError: anything else that AWS refused.
 
     """
+    from boto3 import exceptions as s3
     from botocore import exceptions as be
 
     try:
@@ -137,6 +138,11 @@ def translated() -> Iterator[None]:
     except be.ClientError as error:
         raise from_client_error(error) from error
     except be.BotoCoreError as error:
+        raise AwsError(str(error)) from error
+    except s3.S3UploadFailedError as error:
+        cause = error.__context__
+        if isinstance(cause, be.ClientError):
+            raise from_client_error(cause) from error
         raise AwsError(str(error)) from error
 
 

@@ -21,8 +21,8 @@ from fnmodel.errors import ConfigError, UsageError
 
 FILE = "fnmodel.yaml"
 
-_NAME = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
-Name = Annotated[str, Field(pattern=_NAME)]
+NAME = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
+Name = Annotated[str, Field(pattern=NAME)]
 """2 to 32 characters that CloudFormation, ECR and EventBridge Scheduler all accept in a name."""
 
 
@@ -38,6 +38,84 @@ class Parity(_Strict):
     label_flips: int = Field(
         default=0, ge=0, description="rows whose label may differ, ties not counted"
     )
+    edge_flips: float = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="of 1,000 rows next to the splits of trees, how many may differ",
+    )
+
+
+class SlimConfig(_Strict):
+    """How the model is converted and made small."""
+
+    goal: Literal["balanced", "size", "latency"] = Field(
+        default="balanced",
+        description="the smallest form that is not slower, the smallest, or the fastest",
+    )
+    four_bit: bool = Field(default=False, description="allow 4-bit weights in transformers")
+    truncate_trees: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="allow to drop trees for up to this loss of the metric",
+    )
+    trust: tuple[str, ...] = Field(
+        default=(),
+        description="classes and functions, as package.module.Name, that the model file may hold "
+        "beyond those of known libraries; reading the file runs their code",
+    )
+
+
+Label = str | int | float | bool
+
+
+class _Bounds(_Strict):
+    at_least: float | None = Field(default=None, description="the figure must not be below")
+    at_most: float | None = Field(default=None, description="the figure must not be above")
+    positive: Label | None = Field(
+        default=None, description="the label that the figure is about, where there are two classes"
+    )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a gate needs `at_least` or `at_most`")
+        return self
+
+
+class MetricGate(_Bounds):
+    """A metric of the model on the sample's labels."""
+
+    metric: str = Field(description="accuracy, roc_auc, f1, log_loss, r2, … or a scorer's name")
+    judge: Literal["point", "bound"] = Field(
+        default="point", description="the figure itself, or the worse end of its 95 % interval"
+    )
+
+
+class FairnessGate(_Bounds):
+    """How far groups of the sample's rows lie apart."""
+
+    columns: tuple[str, ...] = Field(
+        min_length=1, description="columns of the sample that make the groups; need not be features"
+    )
+    metric: str = Field(description="demographic_parity_difference, equalized_odds_difference, …")
+    judge: Literal["point", "bound"] = Field(
+        default="bound", description="the figure itself, or the worse end of its 95 % interval"
+    )
+    strict: bool = Field(default=False, description="fail when a group is too small to be judged")
+    edges: tuple[float, ...] = Field(default=(), description="cuts of a column of numbers")
+
+
+class Gates(_Strict):
+    """What a model must keep before it is packed; judged on the sample."""
+
+    metrics: tuple[MetricGate, ...] = ()
+    fairness: tuple[FairnessGate, ...] = ()
+    one_row_ms: float | None = Field(
+        default=None, gt=0, description="milliseconds for one row, the median"
+    )
+    model_mb: float | None = Field(default=None, gt=0, description="size of the ONNX file, in MB")
 
 
 class ImageConfig(_Strict):
@@ -124,6 +202,8 @@ class Project(_Strict):
         default=None, description="one request as JSON; `init` writes it, `invoke` sends it"
     )
     parity: Parity = Parity()
+    slim: SlimConfig = SlimConfig()
+    gates: Gates = Gates()
     image: ImageConfig = ImageConfig()
     function: FunctionConfig = FunctionConfig()
     batch: tuple[BatchJob, ...] = ()
@@ -150,7 +230,7 @@ class Project(_Strict):
 
         """
         chosen = name or os.environ.get("FNMODEL_STAGE") or ("local" if local else self.stage)
-        if not re.fullmatch(_NAME, chosen):
+        if not re.fullmatch(NAME, chosen):
             raise UsageError(
                 f"{chosen!r} is not a stage name",
                 hint="lower-case letters, digits and hyphens, 2 to 32 characters",
@@ -269,7 +349,9 @@ def load(path: Path) -> Project:
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
+        _check_plain(node)
+        data = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), [str(error)]) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -281,7 +363,7 @@ def load(path: Path) -> Project:
     lines = dict(_lines(node, ()))
     twice = [f"line {line}: key {key!r} stands twice" for key, line in _twice(node)]
     try:
-        project = Project.model_validate(yaml.safe_load(text))
+        project = Project.model_validate(data)
     except ValidationError as error:
         problems = [_problem(dict(item), lines) for item in error.errors()]
         raise ConfigError(str(path), [*twice, *problems]) from error
@@ -298,6 +380,31 @@ def load(path: Path) -> Project:
         base = f"oci:{folder / base.removeprefix('oci:')}"
     image = project.image.model_copy(update={"base": base})
     return project.model_copy(update={**found, "image": image})
+
+
+def _check_plain(node: yaml.Node | None) -> None:
+    """Refuse YAML that is more than keys, lists and values.
+
+    Raises:
+        ValueError: a key is no plain word, or a value has a tag or refers to another.
+
+    """
+    seen: set[int] = set()
+    waiting = [node] if node is not None else []
+    while waiting:
+        one = waiting.pop()
+        line = f"line {one.start_mark.line + 1}: "
+        if id(one) in seen:
+            raise ValueError(f"{line}anchors and aliases are not used here; write the value out")
+        seen.add(id(one))
+        if not one.tag.startswith("tag:yaml.org,2002:"):
+            raise ValueError(f"{line}the tag {one.tag} is not used here; write a plain value")
+        if isinstance(one, yaml.MappingNode):
+            if not all(isinstance(key, yaml.ScalarNode) for key, _ in one.value):
+                raise ValueError(f"{line}a key must be a plain word")
+            waiting.extend(value for _, value in one.value)
+        elif isinstance(one, yaml.SequenceNode):
+            waiting.extend(one.value)
 
 
 def json_schema() -> dict[str, Any]:
@@ -346,7 +453,9 @@ def _problem(item: dict[str, Any], lines: dict[tuple[Any, ...], int]) -> str:
 def _keys(at: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Project
     nested: dict[str, type[BaseModel]] = {
-        "parity": Parity, "image": ImageConfig, "function": FunctionConfig,
+        "parity": Parity, "slim": SlimConfig, "gates": Gates,
+        "metrics": MetricGate, "fairness": FairnessGate, "image": ImageConfig,
+        "function": FunctionConfig,
         "batch": BatchJob, "stages": Stage,
     }  # fmt: skip
     for part in at:

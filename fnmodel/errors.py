@@ -6,7 +6,8 @@
     ├── SlimError                  1   FNM-S001  the model cannot be read or converted
     │   ├── MissingExtraError      1   FNM-S002  a framework is not installed
     │   ├── UnsupportedModelError  1   FNM-S003  no converter for this model
-    │   └── ParityError            4   FNM-S004  ONNX answers differ from the original's
+    │   ├── ParityError            4   FNM-S004  ONNX answers differ from the original's
+    │   └── UntrustedModelError    1   FNM-S005  the model file uses code that nobody allowed
     ├── PackError                  1   FNM-P001  the image cannot be built
     │   ├── LockError              1   FNM-P002  a dependency cannot be resolved from the locks
     │   └── ImageLimitError        1   FNM-P003  Lambda would refuse this image
@@ -15,6 +16,7 @@
     │   └── StackNotFoundError     1   FNM-V002  nothing is deployed in that stage
     ├── ReleaseError               1   FNM-L001  a version cannot be published or moved
     │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
+    │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
     │   ├── LockHeldError          5   FNM-L003  someone else is releasing
     │   └── ConflictError          5   FNM-L004  the alias moved under us
     ├── InputError                 1   FNM-I001  a request or a row does not fit the signature
@@ -110,6 +112,16 @@ class ParityError(SlimError):
     exit_code = 4
 
 
+class UntrustedModelError(SlimError):
+    """The model file would run code that is neither a known library's model nor trusted by name.
+
+    Reading such a file runs that code. Trust your own classes by their full names (`--trust NAME`,
+    or `trust:` in fnmodel.yaml); do not use a file that needs anything else.
+    """
+
+    code = "FNM-S005"
+
+
 class PackError(FnmodelError):
     """The image cannot be built from these inputs."""
 
@@ -170,6 +182,16 @@ class GateError(ReleaseError):
 
     code = "FNM-L002"
     exit_code = 4
+
+
+class QualityError(GateError):
+    """A model failed a gate of `fnmodel.yaml`: a metric, fairness, latency or size.
+
+    The message lists every failed gate with its figures. Nothing was published; the version that
+    served before still serves.
+    """
+
+    code = "FNM-L005"
 
 
 class LockHeldError(ReleaseError):

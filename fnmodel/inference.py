@@ -8,13 +8,26 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fnmodel.errors import InputError
-from fnmodel.model import MODEL, Datatype, Feature, Signature, Tensor, read_signature
+from fnmodel.model import (
+    FRONT,
+    MISSING_TEXT,
+    MODEL,
+    Datatype,
+    Feature,
+    Signature,
+    Tensor,
+    read_signature,
+)
+
+if TYPE_CHECKING:
+    from fnmodel.front.front import Front
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,10 +52,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
 _TWO_VCPU_MEMORY_MB = 3538
 
 
-def open_session(path: Path, *, threads: int | None = None) -> Any:
+def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
     """Open an `onnxruntime.InferenceSession` with settings that fit a Lambda function's memory.
 
-    The model is given as bytes, so that ONNX Runtime resolves no file name inside it.
+    A file is given as its bytes, so that ONNX Runtime resolves no file name inside it.
 
     Raises:
         InputError: ONNX Runtime refuses the model.
@@ -61,10 +74,12 @@ def open_session(path: Path, *, threads: int | None = None) -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime raises about ten classes of its own here, without a common base.
-        raise InputError(f"{path} cannot be loaded: {error}") from error
+        name = "the model" if isinstance(model, bytes) else model
+        raise InputError(f"{name} cannot be loaded: {error}") from error
 
 
 class Predictor:
@@ -77,12 +92,15 @@ class Predictor:
         self.signature: Signature = read_signature(folder)
         self._session = open_session(folder / MODEL, threads=threads)
         self._outputs = [tensor.name for tensor in self.signature.outputs]
+        # Outputs as long as the longest text can only be joined when all rows were padded alike.
+        self._joins = all(-1 not in tensor.shape[1:] for tensor in self.signature.outputs)
+        self._front = _front(folder)
 
     def encode(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
         """Turn records, one mapping of feature name to value a row, into input tensors.
 
         Returns arrays of shape (rows, F) for a stacked model, else one of shape (rows, 1) for each
-        feature. A missing value of a nullable feature is NaN, or the empty string in BYTES.
+        feature. A missing value of a nullable feature is NaN, or MISSING_TEXT in BYTES.
 
         Raises:
             InputError: a field is unknown, missing, of another type, or out of range; the message
@@ -142,9 +160,23 @@ class Predictor:
         feature_at, place = self._slots(tensor)
         nullable = all(feature.nullable for feature in self.signature.features)
         array = _bulk(tensor.datatype, values, nullable=nullable)
-        if array is None:
+        if array is None or not self._closed_hold(tensor, values):
             array = _one_by_one(tensor.datatype, values, feature_at, place)
         return array.reshape(shape)
+
+    def _closed_hold(self, tensor: Tensor, values: Sequence[Any]) -> bool:
+        """Whether the features with closed categories have only these, in row-major values."""
+        features = self.signature.features
+        if not any(feature.closed for feature in features):
+            return True
+        if not self.signature.stacked:
+            features = (features[self.signature.inputs.index(tensor)],)
+        width = len(features)
+        return all(
+            _known(feature).issuperset(values[position::width])
+            for position, feature in enumerate(features)
+            if feature.closed
+        )
 
     def _slots(self, tensor: Tensor) -> tuple[Callable[[int], Feature], Callable[[int], str]]:
         """Return what the value at a row-major index of this input is, and how to name it."""
@@ -167,17 +199,41 @@ class Predictor:
     ) -> dict[str, Array]:
         """Run the graph on input tensors by name and return its output tensors by name.
 
+        Where the model has a front, it comes first, with many rows a part at a time.
+
         Raises:
             InputError: ONNX Runtime refuses a tensor's dtype, rank or size.
 
         """
         names = list(outputs) if outputs is not None else self._outputs
+        if any(array.shape[:1] == (0,) for array in tensors.values()):
+            return self._no_rows(names)
+        if self._front is None:
+            return self._run(tensors, names)
+        if not self._joins:
+            return self._run(self._front(tensors), names)
+        parts = [self._run(part, names) for part in self._front.batches(tensors)]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+    def _run(self, tensors: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         try:
             values = self._session.run(names, dict(tensors))
         except Exception as error:
             # onnxruntime's Fail, InvalidArgument … share no base class.
             raise InputError(f"the model refuses this input: {_first_line(error)}") from error
         return dict(zip(names, values, strict=True))
+
+    def _no_rows(self, names: Sequence[str]) -> dict[str, Array]:
+        """Return answers of zero rows, which not every operator gives."""
+        shapes = {tensor.name: tensor for tensor in self.signature.outputs}
+        return {
+            name: np.empty(
+                (0, *(max(d, 0) for d in shapes[name].shape[1:])), DTYPES[shapes[name].datatype]
+            )
+            for name in names
+        }
 
     def predict(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Encode, run and decode records; an empty list gives an empty list.
@@ -214,6 +270,15 @@ class Predictor:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def _front(folder: Path) -> "Front | None":
+    if not (folder / FRONT).is_file():
+        return None
+    # Most models have none, and a cold start pays for each module.
+    from fnmodel.front.front import Front
+
+    return Front.load(folder)
+
+
 def encode_column(feature: Feature, values: Sequence[Any]) -> Array:
     """Turn one feature's values into an array of shape (rows,) and the feature's dtype.
 
@@ -224,7 +289,7 @@ def encode_column(feature: Feature, values: Sequence[Any]) -> Array:
     datatype, array = feature.datatype, None
     if len(values) > _FEW:
         array = _bulk(datatype, values, nullable=feature.nullable)
-    if array is None:
+    if array is None or (feature.closed and not _known(feature).issuperset(values)):
         array = _one_by_one(datatype, values, lambda _: feature, lambda row: _place(row, feature))
     return array
 
@@ -311,10 +376,19 @@ def encode_value(feature: Feature, value: Any) -> Any:
         InputError: it does not fit; the message is the reason alone.
 
     """
+    fitted = _fit(feature, value)
+    if feature.closed and value is not None and fitted not in _known(feature):
+        raise InputError(
+            f"expected one of {_listed(feature.categories)}, got {_short(repr(value))}"
+        )
+    return fitted
+
+
+def _fit(feature: Feature, value: Any) -> Any:
     dtype = DTYPES[feature.datatype]
     if value is None:
         if feature.nullable and dtype.kind in "fO":
-            return math.nan if dtype.kind == "f" else ""
+            return math.nan if dtype.kind == "f" else MISSING_TEXT
         raise InputError("a value is required, got null")
     if dtype.kind == "O":
         return _fit_text(value)
@@ -327,6 +401,17 @@ def encode_value(feature: Feature, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"expected a number, got {_kind(value)}")
     return _fit_number(feature.datatype, value)
+
+
+@lru_cache(maxsize=256)
+def _known(feature: Feature) -> frozenset[Any]:
+    """Return what a feature with closed categories can be; a null is judged elsewhere."""
+    return frozenset(feature.categories) | {None}
+
+
+def _listed(categories: Sequence[Any]) -> str:
+    shown = ", ".join(_short(repr(value)) for value in categories[:10])
+    return shown + (f" and {len(categories) - 10} more" if len(categories) > 10 else "")
 
 
 def _fit_text(value: Any) -> str:

@@ -1,7 +1,8 @@
 """The values that stages hand to each other: a model directory and what it says of itself.
 
-A model directory holds `model.onnx`, `signature.json` and `probe.json`. It is what `slim` writes,
-`pack` ships to `/opt/ml/model` and `inference` loads.
+A model directory holds `model.onnx`, `signature.json` and `probe.json`; `front.json` where values
+need Python before the graph, and `reference.json` where there was a training sample. It is what
+`slim` writes, `pack` ships to `/opt/ml/model` and `inference` loads.
 
 Imports only the standard library, because the image pays for it at each cold start.
 """
@@ -19,6 +20,15 @@ from fnmodel.errors import SlimError
 MODEL = "model.onnx"
 SIGNATURE = "signature.json"
 PROBE = "probe.json"
+FRONT = "front.json"
+REFERENCE = "reference.json"
+REQUIRED = (MODEL, SIGNATURE, PROBE)
+OPTIONAL = (FRONT, REFERENCE)
+FILES = (*REQUIRED, *OPTIONAL)
+"""The files of a model directory, in the order of its digest."""
+
+MISSING_TEXT = "\x00missing"
+"""What a missing text is in a tensor: no caller can send it, since texts with NUL are refused."""
 
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
@@ -44,14 +54,16 @@ class Feature:
 
     `datatype` is the tensor's; `integral` marks numbers that were integers in the training
     sample (`3.0` is still accepted); `nullable` allows a missing value; `categories` are the
-    known strings, in order, or empty when they are not known.
+    known strings or numbers, in order, or empty when they are not known. Where they are `closed`,
+    the model has no answer for any other value.
     """
 
     name: str
     datatype: Datatype
     integral: bool = False
     nullable: bool = False
-    categories: tuple[str, ...] = ()
+    categories: tuple[str | int | float, ...] = ()
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ class Tolerance:
 class OnnxModel:
     """A model directory: `model.onnx`, its signature, and the probe that proves its answers.
 
-    `digest` is the SHA-256 over the three files, so that it names the model and its proof.
+    `digest` is the SHA-256 over its files, so that it names the model and its proof.
     """
 
     folder: Path
@@ -148,14 +160,21 @@ class OnnxModel:
 
         """
         digest = hashlib.sha256()
-        for name in (MODEL, SIGNATURE, PROBE):
+        for name in FILES:
             path = folder / name
             if not path.is_file():
+                if name in OPTIONAL:
+                    continue
                 raise SlimError(f"{path} does not exist", hint="run `fnmodel slim` again")
             with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+                digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
         signature = read_signature(folder)
         return OnnxModel(folder, signature, f"sha256:{digest.hexdigest()}")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the directory's files, in the order of the digest."""
+        return tuple(name for name in FILES if (self.folder / name).is_file())
 
     @property
     def size(self) -> int:

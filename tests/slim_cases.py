@@ -27,7 +27,9 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, S
 from sklearn.svm import LinearSVC
 
 from fnmodel.model import Tolerance
-from fnmodel.slim.job import Job, file_sha256, run
+from fnmodel.slim.content import content_sha256
+from fnmodel.slim.job import run
+from fnmodel.slim.order import Budget, Job, Order
 from fnmodel.slim.report import ParityReport
 
 TOLERANCE = Tolerance(absolute=1e-4, relative=1e-3)
@@ -201,8 +203,8 @@ def convert(
     tolerance: Tolerance = TOLERANCE,
 ) -> ParityReport:
     """Run the child's work in this process; the model directory is `folder/model`."""
-    job = Job(source, file_sha256(source), sample, target, tolerance, 0, folder / "model")
-    return run(job, lambda _: None)
+    order = Order(source, sample, target, Budget(tolerance))
+    return run(Job(order, content_sha256(source), folder / "model"), lambda _: None)
 
 
 class Hostile:

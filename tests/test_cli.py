@@ -41,7 +41,7 @@ def test_every_command_that_prints_data_prints_json(
     [
         (["deploy"], 2, ["there is no fnmodel.yaml", "fnmodel init", "FNM-U001"]),
         (["deploy", "--project", "nowhere"], 2, ["there is no fnmodel.yaml"]),
-        (["init", "missing.joblib"], 2, ["there is no file missing.joblib"]),
+        (["init", "missing.joblib"], 2, ["there is no model missing.joblib"]),
         (["explain", "FNM-Z999"], 2, ["there is no code", "FNM-S004"]),
         (["deplyo"], 2, ["Did you mean"]),
         (["shift", "much"], 2, ["weight", "valid number"]),

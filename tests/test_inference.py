@@ -13,7 +13,7 @@ from serve_cases import model_folder, predictor, write_model
 
 from fnmodel.errors import InputError
 from fnmodel.inference import Predictor, encode_column, encode_value
-from fnmodel.model import MODEL, Datatype, Feature, Signature, Tensor
+from fnmodel.model import MISSING_TEXT, MODEL, Datatype, Feature, Signature, Tensor
 
 LARGEST_FP32 = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 
@@ -79,10 +79,10 @@ def test_values_that_do_not_fit(datatype: Datatype, value: Any, reason: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("datatype", "missing"), [("FP32", math.nan), ("FP64", math.nan), ("BYTES", "")]
+    ("datatype", "missing"), [("FP32", math.nan), ("FP64", math.nan), ("BYTES", MISSING_TEXT)]
 )
 def test_missing_values(datatype: Datatype, missing: Any) -> None:
-    """A nullable feature's missing value is NaN, or the empty string."""
+    """A nullable feature's missing value is NaN, or the text that no caller can send."""
     good = "text" if datatype == "BYTES" else 1.0
 
     column = encode_column(Feature("f", datatype, nullable=True), [None, good])

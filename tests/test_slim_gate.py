@@ -1,56 +1,85 @@
 """The parity gate stops wrong conversions, and counts ties as what they are."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import TunedThresholdClassifierCV
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.neighbors import KNeighborsRegressor
 from slim_cases import GOOD, TOLERANCE, convert, save
 
 from fnmodel.errors import ParityError
 from fnmodel.model import Tolerance
+from fnmodel.slim.order import Budget
 from fnmodel.slim.parity import best_two_margin, compare
-from fnmodel.slim.report import ParityReport
+from fnmodel.slim.readers.open import open_subject
+from fnmodel.slim.report import ParityReport, WorstRow
+from fnmodel.slim.trial import ask
 
 
-def test_silently_wrong_conversion_is_stopped(tmp_path):
-    """Neighbours weighted by distance convert without a word, and wrongly: the gate names rows."""
+def _asked(folder, original, other, rows):
+    """Ask the ONNX model of `other` what `original` answered, as if the converter had erred."""
+    source, sample = save(folder, original, rows)
+    questions = open_subject(source, **_opened(sample)).questions
+    source, sample = save(folder, other, rows)
+    converted = open_subject(source, **_opened(sample)).candidates[0].convert()
+    return ask(converted, questions, Budget(TOLERANCE), folder / "model")
+
+
+def _opened(sample):
+    return {"sample": sample, "target": None, "trust": frozenset(), "progress": lambda _: None}
+
+
+def test_wrong_conversion_is_stopped(tmp_path):
+    """Answers of another model convert without a word: the gate sees them."""
     rows, target = load_diabetes(return_X_y=True)
-    model = KNeighborsRegressor(weights="distance").fit(rows[:100], target[:100])
+    models = [
+        KNeighborsRegressor(weights=weights).fit(rows[:100], target[:100])
+        for weights in ("distance", "uniform")
+    ]
 
-    report = convert(tmp_path, *save(tmp_path, model, rows[100:200]))
+    trial = _asked(tmp_path, *models, rows[100:200])
 
-    assert not report.passed
-    assert report.max_abs > 1
-    with pytest.raises(ParityError, match=r"row \d+, value: .* became .*") as caught:
-        report.check()
-    assert "same weight" in caught.value.message
-    assert caught.value.exit_code == 4
+    assert not trial.passed
+    assert trial.rows.max_abs > 1
+    assert all(trial.batches.values())
+
+
+def test_failed_report_names_rows_and_changes(tmp_path):
+    """The error says which row differs, how the check had changed it, and where to read more."""
+    rows, target = load_diabetes(return_X_y=True)
+    report = convert(tmp_path, *save(tmp_path, LinearRegression().fit(rows, target), rows[:50]))
+    worst = WorstRow(7, "value", 1.0, 2.0, origin="unseen", changed=("city",))
+
+    with pytest.raises(ParityError, match="row 7 with an unknown city, value") as e:
+        replace(report, passed=False, worst=(worst,)).check()
+    assert e.value.exit_code == 4
+    assert "parity.html" in e.value.hint
 
 
 def test_wrong_label_with_right_scores_is_stopped(tmp_path):
-    """A tuned threshold is left out by the converter: probabilities agree, labels do not."""
+    """A threshold that is left out: probabilities agree, labels do not."""
     rows, labels = load_breast_cancer(return_X_y=True)
-    tuned = TunedThresholdClassifierCV(LogisticRegression(max_iter=9999), random_state=0)
-    tuned.fit(rows[:, :4], labels)
+    plain = LogisticRegression(max_iter=9999).fit(rows[:, :4], labels)
+    moved = FixedThresholdClassifier(plain, threshold=0.2).fit(rows[:, :4], labels)
 
-    report = convert(tmp_path, *save(tmp_path, tuned, rows[:, :4]))
+    trial = _asked(tmp_path, moved, plain, rows[:, :4])
 
-    assert report.max_abs <= TOLERANCE.absolute
-    assert report.label_flips > 0
-    assert not report.passed
+    assert trial.rows.max_abs <= TOLERANCE.absolute
+    assert int(trial.rows.flips.sum()) > 0
+    assert not trial.passed
 
 
 def test_budget_is_the_users(tmp_path):
-    """A tolerance that float32 cannot keep fails a conversion that is right otherwise."""
-    case = GOOD["string-labels"]()
+    """A tolerance that no float can keep fails a conversion that is right otherwise."""
+    case = GOOD["network"]()
     files = save(tmp_path, case.model, case.rows)
 
     assert convert(tmp_path, *files).passed
-    assert not convert(tmp_path, *files, tolerance=Tolerance(0, 1e-12)).passed
+    assert not convert(tmp_path, *files, tolerance=Tolerance(0, 0)).passed
 
 
 def test_the_most_faithful_precision_is_tried_first(tmp_path):
@@ -60,7 +89,7 @@ def test_the_most_faithful_precision_is_tried_first(tmp_path):
     model = LinearRegression().fit(rows[:100], rows[:100, 0] * 1e-3)
     report = convert(tmp_path, *save(tmp_path, model, rows[100:]), tolerance=Tolerance(1e-6, 0))
 
-    assert (report.passed, report.precision) == (True, "float64")
+    assert (report.passed, report.how) == (True, "float64")
 
 
 def test_report_survives_json(tmp_path):

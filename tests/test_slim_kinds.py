@@ -8,7 +8,7 @@ import pytest
 from slim_cases import GOOD, TOLERANCE, convert, customers, save
 
 from fnmodel.inference import DTYPES, Predictor
-from fnmodel.model import MODEL, OnnxModel
+from fnmodel.model import MISSING_TEXT, MODEL, OnnxModel
 from fnmodel.slim.probe import sample_request
 
 
@@ -37,7 +37,8 @@ def test_probe_replays_against_the_original(converted):
     predictor = Predictor(model.folder)
     tensors = {
         tensor["name"]: np.array(
-            [np.nan if v is None else v for v in tensor["data"]], DTYPES[tensor["datatype"]]
+            [_missing(tensor["datatype"]) if v is None else v for v in tensor["data"]],
+            DTYPES[tensor["datatype"]],
         ).reshape(tensor["shape"])
         for tensor in probe["request"]["inputs"]
     }
@@ -54,6 +55,10 @@ def test_probe_replays_against_the_original(converted):
             np.testing.assert_allclose(actual, expected, TOLERANCE.relative, TOLERANCE.absolute)
         else:
             assert actual.reshape(-1).tolist() == tensor["data"]
+
+
+def _missing(datatype):
+    return MISSING_TEXT if datatype == "BYTES" else np.nan
 
 
 def test_sample_request_is_answered(converted):

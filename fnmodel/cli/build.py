@@ -5,13 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import Console, Output, pairs, size, table
+from fnmodel.cli.console import Console, Output, pairs, table
 from fnmodel.cli.options import LocalOption, OutputOption, ProjectOption, StageOption
 from fnmodel.errors import UsageError
+from fnmodel.units import milliseconds, size
 
 
 def init(
-    model: Annotated[Path, typer.Argument(help="The trained model file.")],
+    model: Annotated[
+        Path, typer.Argument(help="The trained model: a file, or a Hugging Face or MLflow folder.")
+    ],
     *,
     sample: Annotated[
         Path | None,
@@ -19,8 +22,17 @@ def init(
     ] = None,
     target: Annotated[str | None, typer.Option(help="Label column of the sample.")] = None,
     name: Annotated[str | None, typer.Option(help="The model's name in URLs.")] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A class or function beyond known libraries that the model file may hold, as "
+            "package.module.Name; may be repeated. Reading the file runs its code."
+        ),
+    ] = None,
     project: ProjectOption = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite fnmodel.yaml.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite fnmodel.yaml and request.json.")
+    ] = False,
     output: OutputOption = Output.table,
 ) -> None:
     """Write fnmodel.yaml and a sample request from what is found in the model.
@@ -29,12 +41,20 @@ def init(
     """
     from fnmodel.cli import scaffold
 
-    for path in (model, sample):
-        if path is not None and not path.is_file():
-            raise UsageError(f"there is no file {path}", hint="name an existing file")
+    if not model.exists():
+        raise UsageError(f"there is no model {model}", hint="name an existing file or folder")
+    if sample is not None and not sample.is_file():
+        raise UsageError(f"there is no file {sample}", hint="name an existing file")
     console = Console(output)
     written = scaffold.write(
-        console, project, model, sample=sample, target=target, name=name, force=force
+        console,
+        project,
+        model,
+        sample=sample,
+        target=target,
+        name=name,
+        trust=tuple(trust or ()),
+        force=force,
     )
     text = pairs(
         {
@@ -73,20 +93,33 @@ def slim(
         ["", "original", "ONNX"],
         [
             ["file", size(report.size.before), size(report.size.after)],
-            ["load", _ms(report.load.before), _ms(report.load.after)],
-            ["1 row", _ms(report.one_row.before), _ms(report.one_row.after)],
-            ["1,000 rows", _ms(report.thousand_rows.before), _ms(report.thousand_rows.after)],
+            ["load", milliseconds(report.load.before), milliseconds(report.load.after)],
+            ["1 row", milliseconds(report.one_row.before), milliseconds(report.one_row.after)],
+            [
+                "1,000 rows",
+                milliseconds(report.thousand_rows.before),
+                milliseconds(report.thousand_rows.after),
+            ],
         ],
     )
     text += "\n\n" + pairs(
         {
             "parity": "passed" if report.passed else "FAILED",
-            "rows": report.rows,
-            "max difference": f"{report.max_abs:.2e} (relative {report.max_rel:.2e})",
+            "converted": report.how,
+            "rows": f"{report.rows:,} ({report.missing_rows} with missing, "
+            f"{report.unseen_rows} with unknown values)",
+            "difference": f"{report.max_abs:.2e} at most, {report.mean_abs:.2e} on average "
+            f"(relative {report.max_rel:.2e})",
             "label flips": f"{report.label_flips} (ties: {report.ties})",
+            "edge flips": f"{report.edge_flips} in {report.edge_rows:,} rows next to splits"
+            if report.edge_rows
+            else None,
+            **{one.name: f"{one.onnx:.4g} (original {one.original:.4g})" for one in report.metrics},
+            "gates": "; ".join(gate["reason"] for gate in report.gates) or None,
             "isolation": ", ".join(report.isolation),
-            "notes": "; ".join(report.notes),
+            "notes": "; ".join(report.notes) or None,
             "model": slimmed.model.folder,
+            "report": report.page,
         }
     )
     data: dict[str, Any] = {
@@ -137,10 +170,6 @@ def pack(
         "python": work.recipe.python,
     }
     work.console.data(data, text)
-
-
-def _ms(milliseconds: float) -> str:
-    return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:,.0f} ms"
 
 
 def _listed(names: list[str]) -> str:

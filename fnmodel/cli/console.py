@@ -124,15 +124,6 @@ def pairs(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{key:<{width}}  {_cell(value)}" for key, value in shown.items())
 
 
-def size(count: float) -> str:
-    """Return bytes as a person reads them: 512 B, 1.5 kB, 35.1 MB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -46,12 +46,16 @@ def post(url: str, request: Any) -> Answer:
             f"{url} does not answer: {error}", hint="see `fnmodel status`"
         ) from error
     milliseconds = (time.monotonic() - began) * 1000
-    try:
-        data = json.loads(answer.data)
-    except ValueError:
-        data = answer.data.decode("utf-8", "replace")
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Answer(answer.status, headers, data, milliseconds)
+    return Answer(answer.status, headers, parsed(answer.data), milliseconds)
+
+
+def parsed(body: bytes | str) -> Any:
+    """Return a body's JSON, or its text where it is none."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace") if isinstance(body, bytes) else body
 
 
 def curl(url: str, request: Any) -> str:

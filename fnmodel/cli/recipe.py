@@ -3,13 +3,13 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fnmodel.cli.console import size
+from fnmodel.cli import orders
 from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE
 from fnmodel.errors import ConfigError
 from fnmodel.home import folder
-from fnmodel.model import OnnxModel, Tolerance
+from fnmodel.model import OnnxModel
 from fnmodel.pack import build as packing
 from fnmodel.pack.image import Image
 from fnmodel.provision import template
@@ -19,6 +19,7 @@ from fnmodel.release.alias import AliasState
 from fnmodel.shipped import shipped
 from fnmodel.slim.slim import Slimmed
 from fnmodel.slim.slim import slim as slim_model
+from fnmodel.units import size
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,7 @@ def slim(work: Workspace, *, gate: bool = True) -> Slimmed:
     project = work.project
     with work.console.step("slim") as step:
         slimmed = slim_model(
-            project.model,
-            sample=project.sample,
-            target=project.target,
-            tolerance=Tolerance(project.parity.absolute, project.parity.relative),
-            label_flips=project.parity.label_flips,
+            orders.conversion(project),
             cache=folder("cache", "slim"),
             progress=step.progress,
         )

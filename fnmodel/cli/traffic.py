@@ -17,7 +17,7 @@ from fnmodel.cli.options import (
     RegionOption,
     StageOption,
 )
-from fnmodel.errors import ReleaseError, UsageError
+from fnmodel.errors import FnmodelError, InputError, ReleaseError, UsageError
 
 if TYPE_CHECKING:
     from fnmodel.release.alias import AliasState
@@ -56,19 +56,16 @@ def invoke(
     url = f"{work.url}/predict"
     if version is None:
         answer = endpoint.post(url, body)
-        said, answered_by, took = answer.body, answer.version, answer.milliseconds
-        if answer.status != 200:
-            detail = said.get("error", said) if isinstance(said, dict) else said
-            raise ReleaseError(
-                f"{url} answered {answer.status}: {detail}", hint="`fnmodel logs` shows more"
-            )
+        status, said, answered_by = answer.status, answer.body, answer.version
+        took = answer.milliseconds
     else:
         began = time.monotonic()
-        said = probe.invoke(
-            work.client("lambda"), work.name, version,
-            probe.http_event("/predict", json.dumps(body)),
-        )  # fmt: skip
-        answered_by, took = version, (time.monotonic() - began) * 1000
+        event = probe.http_event("/predict", json.dumps(body))
+        status, text = probe.ask(work.client("lambda"), work.name, version, event)
+        said, answered_by = endpoint.parsed(text), version
+        took = (time.monotonic() - began) * 1000
+    if status != 200:
+        raise _refused(f"{url} answered {status}", status, said)
     line = endpoint.curl(url, body)
     work.console.note(line)
     data = {
@@ -82,6 +79,13 @@ def invoke(
     work.console.data(
         data, f"{text}\n\n{pairs({'version': answered_by, 'took': f'{took:.1f} ms'})}"
     )
+
+
+def _refused(what: str, status: int, said: Any) -> FnmodelError:
+    detail = said.get("error", said) if isinstance(said, dict) else said
+    if 400 <= status < 500:
+        return InputError(f"{what}: {detail}", hint="mend the request, or name another: --request")
+    return ReleaseError(f"{what}: {detail}", hint="`fnmodel logs` shows more")
 
 
 def shift(
@@ -198,6 +202,14 @@ def _request(path: Path | None) -> Any:
     if path is None:
         raise UsageError("there is no request to send", hint="--request FILE, or `request:`")
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_bytes(), parse_constant=_no_constant)
+    except OSError as error:
+        raise UsageError(
+            f"the request {path} cannot be read: {error.strerror}", hint="name an existing file"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {error}", hint="it must hold JSON") from error
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value; a missing one is null")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import fnmodel
 from fnmodel.errors import PackError
-from fnmodel.model import MODEL, PROBE, SIGNATURE, OnnxModel
+from fnmodel.model import OnnxModel
 from fnmodel.pack import base, bytecode, compression, layer, limits
 from fnmodel.pack.dependencies import AT as DEPENDENCIES
 from fnmodel.pack.dependencies import Install, Lock, dependency_layer
@@ -34,7 +34,7 @@ ENTRYPOINT = ("/usr/bin/python3", "-m", "awslambdaric")
 
 # What the image runs of this package; a test imports it without what only a build needs.
 _MODULES = ("__init__.py", "errors.py", "model.py", "inference.py", "aws.py")
-_PACKAGES = ("serve", "batch")
+_PACKAGES = ("front", "serve", "batch")
 _FORMAT = 1
 
 
@@ -107,7 +107,7 @@ def model_layer(store: Store, model: OnnxModel, *, progress: Callable[[str], Non
         progress("model: unchanged")
         return known
     progress("writing the model")
-    names = (MODEL, SIGNATURE, PROBE)
+    names = model.files
     files: dict[str, layer.Content] = {
         f"{MODEL_DIRECTORY}/{name}": model.folder / name for name in names
     }

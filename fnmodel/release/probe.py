@@ -96,6 +96,26 @@ def invoke(client: Any, function: str, version: str, event: Mapping[str, Any]) -
 
     """
     where = f"{function}:{version}"
+    status, body = ask(client, function, version, event)
+    if status != 200:
+        raise GateError(f"{where} answered {status}: {body[:300]}", hint=_HINT)
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise GateError(f"{where} answered no JSON: {body[:200]}", hint=_HINT) from error
+    if not isinstance(data, dict):
+        raise GateError(f"{where} answered no JSON object: {body[:200]}", hint=_HINT)
+    return data
+
+
+def ask(client: Any, function: str, version: str, event: Mapping[str, Any]) -> tuple[int, str]:
+    """Send an HTTP event to one version and return the status and body of its answer.
+
+    Raises:
+        GateError: the version crashed, or answered what is no HTTP response.
+
+    """
+    where = f"{function}:{version}"
     with translated():
         answer = client.invoke(
             FunctionName=function,
@@ -115,15 +135,7 @@ def invoke(client: Any, function: str, version: str, event: Mapping[str, Any]) -
         raise GateError(
             f"{where} answered no HTTP response: {payload[:200]!r}", hint=_HINT
         ) from error
-    if status != 200:
-        raise GateError(f"{where} answered {status}: {body[:300]}", hint=_HINT)
-    try:
-        data = json.loads(body)
-    except ValueError as error:
-        raise GateError(f"{where} answered no JSON: {body[:200]}", hint=_HINT) from error
-    if not isinstance(data, dict):
-        raise GateError(f"{where} answered no JSON object: {body[:200]}", hint=_HINT)
-    return data
+    return int(status), str(body)
 
 
 def _crash(payload: bytes) -> str:

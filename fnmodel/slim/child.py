@@ -1,4 +1,4 @@
-"""The child process of a conversion: `python -m fnmodel.slim.child LIMITS`, a job on stdin.
+"""The child process of a conversion: `python -m fnmodel.slim.child`, limits and job on stdin.
 
 Answers on stdout, one JSON object a line: `{"progress": text}`, then `{"report": …}` or
 `{"error": {"code", "message", "hint"}}`. What the model's own code prints goes to stderr.
@@ -24,11 +24,19 @@ def main() -> int:
         answers.flush()
 
     order = json.loads(sys.stdin.buffer.readline())
-    _limit(order["seconds"], order["memory"])
+    _limit(
+        (resource.RLIMIT_CPU, order["seconds"]),
+        (resource.RLIMIT_AS, order["memory"]),
+        (resource.RLIMIT_FSIZE, order["file"]),
+        (resource.RLIMIT_NPROC, order["tasks"]),
+        (resource.RLIMIT_NOFILE, 4096),
+        (resource.RLIMIT_CORE, 0),
+    )
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         # Here, so that the limits hold for what these modules import, too.
-        from fnmodel.slim.job import Job, run
+        from fnmodel.slim.job import run
+        from fnmodel.slim.order import Job
 
         report = run(Job.from_json(order["job"]), lambda text: answer(progress=text))
         answer(report=report.to_json())
@@ -45,16 +53,12 @@ def main() -> int:
 
 
 def _fail(answer: Any, message: str) -> None:
-    answer(error={"code": SlimError.code, "message": message, "hint": ""})
+    hint = "please report what kind of model it is, or convert it to ONNX and name that file"
+    answer(error={"code": SlimError.code, "message": message, "hint": hint})
 
 
-def _limit(seconds: int, memory: int) -> None:
-    for kind, most in (
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_FSIZE, memory),
-        (resource.RLIMIT_CORE, 0),
-    ):
+def _limit(*limits: tuple[int, int]) -> None:
+    for kind, most in limits:
         hard = resource.getrlimit(kind)[1]
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (value, value))

@@ -1,226 +1,222 @@
 """A fitted scikit-learn estimator goes in; an ONNX graph and its signature come out."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fnmodel.errors import UnsupportedModelError
+from fnmodel.inference import open_session
 from fnmodel.model import Datatype, Feature, Signature, Tensor
-from fnmodel.slim import graph
 from fnmodel.slim.converters import table
-from fnmodel.slim.original import Original
-from fnmodel.slim.repair import repaired
-from fnmodel.slim.signature import Column
+from fnmodel.slim.converters.builder import Graph
+from fnmodel.slim.converters.emit import Block, Emitter, Kind, Table
+from fnmodel.slim.original import Answer, Original, final_step, is_multilabel
+from fnmodel.slim.signature import Column, stacks
 from fnmodel.slim.source import walk
+from fnmodel.slim.subject import Candidate, Converted
 
 OPSET = 18
-ML_OPSET = 3
+IR = 10
 INPUT = "input"
-_CAST = "fnmodel_cast"
+HOW = "float64"
+
+_TYPES: Mapping[str, Datatype] = {"text": "BYTES", "code": "INT64", "number": "FP64"}
+_ONNX = {"FP64": 11, "INT64": 7, "BYTES": 8, "BOOL": 9}
 
 
-@dataclass(frozen=True)
-class Precision:
-    """In which floats a graph computes: its number inputs, and whether the last step is float32."""
+def candidates(original: Original, columns: Sequence[Column]) -> tuple[Candidate, ...]:
+    """Return the ways to convert a model, the most faithful first.
 
-    number: Datatype
-    cast: bool
-
-    def __str__(self) -> str:
-        if self.cast:
-            return "float64, last step float32"
-        return "float64" if self.number == "FP64" else "float32"
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A serialised ONNX model, its signature and its opset."""
-
-    onnx: bytes
-    signature: Signature
-    opset: int
-    precision: Precision
-
-
-def precisions(model: Any) -> tuple[Precision, ...]:
-    """Return the precisions to try, the most faithful first.
-
-    scikit-learn prepares in float64 and casts to float32 only inside its trees. A scaler in
-    float32 lands on the other side of a split; a tree that compares in float64 does so too, and
-    skl2onnx does not come back from the thresholds of one that was trained with missing values.
+    There is one: every step in float64, as scikit-learn computes it.
     """
-    single, double = Precision("FP32", cast=False), Precision("FP64", cast=False)
-    trees = any(
-        hasattr(estimator, "tree_") or hasattr(estimator, "_predictors")
-        for _, estimator in walk(model)
-    )
-    wide = () if trees else (double,)
-    if hasattr(model, "steps") and len(model.steps) > 1:
-        return Precision("FP64", cast=True), *wide, single
-    return *wide, single
+    return (Candidate(HOW, lambda: convert(original, columns)),)
 
 
-def convert(original: Original, columns: Sequence[Column], precision: Precision) -> Converted:
-    """Convert a model at one precision.
+def convert(original: Original, columns: Sequence[Column]) -> Converted:
+    """Write a model as a graph that computes in float64.
 
     Raises:
-        UnsupportedModelError: a step has no converter; names it.
+        UnsupportedModelError: a step has no counterpart in ONNX; names it.
 
     """
-    stacked = _stacks(original.model, columns)
-    slots = [f"c{i}" for i in range(1 if stacked else len(columns))]
-    names = dict(zip((c.name for c in columns), slots, strict=True)) if not stacked else {}
-    model = repaired(original, names)
-    if precision.cast:
-        model = _cast_last(model)
-    kinds = [column.feature(precision.number).datatype for column in columns]
-    width = len(columns) if stacked else 1
-    initial = [(slot, _tensor_type(kind, width)) for slot, kind in zip(slots, kinds, strict=False)]
-    proto = _call_skl2onnx(model, initial)
-    final = model.steps[-1][1] if hasattr(model, "steps") else model
-    proto = graph.send_missing_left(proto, final)
-    ours = {slots[0]: INPUT} if stacked else {slot: name for name, slot in names.items()}
-    wanted = [name for name, _ in original.answers]
-    boolean = bool(original.classes) and all(isinstance(c, bool) for c in original.classes)
-    proto = graph.tidy(proto, ours, wanted, boolean=boolean)
-    features = [column.feature(precision.number) for column in columns]
-    signature = _signature(original, proto, features, stacked=stacked)
-    opset = next(entry.version for entry in proto.opset_import if entry.domain == "")
-    return Converted(proto.SerializeToString(deterministic=True), signature, opset, precision)
+    import onnx
+    from onnx import helper
 
-
-def _stacks(model: Any, columns: Sequence[Column]) -> bool:
-    if len({column.kind for column in columns}) > 1:
-        return False
-    return not any(
-        hasattr(estimator, "transformers_") and hasattr(estimator, "feature_names_in_")
-        for _, estimator in walk(model)
+    stacked = stacks(original.model, columns)
+    inputs, given = _inputs(columns, stacked=stacked)
+    outputs = _names(original, {tensor.name for tensor in inputs})
+    taken = frozenset({*(tensor.name for tensor in inputs), *outputs})
+    emitter = Emitter(
+        table.writers(),
+        Graph(taken),
+        names={id(estimator): name for name, estimator in walk(original.model)},
     )
-
-
-def _cast_last(model: Any) -> Any:
-    """Return the pipeline with everything in float64 up to its last step, which gets float32."""
-    import numpy as np
-    from skl2onnx.sklapi import CastTransformer
-    from sklearn.pipeline import Pipeline
-
-    for _, transformer in list(walk(model)):
-        if hasattr(transformer, "transformers_"):
-            # Encoders write float32; side by side with numbers they must be float64 too.
-            transformer.transformers_ = [
-                (name, _then(step, CastTransformer(dtype=np.float64)), columns)
-                for name, step, columns in transformer.transformers_
-            ]
-    steps = list(model.steps)
-    return Pipeline([*steps[:-1], (_CAST, CastTransformer(dtype=np.float32)), steps[-1]])
-
-
-def _then(step: Any, cast: Any) -> Any:
-    from sklearn.pipeline import Pipeline
-
-    if isinstance(step, str):
-        return step
-    steps = step.steps if isinstance(step, Pipeline) else [("step", step)]
-    return Pipeline([*steps, (_CAST, cast)])
-
-
-def _call_skl2onnx(model: Any, initial: list[tuple[str, Any]]) -> Any:
-    from skl2onnx import convert_sklearn
-
-    final = model.steps[-1][1] if hasattr(model, "steps") else model
-    custom = table.custom()
-
-    def call(options: Mapping[str, bool]) -> Any:
-        return convert_sklearn(
-            model,
-            "model",
-            initial,
-            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-            options={id(final): dict(options)} if options else None,
-            custom_conversion_functions={kind: pair[1] for kind, pair in custom.items()},
-            custom_shape_calculators={kind: pair[0] for kind, pair in custom.items()},
-        )
-
-    options: Mapping[str, bool] = {}
-    if type(final).__name__ == "LinearSVC":
-        options = {"raw_scores": True}
-    elif hasattr(final, "classes_"):
-        options = {"zipmap": False}
-    try:
-        try:
-            return call(options)
-        except NameError:  # this converter has no such option, so it writes no ZipMap either
-            return call({})
-    except Exception as error:
-        # Converters raise whatever comes: NotImplementedError, RuntimeError, AttributeError ….
-        raise _unsupported(model, error) from error
-
-
-def _unsupported(model: Any, error: Exception) -> UnsupportedModelError:
-    text = str(error)
-    kind = re.search(r"<class '[\w.]*?(\w+)'>|type: (?:Sklearn)?(\w+)|(\w+) is not supported", text)
-    wanted = next((group for group in kind.groups() if group), "") if kind else ""
-    for name, estimator in walk(model):
-        if type(estimator).__name__ == wanted:
-            where = f"step {name!r} ({wanted})"
-            break
-    else:
-        where = f"the {type(model).__name__}"
-    first = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
-    return UnsupportedModelError(
-        f"{where} has no converter to ONNX: {first}",
-        hint="replace that step, or move it out of the model and in front of it",
+    made = []
+    for answer, name in zip(original.outputs, outputs, strict=True):
+        value, datatype, shape = _output(emitter, original, answer, given)
+        emitter.graph.nodes.append(helper.make_node("Identity", [value], [name]))
+        made.append(Tensor(name, datatype, shape))
+    proto = emitter.graph.proto(
+        [_info(tensor) for tensor in inputs], [_info(tensor) for tensor in made], OPSET, IR
     )
-
-
-def _tensor_type(kind: Datatype, width: int) -> Any:
-    from skl2onnx.common import data_types as t
-
-    kinds = {
-        "BYTES": t.StringTensorType,
-        "INT64": t.Int64TensorType,
-        "FP32": t.FloatTensorType,
-        "FP64": t.DoubleTensorType,
-    }
-    return kinds[kind]([None, width])
-
-
-def _signature(
-    original: Original, proto: Any, features: Sequence[Feature], *, stacked: bool
-) -> Signature:
-    inputs = tuple(_tensor(value, first=-1) for value in proto.graph.input)
-    outputs = tuple(_tensor(value, first=-1) for value in proto.graph.output)
+    if any(-1 in tensor.shape[1:] for tensor in made):
+        made = _measured(proto, made)
+    onnx.checker.check_model(proto)
+    read = {value.name for value in proto.graph.input}
+    features = [_feature(column, emitter.closed) for column in columns]
     if not stacked:
         # A step may ignore a column; the graph then has no input for it.
-        by_name = {feature.name: feature for feature in features}
-        features = [by_name[tensor.name] for tensor in inputs]
-    else:
-        inputs = (replace(inputs[0], shape=(-1, len(features))),)
-    label = outputs[0].name if original.task == "classification" else None
-    scores = outputs[1].name if label and len(outputs) > 1 else None
-    return Signature(
-        task=original.task,
-        inputs=inputs,
-        outputs=outputs,
-        features=tuple(features),
-        classes=original.classes,
-        label=label,
-        scores=scores,
+        features = [feature for feature in features if feature.name in read]
+        inputs = tuple(tensor for tensor in inputs if tensor.name in read)
+    elif not read:
+        inputs = ()
+    if not inputs:
+        raise UnsupportedModelError(
+            f"the {type(original.model).__name__} answers without looking at any feature",
+            hint="such a model needs no endpoint",
+        )
+    label = made[0].name if original.task == "classification" else None
+    return Converted(
+        onnx=proto.SerializeToString(deterministic=True),
+        signature=Signature(
+            task=original.task,
+            inputs=inputs,
+            outputs=tuple(made),
+            features=tuple(features),
+            classes=original.classes,
+            label=label,
+            scores=made[1].name if label and len(made) > 1 else None,
+        ),
+        how=HOW,
     )
 
 
-def _tensor(value: Any, *, first: int) -> Tensor:
-    import onnx
+def _inputs(columns: Sequence[Column], *, stacked: bool) -> tuple[tuple[Tensor, ...], Table]:
+    """Return the graph's inputs, and the table that they make."""
+    names = tuple(column.name for column in columns)
+    if stacked:
+        kind = columns[0].kind
+        tensor = Tensor(INPUT, _TYPES[kind], (-1, len(columns)))
+        return (tensor,), Table((Block(INPUT, kind, len(columns), names),), names)
+    tensors = tuple(Tensor(c.name, _TYPES[c.kind], (-1, 1)) for c in columns)
+    blocks = tuple(Block(c.name, c.kind, 1, (c.name,)) for c in columns)
+    return tensors, Table(blocks, names)
 
-    names: dict[int, Datatype] = {
-        onnx.TensorProto.FLOAT: "FP32",
-        onnx.TensorProto.DOUBLE: "FP64",
-        onnx.TensorProto.INT64: "INT64",
-        onnx.TensorProto.INT32: "INT32",
-        onnx.TensorProto.BOOL: "BOOL",
-        onnx.TensorProto.STRING: "BYTES",
+
+def _names(original: Original, taken: set[str]) -> list[str]:
+    """Return the outputs' names; a feature may have the one that an output would get."""
+    return [a.name if a.name not in taken else f"{a.name}_output" for a in original.outputs]
+
+
+def _measured(proto: Any, outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs with the widths that they have for one row."""
+    session = open_session(proto.SerializeToString(), threads=1)
+    fill = {8: "", 7: 0, 11: 0.0}
+    row = {
+        value.name: np.full(
+            (1, value.type.tensor_type.shape.dim[1].dim_value),
+            fill[value.type.tensor_type.elem_type],
+            dtype=object if value.type.tensor_type.elem_type == 8 else None,
+        )
+        for value in proto.graph.input
     }
-    tensor = value.type.tensor_type
-    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
-    return Tensor(value.name, names[tensor.elem_type], (first, *shape[1:]))
+    shapes = [answer.shape for answer in session.run([t.name for t in outputs], row)]
+    measured = [
+        replace(tensor, shape=(-1, *shape[1:]))
+        for tensor, shape in zip(outputs, shapes, strict=True)
+    ]
+    for value, tensor in zip(proto.graph.output, measured, strict=True):
+        value.CopyFrom(_info(tensor))
+    return measured
+
+
+def _info(tensor: Tensor) -> Any:
+    from onnx import helper
+
+    shape = [None if size == -1 else size for size in tensor.shape]
+    return helper.make_tensor_value_info(tensor.name, _ONNX[tensor.datatype], shape)
+
+
+def _feature(column: Column, closed: Mapping[str, Sequence[Any]]) -> Feature:
+    feature = column.feature("FP64")
+    if column.name not in closed:
+        return feature
+    known = tuple(value for value in closed[column.name] if value is not None)
+    return replace(feature, categories=known, closed=True)
+
+
+def _output(
+    e: Emitter, original: Original, answer: Answer, given: Table
+) -> tuple[str, Datatype, tuple[int, ...]]:
+    """Write one output; return its value, datatype and shape."""
+    model = original.model
+    match answer.method:
+        case "transform":
+            made = e.transform(model, given)
+            return _transformed(e, model, made)
+        case "predict_proba":
+            chances = e.proba(model, given)
+            if answer.part is not None:
+                return chances[answer.part], "FP64", (-1, len(model.classes_[answer.part]))
+            return chances, "FP64", (-1, len(original.classes) or -1)
+        case "decision_function":
+            return e.graph.reshape(e.decision(model, given), -1), "FP64", (-1,)
+        case _:
+            pass
+    value = e.predict(model, given)
+    if original.task == "classification":
+        return _label(e, model.classes_, value)
+    if answer.name == "labels":
+        return _labels(e, model, value)
+    if answer.name == "value":
+        return value, "FP64", (-1, -1)
+    return value, "INT64", (-1,)
+
+
+def _transformed(e: Emitter, model: Any, made: Table) -> tuple[str, Datatype, tuple[int, ...]]:
+    kinds: set[Kind] = {block.kind for block in made.blocks}
+    if kinds == {"text"}:
+        text = e.graph.concat([block.name for block in made.blocks])
+        return text, "BYTES", (-1, made.width)
+    return e.numbers(made, model), "FP64", (-1, made.width)
+
+
+def _label(e: Emitter, classes: Any, index: str) -> tuple[str, Datatype, tuple[int, ...]]:
+    known, datatype = _plain_classes(e, classes)
+    value = e.graph.gather(known, e.graph.reshape(index, -1), axis=0)
+    return value, datatype, (-1,)
+
+
+def _plain_classes(e: Emitter, classes: Any) -> tuple[str, Datatype]:
+    """Return the classes as a constant, whole numbers as int64, and its datatype."""
+    classes = np.asarray(classes)
+    if classes.dtype.kind == "b" or (
+        classes.dtype == object and all(isinstance(c, bool) for c in classes)
+    ):
+        return e.graph.constant(classes.astype(bool)), "BOOL"
+    if classes.dtype.kind in "USO":
+        return e.graph.constant(classes.astype(object)), "BYTES"
+    if classes.dtype.kind == "f" and not (classes == np.round(classes)).all():
+        return e.graph.constant(classes.astype(np.float64)), "FP64"
+    return e.graph.constant(classes.astype(np.int64)), "INT64"
+
+
+def _labels(e: Emitter, model: Any, value: str) -> tuple[str, Datatype, tuple[int, ...]]:
+    """Write the labels of a model with several outputs, (rows, outputs)."""
+    classes = getattr(model, "classes_", None)
+    if type(final_step(model)).__name__ == "ClassifierChain":
+        return e.graph.integer(value), "INT64", (-1, len(final_step(model).estimators_))
+    if is_multilabel(model) or not isinstance(classes, list):
+        return value, "INT64", (-1, len(classes) if classes is not None else -1)
+    parts, kinds = [], set()
+    for number, known in enumerate(classes):
+        column = e.graph.gather(value, np.array([number]))
+        constant, datatype = _plain_classes(e, known)
+        kinds.add(datatype)
+        parts.append(e.graph.gather(constant, column, axis=0))
+        parts[-1] = e.graph.reshape(parts[-1], -1, 1)
+    if len(kinds) > 1:
+        e.refuse(model, "its outputs have labels of several types")
+    return e.graph.concat(parts), kinds.pop(), (-1, len(parts))

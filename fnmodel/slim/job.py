@@ -1,13 +1,9 @@
-"""What the child process does: load, convert, compare, measure, write the model directory."""
+"""What the child process does: read, convert, compare, measure, write the model directory."""
 
-import hashlib
-import json
-import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,64 +11,27 @@ from numpy.typing import NDArray
 
 from fnmodel.errors import FnmodelError, InputError, SlimError, UnsupportedModelError
 from fnmodel.inference import Predictor
-from fnmodel.model import MODEL, PROBE, SIGNATURE, Tolerance
-from fnmodel.slim import parity, probe, repair, sample, signature, source
-from fnmodel.slim.convert import Converted, convert, precisions
-from fnmodel.slim.original import Original, describe
+from fnmodel.model import PROBE, REFERENCE
+from fnmodel.slim import evidence, gates, parity, probe
+from fnmodel.slim import folder as model_folder
+from fnmodel.slim.content import content_sha256, content_size
+from fnmodel.slim.ladder import Ladder, climb
+from fnmodel.slim.order import Job
+from fnmodel.slim.readers.open import open_subject
 from fnmodel.slim.report import Change, ParityReport, WorstRow
-from fnmodel.slim.rows import Rows, gather, nullable_columns, records
+from fnmodel.slim.rungs.catalogue import rungs
+from fnmodel.slim.rungs.measured import Judgement
+from fnmodel.slim.rungs.rung import Options
+from fnmodel.slim.subject import Questions, Subject
 from fnmodel.slim.timing import median_ms
+from fnmodel.slim.trial import Trial, ask
 from fnmodel.slim.versions import versions
 
 Array = NDArray[Any]
 Progress = Callable[[str], None]
 
 _WORST = 5
-_SINGLE_ROWS = 20
-
-
-@dataclass(frozen=True)
-class Job:
-    """One conversion: what to read, what to allow, and the folder to write the model into."""
-
-    source: Path
-    sha256: str
-    sample: Path | None
-    target: str | None
-    tolerance: Tolerance
-    label_flips: int
-    folder: Path
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data, to be handed to the child process."""
-        return {key: str(v) if isinstance(v, Path) else v for key, v in asdict(self).items()}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> "Job":
-        """Read what `to_json` returned."""
-        given = data["sample"]
-        return Job(
-            source=Path(data["source"]),
-            sha256=data["sha256"],
-            sample=Path(given) if given else None,
-            target=data["target"],
-            tolerance=Tolerance(**data["tolerance"]),
-            label_flips=data["label_flips"],
-            folder=Path(data["folder"]),
-        )
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One conversion at one precision, and how it answered the rows."""
-
-    converted: Converted
-    predictor: Predictor
-    tensors: Mapping[str, Array]
-    answers: Mapping[str, Array]
-    comparison: parity.Comparison
-    batches_agree: bool
-    passed: bool
+_PROBE_VALUES = 100_000
 
 
 def run(job: Job, progress: Progress) -> ParityReport:
@@ -80,11 +39,10 @@ def run(job: Job, progress: Progress) -> ParityReport:
 
     Raises:
         SlimError: the model or the sample cannot be read, or does not fit.
-        MissingExtraError: scikit-learn or its converter is not installed.
+        MissingExtraError: its framework or the converter is not installed.
         UnsupportedModelError: a step has no converter, or a wrong one.
 
     """
-    source.check_extra()
     with warnings.catch_warnings():
         # The libraries' warnings are for those who train; what matters here becomes a note.
         warnings.simplefilter("ignore")
@@ -92,235 +50,186 @@ def run(job: Job, progress: Progress) -> ParityReport:
 
 
 def _run(job: Job, progress: Progress) -> ParityReport:
-    import joblib
-
-    progress(f"reading {job.source.name}")
-    if file_sha256(job.source) != job.sha256:
-        raise SlimError(f"{job.source.name} changed while it was read", hint="run it again")
-    loaded = source.load(job.source)
-    repair.refuse(loaded.model)
-    original = describe(loaded.model)
-    frame = _frame(job, original)
-    nullable = nullable_columns(original, frame)
-    encoded = signature.encoded_columns(original)
-    used = list(signature.used_columns(original)) or list(frame.columns)
-    columns = signature.columns(
-        frame[used], {k: encoded[k] for k in used if k in encoded}, nullable
+    progress(f"reading {job.order.source.name}")
+    if content_sha256(job.order.source) != job.sha256:
+        raise SlimError(f"{job.order.source.name} changed while it was read", hint="run it again")
+    subject = open_subject(
+        job.order.source,
+        sample=job.order.sample,
+        target=job.order.target,
+        trust=frozenset(job.order.trust),
+        progress=progress,
     )
-    rows = gather(original, frame, nullable)
-    expected, margin = original.answer(rows.frame), original.margin(rows.frame)
-    trial = _best(job, original, columns, rows, expected, margin, progress)
+    trial = _best(job, subject, progress)
+    trial, ladder = _smaller(job, subject, trial, progress)
     progress("measuring")
-    _write(job, trial, expected, rows)
-
-    def latency(count: int) -> Change:
-        return _latency(original, columns, rows, trial.predictor, count)
-
-    notes = (*loaded.notes, *rows.notes, *(repair.notes(loaded.model) if not trial.passed else ()))
-    return ParityReport(
-        source=job.source.name,
-        sha256=job.sha256,
-        framework="scikit-learn",
-        version=loaded.version,
-        rows=len(rows.index),
-        missing_rows=len(rows.index) - rows.from_sample,
-        rows_from=job.sample.name if job.sample else "the model's own statistics",
-        max_abs=trial.comparison.max_abs,
-        max_rel=trial.comparison.max_rel,
-        label_flips=int(trial.comparison.flips.sum()),
-        ties=int(trial.comparison.tied.sum()),
-        batches_agree=trial.batches_agree,
-        tolerance=job.tolerance,
-        allowed_label_flips=job.label_flips,
-        passed=trial.passed,
-        worst=_worst(trial, expected, rows),
-        size=Change(job.source.stat().st_size, len(trial.converted.onnx)),
-        opset=trial.converted.opset,
-        precision=str(trial.converted.precision),
-        isolation=(),
-        versions=versions(),
-        notes=notes,
-        one_row=latency(1),
-        thousand_rows=latency(1000),
-        load=Change(
-            before=median_ms(lambda: joblib.load(job.source)),
-            after=median_ms(lambda: Predictor(job.folder, threads=1)),
-        ),
-    )
+    _write(job, trial, subject.questions)
+    profile = evidence.profile(subject, trial)
+    if profile is not None:
+        model_folder.write_json(job.folder / REFERENCE, profile.to_json())
+    return _report(job, subject, trial, ladder)
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _frame(job: Job, original: Original) -> Any:
-    if job.sample is None:
-        if original.names and signature.text_columns(signature.encoded_columns(original)):
-            raise SlimError(
-                "this model takes text columns, so it needs rows to be compared on",
-                hint=sample.GIVE_ONE,
-            )
-        return sample.synthesize(original.model, original.names, original.count)
-    texts = signature.text_columns(signature.encoded_columns(original))
-    frame = sample.read(job.sample, texts)
-    chosen = sample.select(
-        frame,
-        names=original.names,
-        count=original.count,
-        target=job.target,
-        where=job.sample.name,
-    )
-    return signature.as_text(chosen, texts)
-
-
-def _best(
-    job: Job,
-    original: Original,
-    columns: Sequence[signature.Column],
-    rows: Rows,
-    expected: Mapping[str, Array],
-    margin: Array | None,
-    progress: Progress,
-) -> Trial:
-    """Return the first precision that passes, else the one that differs least."""
+def _best(job: Job, subject: Subject, progress: Progress) -> Trial:
+    """Return the first candidate that passes, else the one that differs least."""
     trials: list[Trial] = []
     refusal: FnmodelError | None = None
-    for precision in precisions(original.model):
-        progress(f"converting ({precision})")
+    for candidate in subject.candidates:
+        progress(f"converting ({candidate.how})")
         try:
-            converted = convert(original, columns, precision)
-            trial = _try(job, converted, columns, rows, expected, margin)
+            trial = ask(candidate.convert(), subject.questions, job.order.budget, job.folder)
         except (UnsupportedModelError, InputError) as error:
             refusal = refusal or error
             continue
-        progress(
-            f"compared {len(rows.index)} rows: largest difference {trial.comparison.max_abs:.2g}"
-        )
+        rows = len(subject.questions.origin)
+        progress(f"compared {rows:,} rows: largest difference {trial.rows.max_abs:.2g}")
         if trial.passed:
             return trial
         trials.append(trial)
     if trials:
-        return min(trials, key=lambda t: (int(t.comparison.flips.sum()), t.comparison.max_abs))
+        return min(trials, key=lambda t: (int(t.rows.flips.sum()), t.edge_flips, t.rows.max_abs))
     if isinstance(refusal, UnsupportedModelError):
         raise refusal
     raise UnsupportedModelError(
-        f"the converted {type(original.model).__name__} does not run: " + _ort_words(refusal),
+        f"the converted {subject.framework} model does not run: {_ort_words(refusal)}",
         hint="replace the step that the message names, or move it in front of the model",
     ) from refusal
+
+
+def _smaller(
+    job: Job, subject: Subject, trial: Trial, progress: Progress
+) -> tuple[Trial, Ladder | None]:
+    """Return the smallest form that answers as well, and the table of what was tried.
+
+    A model that differs already stays as it is; one behind a front is not tried either.
+    """
+    if not trial.passed or trial.converted.front is not None:
+        return trial, None
+
+    def judge(onnx: bytes) -> Judgement:
+        other = ask(
+            replace(trial.converted, onnx=onnx), subject.questions, job.order.budget, job.folder
+        )
+        return Judgement(other.passed, other.rows.max_abs, other.label_changes)
+
+    options = Options(**job.order.ladder)
+    sample = subject.questions.of("sample")
+    onnx, ladder = climb(
+        trial.converted.onnx,
+        rungs(subject.family, options),
+        judge=judge,
+        feeds={name: array[sample] for name, array in trial.tensors.items()},
+        options=options,
+        progress=progress,
+    )
+    kept = replace(trial.converted, onnx=onnx)
+    return ask(kept, subject.questions, job.order.budget, job.folder), ladder
 
 
 def _ort_words(refusal: FnmodelError | None) -> str:
     """Return ONNX Runtime's words, without the temporary path that stands before them."""
     cause = refusal.__cause__ if refusal else None
-    text = str(cause or refusal or "it has no precision to try")
+    text = str(cause or refusal or "there is no way to convert it")
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", text.strip().splitlines()[0])[:300]
 
 
-def _try(
-    job: Job,
-    converted: Converted,
-    columns: Sequence[signature.Column],
-    rows: Rows,
-    expected: Mapping[str, Array],
-    margin: Array | None,
-) -> Trial:
-    job.folder.mkdir(parents=True, exist_ok=True)
-    predictor = _open(job.folder, converted)
-    tensors = predictor.encode(_features(rows.frame, columns, predictor))
-    answers = predictor.run(tensors)
-    outputs = tuple(
-        replace(tensor, shape=(-1, *answers[tensor.name].shape[1:]))
-        for tensor in converted.signature.outputs
+def _report(job: Job, subject: Subject, trial: Trial, ladder: Ladder | None) -> ParityReport:
+    questions = subject.questions
+    one_row = _latency(subject, trial, 1)
+    rules = gates.from_json(job.order.gates)
+
+    def counted(origin: str) -> int:
+        return sum(one == origin for one in questions.origin)
+
+    return ParityReport(
+        source=job.order.source.name,
+        sha256=job.sha256,
+        framework=subject.framework,
+        version=subject.version,
+        rows=len(trial.positions),
+        missing_rows=counted("missing"),
+        unseen_rows=counted("unseen"),
+        edge_rows=len(trial.edge_positions),
+        rows_from=subject.rows_from,
+        max_abs=trial.rows.max_abs,
+        mean_abs=trial.rows.mean_abs,
+        max_rel=trial.rows.max_rel,
+        label_flips=int(trial.rows.flips.sum()),
+        ties=int(trial.rows.tied.sum()),
+        edge_flips=trial.edge_flips,
+        batches={str(size): same for size, same in trial.batches.items()},
+        answered=tuple(", ".join(names) for names in trial.answered),
+        tolerance=job.order.budget.tolerance,
+        allowed_label_flips=job.order.budget.label_flips,
+        allowed_edge_flips=job.order.budget.edge_flips,
+        passed=trial.passed,
+        worst=_worst(trial, questions),
+        metrics=evidence.metrics(subject, trial),
+        gates=tuple(
+            result.to_json() for result in evidence.gates(rules, subject, trial, one_row.after)
+        ),
+        size=Change(content_size(job.order.source), len(trial.converted.onnx)),
+        opset=_opset(trial.converted.onnx),
+        how=trial.converted.how,
+        ladder=ladder.to_json() if ladder else {},
+        isolation=(),
+        versions=versions(),
+        notes=(*subject.notes, *questions.notes, *(subject.causes if not trial.passed else ())),
+        one_row=one_row,
+        thousand_rows=_latency(subject, trial, 1000),
+        load=Change(
+            before=median_ms(subject.open),
+            after=median_ms(lambda: Predictor(job.folder, threads=1)),
+        ),
     )
-    converted = replace(converted, signature=replace(converted.signature, outputs=outputs))
-    predictor = _open(job.folder, converted)
-    given = _expected(expected, converted, answers)
-    comparison = parity.compare(given, answers, job.tolerance, margin)
-    agree = _batches_agree(predictor, tensors, answers, job.tolerance)
-    passed = agree and comparison.passes(job.label_flips)
-    return Trial(converted, predictor, tensors, answers, comparison, agree, passed)
 
 
-def _open(folder: Path, converted: Converted) -> Predictor:
-    (folder / MODEL).write_bytes(converted.onnx)
-    (folder / SIGNATURE).write_text(_json(converted.signature.to_json()))
-    return Predictor(folder, threads=1)
+def _opset(onnx_bytes: bytes) -> int:
+    import onnx
+
+    model = onnx.load_model_from_string(onnx_bytes)
+    return int(next(entry.version for entry in model.opset_import if entry.domain == ""))
 
 
-def _features(
-    frame: Any, columns: Sequence[signature.Column], predictor: Predictor
-) -> list[dict[str, Any]]:
-    names = {feature.name for feature in predictor.signature.features}
-    return records(frame, [column for column in columns if column.name in names])
-
-
-def _expected(
-    expected: Mapping[str, Array], converted: Converted, answers: Mapping[str, Array]
-) -> dict[str, Array]:
-    """Return the original's answers under the outputs' names and in their layout."""
-    laid_out = {}
-    for tensor, array in zip(converted.signature.outputs, expected.values(), strict=True):
-        actual = answers[tensor.name]
-        values = array
-        if actual.dtype.kind in "iu" and array.dtype.kind in "fb":
-            values = array.astype(actual.dtype)
-        if values.dtype.kind in "US":
-            values = values.astype(object)
-        if values.size == actual.size:  # (n,) and (n, 1) are one value a row
-            values = values.reshape(actual.shape)
-        laid_out[tensor.name] = values
-    return laid_out
-
-
-def _batches_agree(
-    predictor: Predictor,
-    tensors: Mapping[str, Array],
-    answers: Mapping[str, Array],
-    tolerance: Tolerance,
-) -> bool:
-    """Whether single rows get the answers that they got in the batch."""
-    rows = len(next(iter(tensors.values())))
-    for row in np.linspace(0, rows - 1, min(rows, _SINGLE_ROWS), dtype=int):
-        single = predictor.run({name: array[row : row + 1] for name, array in tensors.items()})
-        batch = {name: array[row : row + 1] for name, array in answers.items()}
-        if not parity.compare(batch, single, tolerance, None).passes(0):
-            return False
-    return True
-
-
-def _write(job: Job, trial: Trial, expected: Mapping[str, Array], rows: Rows) -> None:
-    _open(job.folder, trial.converted)
-    given = _expected(expected, trial.converted, trial.answers)
-    first = next(iter(given.values()))
-    labels = first.reshape(len(first), -1)[:, 0].tolist() if first.dtype.kind != "f" else []
-    missing = np.array([bool(names) for names in rows.emptied])
-    usable = ~(trial.comparison.flips | trial.comparison.tied) & (trial.comparison.share <= 1)
+def _write(job: Job, trial: Trial, questions: Questions) -> None:
+    model_folder.write(job.folder, trial.converted)
+    first = next(iter(trial.expected.values()))
+    numbers = first.dtype.kind == "f"
+    count = len(questions.origin)
+    labels = [0] * count if numbers else first.reshape(count, -1)[:, 0].tolist()
+    usable = np.zeros(count, dtype=bool)
+    usable[trial.positions] = ~(trial.rows.flips | trial.rows.tied) & (trial.rows.share <= 1)
+    usable &= np.array([origin in ("sample", "missing") for origin in questions.origin])
     if not usable.any():
-        usable[:] = True
-    chosen = probe.choose(labels or [0] * len(missing), usable, missing)
+        usable[:1] = True
+    values = sum(array[:1].size for array in trial.tensors.values())
+    rows = max(1, min(probe.PROBE_ROWS, _PROBE_VALUES // max(values, 1)))
+    missing = np.array([origin == "missing" for origin in questions.origin])
+    chosen = probe.choose(labels, usable, missing, rows)
     content = probe.build(
         trial.converted.signature,
         {name: array[chosen] for name, array in trial.tensors.items()},
-        {name: array[chosen] for name, array in given.items()},
-        job.tolerance,
+        {name: array[chosen] for name, array in trial.expected.items()},
+        job.order.budget.tolerance,
     )
-    (job.folder / PROBE).write_text(_json(content))
+    model_folder.write_json(job.folder / PROBE, content)
 
 
-def _worst(trial: Trial, expected: Mapping[str, Array], rows: Rows) -> tuple[WorstRow, ...]:
-    given = _expected(expected, trial.converted, trial.answers)
+def _worst(trial: Trial, questions: Questions) -> tuple[WorstRow, ...]:
     found = []
-    for position in trial.comparison.worst(_WORST):
-        name = max(given, key=lambda n: _difference(given[n], trial.answers[n], position))
+    for position in trial.worst(_WORST):
+        name = max(
+            trial.expected,
+            key=lambda n: _difference(trial.expected[n], trial.answers[n], position),
+        )
         found.append(
             WorstRow(
-                row=rows.index[position],
+                row=questions.index[position],
                 output=name,
-                original=_plain(given[name][position]),
+                original=_plain(trial.expected[name][position]),
                 onnx=_plain(trial.answers[name][position]),
-                missing=rows.emptied[position],
+                origin=questions.origin[position],
+                changed=questions.changed[position],
             )
         )
     return tuple(found)
@@ -334,31 +243,20 @@ def _difference(expected: Array, actual: Array, row: int) -> float:
     return float(parity.distance(expected[row : row + 1], actual[row : row + 1]).max(initial=0.0))
 
 
-def _latency(
-    original: Original,
-    columns: Sequence[signature.Column],
-    rows: Rows,
-    predictor: Predictor,
-    count: int,
-) -> Change:
-    """Return milliseconds for `count` rows: a ready frame before, ready tensors after."""
-    import pandas as pd
-
-    frame = rows.frame.iloc[: rows.from_sample]
-    repeated = pd.concat([frame] * (count // len(frame) + 1), ignore_index=True).head(count)
-    before = original.rows(repeated)
-    after = predictor.encode(_features(repeated, columns, predictor))
+def _latency(subject: Subject, trial: Trial, count: int) -> Change:
+    """Return milliseconds for `count` rows: ready rows before, ready tensors after."""
+    sample = subject.questions.of("sample")
+    repeated = np.resize(sample, count)
+    after = {name: array[repeated] for name, array in trial.tensors.items()}
     return Change(
-        before=median_ms(lambda: original.latency(before)),
-        after=median_ms(lambda: predictor.run(after)),
+        before=median_ms(subject.answer(count)),
+        after=median_ms(lambda: trial.predictor.run(after)),
     )
 
 
 def _plain(value: Any) -> Any:
     plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(plain, list):
+        return [_plain(one) for one in plain[:20]]
     # JSON has no NaN and no infinities.
     return str(plain) if isinstance(plain, float) and not np.isfinite(plain) else plain
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + os.linesep

@@ -27,6 +27,7 @@ class Comparison:
     """
 
     max_abs: float
+    mean_abs: float
     max_rel: float
     share: Array
     flips: Array
@@ -54,6 +55,7 @@ def compare(
     rows = len(next(iter(original.values())))
     share = np.zeros(rows)
     max_abs = max_rel = 0.0
+    means = [0.0]
     differs = np.zeros(rows, dtype=bool)
     for name, expected in original.items():
         actual = onnx[name]
@@ -67,6 +69,8 @@ def compare(
             )
             share = np.maximum(share, _by_row(_ratio(far, allowed)))
             max_abs = max(max_abs, float(far.max(initial=0.0)))
+            means.append(float(np.minimum(far, sys.float_info.max / max(far.size, 1)).sum()))
+            means[-1] /= max(far.size, 1)
             size = np.abs(expected)
             counted = np.isfinite(size) & (size > tolerance.absolute)
             max_rel = max(max_rel, float((far[counted] / size[counted]).max(initial=0.0)))
@@ -79,6 +83,7 @@ def compare(
         near = margin <= limit
     return Comparison(
         max_abs=min(max_abs, sys.float_info.max),
+        mean_abs=max(means),
         max_rel=min(max_rel, sys.float_info.max),
         share=share,
         flips=differs & ~near,
@@ -115,5 +120,7 @@ def _ratio(far: Array, allowed: Array) -> Array:
 
 
 def _by_row(values: Array) -> Array:
+    if not len(values):
+        return np.zeros(0, dtype=values.dtype)
     largest: Array = values.reshape(len(values), -1).max(axis=1)
     return largest

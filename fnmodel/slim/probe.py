@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fnmodel.model import Feature, OnnxModel, Signature, Tensor, Tolerance
+from fnmodel.model import MISSING_TEXT, Feature, OnnxModel, Signature, Tensor, Tolerance
 
 Array = NDArray[Any]
 
@@ -86,10 +86,12 @@ def _plain(tensor: Tensor, array: Array) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
+    if value == MISSING_TEXT:
+        return None
     return value if not isinstance(value, float) or np.isfinite(value) else None
 
 
 def _named(feature: Feature, value: Any) -> Any:
     if feature.datatype == "BYTES":
-        return None if value == "" and feature.nullable else value
+        return None if value == MISSING_TEXT else value
     return int(value) if feature.integral and isinstance(value, float) else value

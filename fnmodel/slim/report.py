@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fnmodel.errors import ParityError, SlimError
+from fnmodel.errors import ParityError, QualityError, SlimError
 from fnmodel.model import Tolerance
 
 FILE = "parity.json"
@@ -25,24 +25,39 @@ class Change:
 class WorstRow:
     """One row and output where the two answers lie furthest apart.
 
-    `row` counts the sample's rows from 0; `missing` names the features that the check emptied.
+    `row` counts the sample's rows from 0; `origin` says whether it is the sample's own or a copy
+    that the check made, and `changed` names the features that it changed there.
     """
 
     row: int
     output: str
     original: Any
     onnx: Any
-    missing: tuple[str, ...] = ()
+    origin: str = "sample"
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What the sample's labels say of the original and of the ONNX model."""
+
+    name: str
+    original: float
+    onnx: float
 
 
 @dataclass(frozen=True)
 class ParityReport:
     """What was compared, how far the answers lie apart, and what the conversion gained.
 
+    `rows` counts all questions but the edge rows; `missing_rows` and `unseen_rows` of them are
+    changed copies. `edge_flips` are edge rows with another label or a score out of tolerance.
     `max_rel` counts only values above the absolute tolerance. `ties` are rows whose label differs
     while the original itself was undecided between two classes; they are not `label_flips`.
+    `batches` tells for batches of 0, 1 and 7 rows whether their answers are those of the whole.
+    `answered` names features whose changed values the original refuses and the ONNX model answers.
     `size` is in bytes, the other changes in milliseconds: one row, 1,000 rows, and opening the
-    file (the original's without importing its framework).
+    file (the original's without importing its framework). `ladder` is the table of smaller forms.
     """
 
     source: str
@@ -51,46 +66,82 @@ class ParityReport:
     version: str
     rows: int
     missing_rows: int
+    unseen_rows: int
+    edge_rows: int
     rows_from: str
     max_abs: float
+    mean_abs: float
     max_rel: float
     label_flips: int
     ties: int
-    batches_agree: bool
+    edge_flips: int
+    batches: Mapping[str, bool]
+    answered: tuple[str, ...]
     tolerance: Tolerance
     allowed_label_flips: int
+    allowed_edge_flips: float
     passed: bool
     worst: tuple[WorstRow, ...]
+    metrics: tuple[Metric, ...]
+    gates: tuple[Mapping[str, Any], ...]
     size: Change
     one_row: Change
     thousand_rows: Change
     load: Change
     opset: int
-    precision: str
+    how: str
+    ladder: Mapping[str, Any]
     isolation: tuple[str, ...]
     versions: Mapping[str, str]
     notes: tuple[str, ...]
     path: Path = field(default=Path(FILE), compare=False)
+
+    @property
+    def page(self) -> Path:
+        """The same report as a page to read."""
+        return self.path.with_suffix(".html")
+
+    @property
+    def edge_flips_per_1000(self) -> float:
+        """Edge flips in a thousand edge rows; 0 without edge rows."""
+        return 1000 * self.edge_flips / self.edge_rows if self.edge_rows else 0.0
 
     def check(self) -> None:
         """Return when the gate passed.
 
         Raises:
             ParityError: the answers differ beyond the budget; names the worst rows and the report.
+            QualityError: they are the original's, and the model failed a gate of the project.
 
         """
         if self.passed:
+            self._check_gates()
             return
         found = [f"largest difference {self.max_abs:.3g}", f"{self.label_flips} label flips"]
-        if not self.batches_agree:
-            found.append("answers depend on the batch size")
+        if self.edge_flips:
+            found.append(f"{self.edge_flips} flips in {self.edge_rows} rows next to splits")
+        wrong = [size for size, same in self.batches.items() if not same]
+        if wrong:
+            found.append(f"other answers in batches of {', '.join(wrong)}")
+        if self.answered:
+            found.append(
+                f"answers where the original refuses an unknown {', '.join(self.answered[:3])}"
+            )
         rows = [_line(row) for row in self.worst[:_SHOWN]]
         message = f"the ONNX model does not answer like {self.source}: {', '.join(found)}"
         raise ParityError(
             "\n  ".join([f"{message} in {self.rows} rows", *rows, *self.notes]),
-            hint=f"all figures are in {self.path}; do not raise `parity:` before these rows are "
+            hint=f"all figures are in {self.page}; do not raise `parity:` before these rows are "
             "understood",
         )
+
+    def _check_gates(self) -> None:
+        failed = [gate["reason"] for gate in self.gates if not gate["passed"]]
+        if failed:
+            raise QualityError(
+                "\n  ".join([f"{self.source} fails {len(failed)} of its gates:", *failed]),
+                hint=f"all figures are in {self.page}; `gates:` in fnmodel.yaml holds the rules",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `parity.json`."""
@@ -109,13 +160,15 @@ class ParityReport:
         try:
             data = json.loads(path.read_bytes())
             changes = ("size", "one_row", "thousand_rows", "load")
-            worst = [WorstRow(**{**r, "missing": tuple(r["missing"])}) for r in data["worst"]]
+            lists = ("isolation", "notes", "answered", "gates")
+            worst = [WorstRow(**{**r, "changed": tuple(r["changed"])}) for r in data["worst"]]
             return ParityReport(
                 **{
                     **data,
                     **{key: Change(**data[key]) for key in changes},
-                    **{key: tuple(data[key]) for key in ("isolation", "notes")},
+                    **{key: tuple(data[key]) for key in lists},
                     "tolerance": Tolerance(**data["tolerance"]),
+                    "metrics": tuple(Metric(**metric) for metric in data["metrics"]),
                     "worst": tuple(worst),
                     "path": path,
                 }
@@ -126,6 +179,11 @@ class ParityReport:
             ) from error
 
 
+_WITH = {"missing": "without", "unseen": "with an unknown", "edge": "next to a split of"}
+
+
 def _line(row: WorstRow) -> str:
-    emptied = f" without {', '.join(row.missing)}" if row.missing else ""
-    return f"row {row.row}{emptied}, {row.output}: {row.original} became {row.onnx}"
+    changed = (
+        f" {_WITH.get(row.origin, row.origin)} {', '.join(row.changed)}" if row.changed else ""
+    )
+    return f"row {row.row}{changed}, {row.output}: {row.original} became {row.onnx}"

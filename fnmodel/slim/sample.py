@@ -55,14 +55,47 @@ def _read(path: Path, text_columns: Iterable[str]) -> Any:
 
     match path.suffix.lower():
         case ".csv":
-            return pd.read_csv(path, dtype=dict.fromkeys(text_columns, str))
+            return _csv(path, set(text_columns))
         case ".json":
-            data = json.loads(path.read_bytes())
-            return pd.DataFrame.from_records(data["records"] if isinstance(data, dict) else data)
+            return _from_json(json.loads(path.read_bytes()))
         case ".parquet":
             return pd.read_parquet(path)
         case _:
             return _named(_array(path))
+
+
+def _csv(path: Path, text_columns: set[str]) -> Any:
+    """Read a CSV file; in text only the empty field is missing, for "NA" and "null" are words."""
+    import pandas as pd
+
+    frame = pd.read_csv(path, float_precision="round_trip", dtype=dict.fromkeys(text_columns, str))
+    texts = [
+        name
+        for name in frame.columns
+        if name in text_columns or frame[name].dtype.kind not in "iufb"
+    ]
+    if not texts:
+        return frame
+    again = pd.read_csv(path, usecols=texts, dtype=str, keep_default_na=False, na_values=[""])
+    # A column of numbers and holes is none of these: pandas has read it as floats.
+    words = {name: again[name].astype(object) for name in texts}
+    booleans = [n for n in texts if n not in text_columns and _booleans(words[n])]
+    return frame.assign(**{name: words[name] for name in texts if name not in booleans})
+
+
+def _booleans(values: Any) -> bool:
+    return bool(values.isin(["True", "False", "TRUE", "FALSE", "true", "false"]).all())
+
+
+def _from_json(data: Any) -> Any:
+    """Read records, or what MLflow and pandas write: `columns` and `data`, or `dataframe_split`."""
+    import pandas as pd
+
+    if isinstance(data, dict):
+        data = data.get("dataframe_split", data.get("records", data))
+    if isinstance(data, dict) and "data" in data:
+        return pd.DataFrame(data["data"], columns=data.get("columns"))
+    return pd.DataFrame.from_records(data)
 
 
 def select(

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fnmodel.errors import SlimError
-from fnmodel.model import MODEL, PROBE, SIGNATURE, OnnxModel, Tolerance
-from fnmodel.slim import sandbox
+from fnmodel.model import OPTIONAL, REQUIRED, OnnxModel
+from fnmodel.slim import page, sandbox, visible
+from fnmodel.slim.content import content_sha256
+from fnmodel.slim.order import Job, Order
+from fnmodel.slim.page import FILE as PAGE
 from fnmodel.slim.report import FILE as PARITY
 from fnmodel.slim.report import ParityReport
 from fnmodel.slim.sandbox import Limits
@@ -37,36 +39,34 @@ class Slimmed:
 
 
 def slim(
-    source: Path,
+    order: Order,
     *,
-    sample: Path | None,
-    target: str | None,
-    tolerance: Tolerance,
-    label_flips: int,
     cache: Path,
     progress: Callable[[str], None],
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
 ) -> Slimmed:
     """Convert a trained model and compare its answers, or find the result of the same conversion.
 
-    The result stands in `cache/KEY/`: `model/` and `parity.json`. It appears there whole or not
-    at all. A report that did not pass is a result too: call `report.check()` to stop at it.
+    The result stands in `cache/KEY/`: `model/`, `parity.json` and `parity.html`. It appears there
+    whole or not at all. A report that did not pass is a result too: `report.check()` stops at it.
 
     Raises:
         SlimError: the model or the sample cannot be read, or does not fit.
-        MissingExtraError: scikit-learn or its converter is not installed.
+        MissingExtraError: the model's framework or its converter is not installed.
         UnsupportedModelError: a step has no converter.
 
     """
-    source, cache = source.absolute(), cache.absolute()
-    sample = sample.absolute() if sample else None
-    sha256 = _sha256(source, "the model")
-    settings = [source.name, target, tolerance.absolute, tolerance.relative, label_flips]
-    key = _key(sha256, sample, settings)
-    final = cache / key
+    order = replace(
+        order,
+        source=order.source.absolute(),
+        sample=order.sample.absolute() if order.sample else None,
+    )
+    cache = cache.absolute()
+    sha256 = _sha256(order.source, "the model")
+    final = cache / _key(sha256, order)
     found = _find(final)
     if found is not None:
-        progress(f"{source.name} is converted already")
+        progress(f"{order.source.name} is converted already")
         return found
     cache.mkdir(parents=True, exist_ok=True)
     _sweep(cache)
@@ -74,25 +74,19 @@ def slim(
         work, made = folder / "work", folder / "result"
         work.mkdir()
         made.mkdir()
-        order = {
-            "job": {
-                "source": str(source),
-                "sha256": sha256,
-                "sample": str(sample) if sample else None,
-                "target": target,
-                "tolerance": {"absolute": tolerance.absolute, "relative": tolerance.relative},
-                "label_flips": label_flips,
-                "folder": str(made / _FOLDER),
-            }
-        }
-        shield = sandbox.isolation(folder)
-        data = sandbox.run(order, folder=work, shield=shield, limits=limits, progress=progress)
+        job = Job(order, sha256, made / _FOLDER)
+        needed = visible.needed(order.source, order.sample)
+        shield = sandbox.isolation(folder, needed, order.trust)
+        data = sandbox.run(
+            {"job": job.to_json()}, folder=work, shield=shield, limits=limits, progress=progress
+        )
         data["isolation"] = [
             *shield.words,
             f"at most {limits.seconds} s and {limits.memory >> 30} GB",
         ]
-        sandbox.check_files(made / _FOLDER, (MODEL, SIGNATURE, PROBE))
+        sandbox.check_files(made / _FOLDER, REQUIRED, OPTIONAL)
         (made / PARITY).write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        (made / PAGE).write_text(page.render(ParityReport.read(made / PARITY)), encoding="utf-8")
         made.chmod(0o755)
         with suppress(OSError):  # another run was first, with the same content
             made.rename(final)
@@ -115,11 +109,15 @@ def _find(final: Path) -> Slimmed | None:
         return None
 
 
-def _key(sha256: str, sample: Path | None, settings: list[Any]) -> str:
+def _key(sha256: str, order: Order) -> str:
+    sample = order.sample
     parts = {
         "source": sha256,
-        "sample": [sample.name, _sha256(sample, "the sample")] if sample else None,
-        "settings": settings,
+        "order": {
+            **order.to_json(),
+            "source": order.source.name,
+            "sample": [sample.name, _sha256(sample, "the sample")] if sample else None,
+        },
         "code": _code_sha256(),
         "python": sys.version_info[:2],
         "packages": versions(),
@@ -131,17 +129,17 @@ def _code_sha256() -> str:
     """Return a hash of the modules that decide what a conversion gives."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(
-        [*here.glob("*.py"), here.parent / "inference.py", here.parent / "model.py"]
-    ):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    inside = [*here.rglob("*.py"), *here.parent.glob("front*/*.py"), *here.parent.glob("*.py")]
+    for path in sorted(inside):
+        digest.update(
+            str(path.relative_to(here.parent)).encode() + b"\0" + path.read_bytes() + b"\0"
+        )
     return digest.hexdigest()
 
 
 def _sha256(path: Path, what: str) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return content_sha256(path)
     except OSError as error:
         raise SlimError(
             f"{what} {path} cannot be read: {error.strerror}",

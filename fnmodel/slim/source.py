@@ -1,34 +1,29 @@
-"""Reads a trained scikit-learn model. Unpickling runs code: only the child process does this."""
+"""Reads a trained estimator. Unpickling runs code: only the child process does this."""
 
 import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fnmodel.errors import MissingExtraError, SlimError
+from fnmodel.errors import FnmodelError, MissingExtraError, SlimError
+from fnmodel.slim.formats import Found
 
 _INSTALL = "pip install 'fnmodel[sklearn]'"
-_OTHER_FORMATS = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
-    (b"PK\x03\x04", "a zip archive, such as torch.save, Keras or skops write"),
-    (b"\x89HDF", "an HDF5 file, such as Keras writes"),
-    (b"\x08", "perhaps an ONNX file already"),
-    (b"{", "JSON text"),
-    (b"<", "a web page or XML text"),
-)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model in memory, the framework version that saved it, and what loading warned."""
+    """A trained model in memory, what trained it, and what loading warned."""
 
     model: Any
+    framework: str
     version: str
     notes: tuple[str, ...]
 
@@ -51,39 +46,70 @@ def check_extra(installed: Callable[[str], bool] | None = None) -> None:
             )
 
 
-def load(path: Path) -> Source:
-    """Unpickle a fitted estimator from a joblib or pickle file, compressed or not.
+def load(found: Found, trust: frozenset[str] = frozenset()) -> Source:
+    """Read a fitted estimator or booster from its file.
 
     Raises:
-        SlimError: the file is empty, is no pickle, needs a missing module or class, or holds
-            something that is not a fitted estimator.
+        SlimError: the file is broken, needs a missing module or class, or holds something that
+            is not a fitted estimator.
+        UntrustedModelError: the file needs code that is not on the allow list.
+        MissingExtraError: its framework is not installed.
 
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = _unpickle(path)
-    # Whoever unpickled an estimator has imported scikit-learn; what is none need not wait for it.
-    base = sys.modules.get("sklearn.base")
-    if base is None or not isinstance(model, base.BaseEstimator):
+        model = _read(found, trust)
+    framework = _framework(model)
+    if framework is None:
         raise SlimError(
-            f"{path.name} holds a {type(model).__name__}, not a scikit-learn estimator",
+            f"{found.path.name} holds a {type(model).__name__}, not a trained estimator",
             hint="save the fitted estimator itself: joblib.dump(pipeline, 'model.joblib')",
         )
-    import sklearn
-
-    version, notes = _saved_by(caught) or sklearn.__version__, []
-    if version != sklearn.__version__:
+    check_extra()
+    installed = _installed(framework)
+    saved, notes = _saved_by(caught) or installed, []
+    if saved != installed:
         notes.append(
-            f"saved by scikit-learn {version}, read by {sklearn.__version__}: "
+            f"saved by {framework} {saved}, read by {installed}: "
             "compared with what the original answers here"
         )
     model = _chosen(model)
     if not _fitted(model):
         raise SlimError(
-            f"{path.name} holds a {type(model).__name__} that is not fitted",
+            f"{found.path.name} holds a {type(model).__name__} that is not fitted",
             hint="call fit() before saving it",
         )
-    return Source(model, version, tuple(notes))
+    return Source(model, framework, saved, tuple(notes))
+
+
+def _read(found: Found, trust: frozenset[str]) -> Any:
+    match found.kind:
+        case "skops":
+            from fnmodel.slim import skopsfile
+
+            return skopsfile.load(found.path, trust)
+        case "xgboost" | "lightgbm" | "catboost":
+            from fnmodel.slim.readers import boosters
+
+            return boosters.open_native(found.path)
+        case _:
+            return _unpickle(found.path, trust)
+
+
+def _framework(model: Any) -> str | None:
+    """Return the framework whose estimator this is, or None."""
+    root = type(model).__module__.partition(".")[0]
+    if root in {"xgboost", "lightgbm", "catboost"}:
+        return root
+    # Whoever unpickled an estimator has imported scikit-learn; what is none need not wait for it.
+    base = sys.modules.get("sklearn.base")
+    return "scikit-learn" if base is not None and isinstance(model, base.BaseEstimator) else None
+
+
+def _installed(framework: str) -> str:
+    # The same module comes from more than one distribution.
+    module = sys.modules.get(framework)
+    return str(module.__version__) if module is not None else version(framework)
 
 
 def _saved_by(caught: list[warnings.WarningMessage]) -> str | None:
@@ -149,15 +175,11 @@ def _fitted(model: Any) -> bool:
     return True
 
 
-def _unpickle(path: Path) -> Any:
-    import joblib
+def _unpickle(path: Path, trust: frozenset[str]) -> Any:
+    from fnmodel.slim import unpickle
 
-    with path.open("rb") as file:
-        head = file.read(64)
-    if not head:
-        raise SlimError(f"{path.name} is empty", hint="save the model again")
     try:
-        return joblib.load(path)
+        return unpickle.load(path, trust=trust)
     except ModuleNotFoundError as error:
         raise SlimError(
             f"{path.name} needs the module {error.name!r}, which is not installed here",
@@ -169,14 +191,16 @@ def _unpickle(path: Path) -> Any:
             hint="a class defined in the training script cannot be read elsewhere, and another "
             "version of a library may lack a class: install the version that trained the model",
         ) from error
-    except MemoryError:
+    except (FnmodelError, MemoryError):
         raise
     except Exception as error:
         # A broken or foreign stream makes pickle raise nearly any class.
-        kind = next((words for magic, words in _OTHER_FORMATS if head.startswith(magic)), "")
-        if not kind and not isinstance(error, pickle.UnpicklingError | EOFError):
-            kind = f"{type(error).__name__}: {str(error)[:200]}"
+        words = "" if isinstance(error, pickle.UnpicklingError | EOFError) else f" ({_said(error)})"
         raise SlimError(
-            f"{path.name} is not a complete pickle or joblib file" + (f" ({kind})" if kind else ""),
-            hint="fnmodel reads scikit-learn models saved by joblib.dump or pickle.dump",
+            f"{path.name} is not a complete pickle or joblib file{words}",
+            hint="save the model again with joblib.dump or pickle.dump",
         ) from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"

@@ -63,6 +63,8 @@ class Questions:
     encode: Callable[[Predictor], dict[str, Array]]
     margin: Array | None = None
     notes: tuple[str, ...] = ()
+    refused: tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...] = ()
+    """Changed rows as records, with what was changed, to which the original gives no answer."""
 
     def of(self, origin: Origin) -> Array:
         """Return the positions of the rows that come from there."""
@@ -90,3 +92,6 @@ class Subject:
     causes: tuple[str, ...] = ()
     labels: Array | None = field(default=None, compare=False)
     """The sample's own labels, shape (rows of the sample,), for metrics; None without a target."""
+    columns: Mapping[str, Array] = field(default_factory=dict, compare=False)
+    """Every column of those rows by name, for the reference and for groups; empty without a sample.
+    """

@@ -1,17 +1,36 @@
-"""The classes that we write ourselves, each with its shape calculator and its converter."""
+"""All writers that there are, by method and class."""
 
-from collections.abc import Callable
-from typing import Any
+from functools import cache
 
-from fnmodel.slim.converters import imputer
+from fnmodel.slim.converters import (
+    bayes,
+    boosters,
+    encoding,
+    imputing,
+    linear,
+    neighbours,
+    network,
+    piping,
+    processes,
+    projecting,
+    scaling,
+    text,
+    trees,
+    vectors,
+    wrapping,
+)
+from fnmodel.slim.converters.emit import Writers, merged
 
-Converter = tuple[Callable[[Any], None], Callable[[Any, Any, Any], None]]
-"""What skl2onnx calls: `shape(operator)`, then `convert(scope, operator, container)`.
 
-The output has the float of the input: a graph in float64 stays in float64.
-"""
+def writers() -> Writers:
+    """Return the writers of scikit-learn's classes, and of the boosters that are imported."""
+    return merged([_core(), boosters.writers()])
 
 
-def custom() -> dict[type, Converter]:
-    """Return our converters by class, for `skl2onnx.convert_sklearn`."""
-    return {**imputer.converters()}
+@cache
+def _core() -> Writers:
+    parts = (
+        bayes, encoding, imputing, linear, neighbours, network, piping, processes,
+        projecting, scaling, text, trees, vectors, wrapping,
+    )  # fmt: skip
+    return merged([part.writers() for part in parts])

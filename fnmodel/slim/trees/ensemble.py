@@ -23,7 +23,14 @@ class Mode(IntEnum):
     MEMBER = 6
 
 
-Link = Literal["identity", "logistic", "softmax", "exp"]
+Link = Literal["identity", "logistic", "softmax", "exp", "softplus", "signed_square", "step"]
+"""From raw scores to answers: `softplus` is log(1 + e^x), `signed_square` is x|x|, and `step` is 1
+above 0, else 0."""
+
+Rounding = Literal["floor", "truncate"]
+
+Number = Literal["FP32", "FP64", "INT64", "BOOL"]
+"""The datatype in which the features come."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,14 @@ class Ensemble:
 
     `compares` is the float in which the original compares a value with a threshold: it casts its
     input to that first. `divide` is what the sum is divided by before `base` is added (the number
-    of trees, where the original averages). `base` has shape (targets,).
+    of trees, where the original averages). `base` has shape (targets,). The sum is multiplied by
+    `scale` before `link`.
+
+    Before any comparison, and after the cast to `compares`: values of a feature in `absent` that
+    lie in its closed range count as missing, and values of a feature in `codes` lose their
+    fraction in that direction (a category of 2.7 is 2). `weights`, shape (features, targets), is
+    what each value adds to the targets times itself, where the original is linear; a missing
+    value adds nothing.
     """
 
     trees: tuple[Tree, ...]
@@ -63,6 +77,10 @@ class Ensemble:
     base: Array
     divide: float = 1.0
     link: Link = "identity"
+    scale: float = 1.0
+    absent: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    codes: Mapping[int, Rounding] = field(default_factory=dict)
+    weights: Array | None = None
 
     def thresholds(self) -> dict[int, Array]:
         """Return the distinct thresholds of each feature that is split by order, ascending."""

@@ -1,0 +1,27 @@
+"""Says in the stages' own words what a project asks of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from fnmodel.config import Parity, Project, SlimConfig
+from fnmodel.model import Tolerance
+from fnmodel.slim.order import Budget, Order
+
+
+def conversion(project: Project) -> Order:
+    """Return what the project asks of the conversion of its model."""
+    order = conversion_of(
+        project.model, project.sample, project.target, project.parity, project.slim
+    )
+    return replace(order, gates=project.gates.model_dump(mode="json"))
+
+
+def conversion_of(
+    model: Path, sample: Path | None, target: str | None, parity: Parity, slim: SlimConfig
+) -> Order:
+    """Return an order from the parts of a project."""
+    budget = Budget(
+        Tolerance(parity.absolute, parity.relative), parity.label_flips, parity.edge_flips
+    )
+    ladder = slim.model_dump(mode="json", exclude={"trust"})
+    return Order(model, sample, target, budget, slim.trust, ladder=ladder)

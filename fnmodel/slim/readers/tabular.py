@@ -1,0 +1,134 @@
+"""Models that take a table: scikit-learn and what speaks its interface, boosters among them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fnmodel.errors import SlimError
+from fnmodel.inference import Predictor
+from fnmodel.slim import repair, sample, signature, source, text
+from fnmodel.slim.convert import candidates
+from fnmodel.slim.formats import Found
+from fnmodel.slim.original import Original, describe
+from fnmodel.slim.rows import Rows, gather, nullable_columns, records
+from fnmodel.slim.signature import Column
+from fnmodel.slim.source import walk
+from fnmodel.slim.subject import Family, Questions, Subject
+
+Array = NDArray[Any]
+
+
+def subject(
+    found: Found,
+    *,
+    sample: Path | None,
+    target: str | None,
+    trust: frozenset[str],
+    progress: Callable[[str], None],
+) -> Subject:
+    """Read a tabular model, gather its rows, and ask the original.
+
+    Raises:
+        SlimError: the model or the sample cannot be read, or do not fit together.
+        UntrustedModelError: the file needs code that is not on the allow list.
+        MissingExtraError: its framework or the converter is not installed.
+        UnsupportedModelError: the model neither predicts nor transforms.
+
+    """
+    loaded = source.load(found, trust)
+    written = text.has_text(loaded.model)
+    original = text.described(loaded.model) if written else describe(loaded.model)
+    frame, whole = _frame(original, sample, target)
+    nullable = nullable_columns(original, frame)
+    columns = _columns(original, frame, nullable)
+    progress("choosing rows")
+    rows = gather(original, frame, columns, nullable)
+    asked = list(rows.index[: rows.from_sample])
+    beside = {} if whole is None else {n: whole[n].iloc[asked].to_numpy() for n in whole.columns}
+    return Subject(
+        framework=loaded.framework,
+        version=loaded.version,
+        family=_family(loaded.model),
+        candidates=(text.candidates if written else candidates)(original, columns),
+        questions=_questions(original, columns, rows),
+        answer=lambda count: _timed(original, rows, count),
+        open=lambda: source.load(found, trust),
+        rows_from=sample.name if sample else "the model's own statistics",
+        notes=loaded.notes,
+        causes=repair.notes(loaded.model),
+        labels=beside.get(target) if target is not None else None,
+        columns=beside,
+    )
+
+
+def _columns(original: Original, frame: Any, nullable: frozenset[str]) -> tuple[Column, ...]:
+    encoded = signature.encoded_columns(original)
+    used = list(signature.used_columns(original)) or list(frame.columns)
+    return signature.columns(frame[used], {k: encoded[k] for k in used if k in encoded}, nullable)
+
+
+def _frame(original: Original, path: Path | None, target: str | None) -> tuple[Any, Any]:
+    """Return the features' frame, and the whole sample where there is one."""
+    texts = signature.text_columns(signature.encoded_columns(original))
+    if path is None and text.takes_list(original.model):
+        import pandas as pd
+
+        return pd.DataFrame({"text": text.texts(original.model, sample.SYNTHETIC_ROWS)}), None
+    if path is None:
+        if original.names and texts:
+            raise SlimError(
+                "this model takes text columns, so it needs rows to be compared on",
+                hint=sample.GIVE_ONE,
+            )
+        return sample.synthesize(original.model, original.names, original.count), None
+    frame = sample.read(path, texts)
+    chosen = sample.select(
+        frame, names=original.names, count=original.count, target=target, where=path.name
+    )
+    whole = frame.reset_index(drop=True).assign(**{n: chosen[n] for n in chosen.columns})
+    return signature.as_text(chosen, texts), whole
+
+
+def _questions(original: Original, columns: Sequence[Column], rows: Rows) -> Questions:
+    def encode(predictor: Predictor) -> dict[str, Array]:
+        names = {feature.name for feature in predictor.signature.features}
+        return predictor.encode(records(rows.frame, [c for c in columns if c.name in names]))
+
+    expected: Mapping[str, Array] = original.answer(rows.frame)
+    return Questions(
+        origin=rows.origin,
+        index=rows.index,
+        changed=rows.changed,
+        expected=expected,
+        margin=original.margin(rows.frame),
+        encode=encode,
+        notes=rows.notes,
+        refused=rows.refused,
+    )
+
+
+def _timed(original: Original, rows: Rows, count: int) -> Callable[[], object]:
+    """Return a call that answers `count` rows from a ready frame."""
+    import pandas as pd
+
+    frame = rows.frame.iloc[: rows.from_sample]
+    repeated = pd.concat([frame] * (count // len(frame) + 1), ignore_index=True).head(count)
+    ready = original.rows(repeated)
+    return lambda: original.latency(ready)
+
+
+def _family(model: Any) -> Family:
+    final = model
+    while hasattr(final, "steps"):
+        final = final.steps[-1][1]
+    kinds = {type(estimator).__name__ for _, estimator in walk(final)}
+    if kinds & {"MLPClassifier", "MLPRegressor", "BernoulliRBM"}:
+        return "mlp"
+    boosted = ("XGB", "LGBM", "CatBoost", "Booster", "HistGradientBoosting")
+    if any(kind.startswith(boosted) or kind == "Booster" for kind in kinds) or any(
+        hasattr(estimator, "tree_") for _, estimator in walk(final)
+    ):
+        return "trees"
+    return "linear" if hasattr(final, "coef_") else "other"
