@@ -378,9 +378,8 @@ def encode_value(feature: Feature, value: Any) -> Any:
     """
     fitted = _fit(feature, value)
     if feature.closed and value is not None and fitted not in _known(feature):
-        raise InputError(
-            f"expected one of {_listed(feature.categories)}, got {_short(repr(value))}"
-        )
+        known = _listed(feature.categories)
+        raise InputError(f"expected one of {known}, got {_short(repr(value))}")
     return fitted
 
 
@@ -484,6 +483,10 @@ def _short(value: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    # Some graphs stop at a node that says why.
+    said = re.search(r"Name:'(\w+ takes finite numbers only)'", str(error))
+    if said:
+        return f"{said[1]}, and a step before it makes another one of a value"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     # ONNX Runtime names its own source files, which tell a caller nothing.
     return re.sub(r"(?:/[\w.+-]+){2,}(?::\d+)?\S*", "…", lines[0])[:300]

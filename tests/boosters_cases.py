@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from fnmodel.inference import Predictor
 from fnmodel.model import Signature
 from fnmodel.slim import signature
 from fnmodel.slim.convert import convert
-from fnmodel.slim.original import describe
+from fnmodel.slim.original import Original, describe
+from fnmodel.slim.proof.rows import records
 from fnmodel.slim.readers.boosters import served
-from fnmodel.slim.rows import records
+from fnmodel.slim.trees.edges import of as find_edges
 from fnmodel.slim.trees.ensemble import Ensemble, Mode, Tree
 from fnmodel.slim.trees.linear_leaves import LinearLeaves
 
@@ -173,6 +175,10 @@ def compared(model: Any, frame: Any, asked: Any, folder: Path) -> Compared:
     nullable = frozenset(rows.columns)
     known = {str(plain.columns[i]): v for i, v in getattr(ready, "known", {}).items()}
     columns = signature.columns(rows, known, nullable)
+    return _compare(original, rows, columns, folder)
+
+
+def _compare(original: Original, rows: Any, columns: Any, folder: Path) -> Compared:
     done = convert(original, columns)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(done.onnx)
@@ -196,3 +202,12 @@ def compared(model: Any, frame: Any, asked: Any, folder: Path) -> Compared:
 
 def _as_sent(asked: Any, plain: Any) -> Any:
     return asked.set_axis(list(plain.columns), axis=1)
+
+
+def asked_inside(model: Any, frame: Any, folder: Path, *, edges: bool = True) -> Compared:
+    """Convert a scikit-learn model, and ask the frame's rows and rows next to its splits."""
+    original = describe(model)
+    moved = find_edges(model, frame, 300, 0)[0] if edges else frame.head(0)
+    rows = pd.concat([frame, moved], ignore_index=True) if len(moved) else frame
+    columns = signature.columns(rows, signature.encoded_columns(original))
+    return _compare(original, rows, columns, folder)

@@ -30,7 +30,7 @@ from fnmodel.model import Tolerance
 from fnmodel.slim.content import content_sha256
 from fnmodel.slim.job import run
 from fnmodel.slim.order import Budget, Job, Order
-from fnmodel.slim.report import ParityReport
+from fnmodel.slim.proof.report import ParityReport
 
 TOLERANCE = Tolerance(absolute=1e-4, relative=1e-3)
 

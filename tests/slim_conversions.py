@@ -14,9 +14,9 @@ from fnmodel.slim import folder as model_folder
 from fnmodel.slim import signature
 from fnmodel.slim.convert import candidates
 from fnmodel.slim.original import Original, describe
-from fnmodel.slim.rows import nullable_columns, records
+from fnmodel.slim.proof.rows import nullable_columns, records
+from fnmodel.slim.proof.trial import align
 from fnmodel.slim.subject import Converted
-from fnmodel.slim.trial import align
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from fnmodel.errors import InputError, SlimError
 from fnmodel.front.front import Front
 from fnmodel.front.murmur import murmur3
 from fnmodel.model import FRONT, MISSING_TEXT
-from fnmodel.slim.hostile import HOSTILE
+from fnmodel.slim.proof.hostile import HOSTILE
 
 WORDS = (
     "the a I x über naïve café CAFE\u0301 İstanbul ΟΔΟΣ ΟΔΟΣ. \u017ftraße STRASSE don't foo_bar "

@@ -9,7 +9,7 @@ import pytest
 
 from fnmodel.errors import SlimError, UnsupportedModelError
 from fnmodel.front.front import Front
-from fnmodel.slim.hostile import HOSTILE
+from fnmodel.slim.proof.hostile import HOSTILE
 from fnmodel.slim.text import tokenizer_steps
 
 transformers = pytest.importorskip("transformers")

@@ -17,8 +17,8 @@ from fnmodel.errors import InputError, SlimError
 from fnmodel.histogram import Categories, Numbers
 from fnmodel.model import Feature, Signature, Tensor
 from fnmodel.profile import REFERENCE, VERSION, Profile, answer_columns, read_reference
-from fnmodel.slim import reference
-from fnmodel.slim.reference import LEAST, number_bins
+from fnmodel.slim.quality import reference
+from fnmodel.slim.quality.reference import LEAST, number_bins
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,9 @@ from slim_cases import TOLERANCE, save
 from fnmodel.errors import SlimError
 from fnmodel.inference import Predictor
 from fnmodel.model import Tolerance
-from fnmodel.slim import sandbox, visible
+from fnmodel.slim.isolation import sandbox, visible
+from fnmodel.slim.isolation.sandbox import Limits
 from fnmodel.slim.order import Budget, Order
-from fnmodel.slim.sandbox import Limits
 from fnmodel.slim.slim import Slimmed, slim
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -251,7 +252,7 @@ slim(Order(Path(sys.argv[1]), trust=("own_code.run",)), cache=Path(sys.argv[2]),
 
     (left,) = _keys(cache)
     assert left.startswith(".new-")
-    assert _gone(lambda: _processes(b"fnmodel.slim.child", inside=cache))
+    assert _gone(lambda: _processes(b"fnmodel.slim.isolation.child", inside=cache))
     os.utime(cache / left, (0, 0))
     empty = tmp_path / "empty.pkl"
     empty.write_bytes(b"")
@@ -371,6 +372,20 @@ def test_secrets_inside_what_is_shown_are_covered(tmp_path, monkeypatch):
 
     assert f"--tmpfs {tmp_path}/.aws" in arguments
     assert f"--ro-bind /dev/null {tmp_path}/.netrc" in arguments
+
+
+def test_weaker_isolation_says_what_it_does_not_hide(tmp_path, monkeypatch):
+    """Without bubblewrap the words name the files and sockets that stay within reach."""
+    for name in ("unshare", "true"):
+        found = shutil.which(name)
+        if found:
+            (tmp_path / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    shield = sandbox.isolation(tmp_path / "work")
+
+    assert shield.strength in ("unshare", "none")
+    assert any("all files and local sockets within reach" in words for words in shield.words)
 
 
 def test_full_isolation_can_be_required(tmp_path):

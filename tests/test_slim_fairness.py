@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fnmodel.errors import SlimError, UsageError
-from fnmodel.slim import fairness
-from fnmodel.slim.answers import Answers
-from fnmodel.slim.gates import FairnessGate, GateResult, Gates, judge
+from fnmodel.slim.quality import fairness
+from fnmodel.slim.quality.answers import Answers
+from fnmodel.slim.quality.gates import FairnessGate, GateResult, Gates, judge
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -14,10 +14,10 @@ from slim_cases import GOOD, TOLERANCE, convert, save
 from fnmodel.errors import ParityError
 from fnmodel.model import Tolerance
 from fnmodel.slim.order import Budget
-from fnmodel.slim.parity import best_two_margin, compare
+from fnmodel.slim.proof.parity import best_two_margin, compare
+from fnmodel.slim.proof.report import ParityReport, WorstRow
+from fnmodel.slim.proof.trial import ask
 from fnmodel.slim.readers.open import open_subject
-from fnmodel.slim.report import ParityReport, WorstRow
-from fnmodel.slim.trial import ask
 
 
 def _asked(folder, original, other, rows):

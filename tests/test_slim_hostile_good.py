@@ -24,7 +24,7 @@ from sklearn.model_selection import RandomizedSearchCV
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import all_estimators
 
-from fnmodel.slim import skopsfile, unpickle
+from fnmodel.slim.untrusted import skopsfile, unpickle
 
 # scikit-learn warns of what it will rename, and of tables as small as these.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -11,7 +11,8 @@ import pytest
 from hostile_cases import nothing_outside
 
 from fnmodel.errors import FnmodelError, SlimError, UnsupportedModelError, UntrustedModelError
-from fnmodel.slim import onnxfile, visible
+from fnmodel.slim.isolation import visible
+from fnmodel.slim.untrusted import onnxfile
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from fnmodel.errors import FnmodelError, SlimError, UntrustedModelError, UsageError
-from fnmodel.slim import skopsfile, unpickle
+from fnmodel.slim.untrusted import skopsfile, unpickle
 
 SECONDS = 10
 
@@ -213,6 +213,11 @@ def _rewrite(path: Path, members: dict[str, bytes]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
+    if "bomb" in members:  # its size in the directory, at the file's end
+        data = bytearray(path.read_bytes())
+        entry = data.rindex(b"PK\x01\x02")
+        data[entry + 24 : entry + 28] = (3 << 30).to_bytes(4, "little")
+        path.write_bytes(data)
 
 
 def _swap(**changes: str):
@@ -255,7 +260,7 @@ SKOPS = {
     },
     "deep": _nest,
     "no-schema": lambda members: {"other.json": members["schema.json"]},
-    "bomb": lambda members: {**members, "zeros.npy": bytes(400 << 20)},
+    "bomb": lambda members: {**members, "bomb": bytes(1 << 20)},
     "outside": lambda members: {**members, "../../escape": b"x"},
 }
 
@@ -315,7 +320,7 @@ def _torch_programs(marker: str) -> dict[str, bytes]:
 def test_hostile_torch_file_is_refused(tmp_path, kind):
     """A file of torch.save names what it wants, and gets none of it."""
     pytest.importorskip("torch")
-    from fnmodel.slim import torch_file
+    from fnmodel.slim.untrusted import torch_file
 
     path, marker = tmp_path / "model.pt", tmp_path / "marker"
     _torch_file(path, b"\x80\x02" + _torch_programs(str(marker))[kind] + b".")

@@ -9,7 +9,7 @@ from slim_cases import GOOD, TOLERANCE, convert, customers, save
 
 from fnmodel.inference import DTYPES, Predictor
 from fnmodel.model import MISSING_TEXT, MODEL, OnnxModel
-from fnmodel.slim.probe import sample_request
+from fnmodel.slim.proof.probe import sample_request
 
 
 @pytest.fixture(scope="module", params=GOOD)

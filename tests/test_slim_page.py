@@ -8,8 +8,8 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 from slim_cases import convert, save
 
-from fnmodel.slim.page import render
-from fnmodel.slim.report import Metric
+from fnmodel.slim.proof.page import render
+from fnmodel.slim.proof.report import Metric
 
 
 @pytest.fixture(scope="module")

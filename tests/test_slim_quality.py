@@ -11,10 +11,10 @@ import pytest
 
 from fnmodel.errors import QualityError, SlimError, UsageError
 from fnmodel.model import Signature, Tensor
-from fnmodel.slim import quality
-from fnmodel.slim.answers import Answers
-from fnmodel.slim.bootstrap import FEWEST, RESAMPLES, resamples
-from fnmodel.slim.gates import (
+from fnmodel.slim.quality import quality
+from fnmodel.slim.quality.answers import Answers
+from fnmodel.slim.quality.bootstrap import FEWEST, RESAMPLES, resamples
+from fnmodel.slim.quality.gates import (
     MB,
     ChampionRule,
     FairnessGate,

@@ -26,7 +26,7 @@ from fnmodel.errors import FnmodelError
 from fnmodel.slim.content import content_sha256
 from fnmodel.slim.job import run
 from fnmodel.slim.order import Job, Order
-from fnmodel.slim.report import ParityReport
+from fnmodel.slim.proof.report import ParityReport
 
 PAGE = Path(__file__).parents[2] / "docs" / "matrix.md"
 GROUPS: tuple[tuple[str, Callable[[], Iterator[Any]]], ...] = (

@@ -44,7 +44,7 @@ def write(
         SlimError: the model cannot be read or converted.
 
     """
-    from fnmodel.slim.probe import sample_request
+    from fnmodel.slim.proof.probe import sample_request
     from fnmodel.slim.slim import slim
 
     path = project.absolute() / FILE

@@ -153,6 +153,10 @@ def _step(data: Mapping[str, Any]) -> Step:
             from fnmodel.front.wordpiece import wordpiece
 
             return wordpiece(data)
+        case "bytepairs":
+            from fnmodel.front.bytepairs import bytepairs
+
+            return bytepairs(data)
         case unknown:
             raise _damaged(f"there is no step {unknown!r}")
 

@@ -12,6 +12,11 @@ from fnmodel.front.column import texts
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _ROWS = 32
+_NEITHER = (False, False)
+# Unicode's White_Space; Python's strip() takes four control characters more.
+_SPACES = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
 _GIVEN = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -19,7 +24,8 @@ _GIVEN = ("input_ids", "attention_mask", "token_type_ids")
 class Tokens:
     """Texts, shape (rows, 1), to int64 tensors (rows, L), where L is the longest row's length.
 
-    `gives` says which tensor stands where. A special token written in a text is that token.
+    `gives` says which tensor stands where. A special token written in a text is that token;
+    `strips` says of some whether the spaces before and after go with it.
     """
 
     encode: Callable[[str], Sequence[int]]
@@ -30,6 +36,7 @@ class Tokens:
     longest: int
     gives: tuple[str, ...]
     pattern: re.Pattern[str] | None
+    strips: Mapping[str, tuple[bool, bool]]
     source: int = 0
     rows_at_once: int = _ROWS
 
@@ -53,6 +60,7 @@ class Tokens:
             longest=int(data["max_length"]),
             gives=tuple(data["gives"]),
             pattern=pattern,
+            strips={str(text): (bool(a), bool(b)) for text, (a, b) in data["strips"].items()},
             source=int(data.get("column", 0)),
         )
         if made.longest <= len(made.prefix) + len(made.suffix):
@@ -66,15 +74,21 @@ class Tokens:
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of one text, cut to the longest length, with prefix and suffix."""
-        if self.pattern is None:
-            inner = list(self.encode(text))
-        else:
-            inner = []
-            for part in self.pattern.split(text):
-                special = self.special.get(part)
-                inner += self.encode(part) if special is None else (special,)
+        parts = [text] if self.pattern is None else self.pattern.split(text)
+        inner: list[int] = []
+        for at, part in enumerate(parts):
+            inner += (self.special[part],) if at % 2 else self._between(parts, at)
         room = self.longest - len(self.prefix) - len(self.suffix)
         return [*self.prefix, *inner[:room], *self.suffix]
+
+    def _between(self, parts: Sequence[str], at: int) -> Sequence[int]:
+        """Return the ids of the text between two special tokens, which may take its spaces."""
+        part = parts[at]
+        if at and self.strips.get(parts[at - 1], _NEITHER)[1]:
+            part = part.lstrip(_SPACES)
+        if at + 1 < len(parts) and self.strips.get(parts[at + 1], _NEITHER)[0]:
+            part = part.rstrip(_SPACES)
+        return self.encode(part) if part else ()
 
     def __call__(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """Return the tensors that `gives` names.

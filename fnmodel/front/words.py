@@ -4,10 +4,10 @@ A row of counts is nearly all zeros, so counting and weighing go by the terms th
 of every sum is scikit-learn's, so that the weights are equal to the last bit.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,8 +56,9 @@ class Words:
     """
 
     analyze: Analyzer
-    column_of: Callable[[str], int | None]
-    sign_of: Callable[[str], int] | None
+    codes_of: Callable[[Iterable[str]], Iterable[int]]
+    signed: bool
+    columns: int
     binary: bool
     dtype: np.dtype[Any]
     weigh: tuple[Weigh, ...]
@@ -74,26 +75,23 @@ class Words:
         many columns (`n_features`) terms are hashed to, and whether a hash gives a sign too
         (`alternate_sign`).
         """
-        sign_of = None
-        column_of: Callable[[str], int | None]
+        signed = False
         if "hashing" in data:
-            hashing = data["hashing"]
-            width = int(hashing["n_features"])
-            hashed = _hashed(width)
-            column_of = lambda term: hashed(term)[0]  # noqa: E731 - a name for either way
-            if hashing["alternate_sign"]:
-                sign_of = lambda term: hashed(term)[1]  # noqa: E731
+            columns = int(data["hashing"]["n_features"])
+            signed = bool(data["hashing"]["alternate_sign"])
+            codes_of = _hashed(columns, signed=signed)
         else:
-            vocabulary = {term: column for column, term in enumerate(data["vocabulary"])}
-            width = len(vocabulary)
-            column_of = vocabulary.get
+            columns = len(data["vocabulary"])
+            codes_of = _known(data["vocabulary"])
+        width = columns
         weigh = tuple(_weigh(entry) for entry in data["then"])
         for entry in data["then"]:
             width = len(entry["columns"]) if entry["op"] == "columns" else width
         return Words(
             analyze=analyzer(data),
-            column_of=column_of,
-            sign_of=sign_of,
+            codes_of=codes_of,
+            signed=signed,
+            columns=columns,
             binary=bool(data["binary"]),
             dtype=_FLOATS[data["datatype"]],
             weigh=weigh,
@@ -131,44 +129,58 @@ class Words:
         return (dense,)
 
     def _count(self, documents: Sequence[str]) -> Cells:
-        columns: list[int] = []
-        values: list[int] = []
+        if len(documents) == 1:
+            return self._count_one(documents[0])
+        codes: list[int] = []
         sizes: list[int] = []
         for document in documents:
-            counts = self._counts(self.analyze(document))
-            known = sorted(counts)
-            columns += known
-            values += [1] * len(known) if self.binary else [counts[column] for column in known]
-            sizes.append(len(known))
-        row = np.repeat(np.arange(len(sizes)), sizes)
-        return Cells(
-            len(sizes), row, np.array(columns, dtype=np.int64), np.array(values, dtype=self.dtype)
-        )
+            terms = self.analyze(document)
+            codes += self.codes_of(terms)
+            sizes.append(len(terms))
+        code = np.array(codes, dtype=np.int64)
+        row = np.repeat(np.arange(len(sizes)), sizes)[code >= 0]
+        code = code[code >= 0]
+        column = code >> 1 if self.signed else code
+        cell, place = np.unique(row * self.columns + column, return_inverse=True)
+        # Terms of opposite signs may share a column, and their sum may be a written zero.
+        signs = 1 - 2 * (code & 1) if self.signed else None
+        row, column = np.divmod(cell, self.columns) if len(cell) else (cell, cell)
+        return self._cells(len(sizes), row, column, np.bincount(place, signs, len(cell)))
 
-    def _counts(self, terms: Sequence[str]) -> Mapping[int, int]:
-        if self.sign_of is not None:
-            # Terms of opposite signs may share a column, and their sum may be a written zero.
-            sums: dict[int, int] = {}
-            for term in terms:
-                column = self.column_of(term)
-                if column is not None:
-                    sums[column] = sums.get(column, 0) + self.sign_of(term)
-            return sums
-        counts: Counter[Any] = Counter(map(self.column_of, terms))
-        counts.pop(None, None)
-        return counts
+    def _count_one(self, document: str) -> Cells:
+        """Count one text without the arrays that pay from a few texts on."""
+        counts: dict[int, int] = {}
+        for code in self.codes_of(self.analyze(document)):
+            if code >= 0:
+                at, sign = (code >> 1, 1 - 2 * (code & 1)) if self.signed else (code, 1)
+                counts[at] = counts.get(at, 0) + sign
+        columns = sorted(counts)
+        value = np.array([counts[at] for at in columns], dtype=self.dtype)
+        row, column = np.zeros(len(columns), dtype=np.int64), np.array(columns, dtype=np.int64)
+        return self._cells(1, row, column, value)
+
+    def _cells(self, rows: int, row: Array, column: Array, value: Array) -> Cells:
+        cells = Cells(rows, row, column, value.astype(self.dtype, copy=False))
+        return cells.ones() if self.binary else cells
 
 
-def _hashed(width: int) -> Callable[[str], tuple[int, int]]:
+def _known(vocabulary: Sequence[str]) -> Callable[[Iterable[str]], Iterable[int]]:
+    get = {term: column for column, term in enumerate(vocabulary)}.get
+    return lambda terms: map(get, terms, repeat(-1))
+
+
+def _hashed(columns: int, *, signed: bool) -> Callable[[Iterable[str]], Iterable[int]]:
+    """Return the function from terms to columns, each with its sign in the lowest bit."""
+
     @lru_cache(maxsize=_REMEMBERED_TERMS)
-    def hashed(term: str) -> tuple[int, int]:
+    def code(term: str) -> int:
         unsigned = murmur3(term.encode())
         # The magnitude of the number read as signed.
         negative = unsigned >> 31
-        column = (2**32 - unsigned if negative else unsigned) % width
-        return column, -1 if negative else 1
+        column = (2**32 - unsigned if negative else unsigned) % columns
+        return column << 1 | negative if signed else column
 
-    return hashed
+    return lambda terms: map(code, terms)
 
 
 def _padded(cells: Cells) -> tuple[Array, Array]:

@@ -152,19 +152,15 @@ def _output(
 ) -> tuple[str, Datatype, tuple[int, ...]]:
     """Write one output; return its value, datatype and shape."""
     model = original.model
-    match answer.method:
-        case "transform":
-            made = e.transform(model, given)
-            return _transformed(e, model, made)
-        case "predict_proba":
-            chances = e.proba(model, given)
-            if answer.part is not None:
-                return chances[answer.part], "FP64", (-1, len(model.classes_[answer.part]))
-            return chances, "FP64", (-1, len(original.classes) or -1)
-        case "decision_function":
-            return e.graph.reshape(e.decision(model, given), -1), "FP64", (-1,)
-        case _:
-            pass
+    if answer.method == "transform":
+        return _transformed(e, model, e.transform(model, given))
+    if answer.method == "predict_proba":
+        chances = e.proba(model, given)
+        if answer.part is not None:
+            return chances[answer.part], "FP64", (-1, len(model.classes_[answer.part]))
+        return chances, "FP64", (-1, len(original.classes) or -1)
+    if answer.method == "decision_function":
+        return e.graph.reshape(e.decision(model, given), -1), "FP64", (-1,)
     value = e.predict(model, given)
     if original.task == "classification":
         return _label(e, model.classes_, value)

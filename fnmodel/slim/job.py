@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 from fnmodel.errors import FnmodelError, InputError, SlimError, UnsupportedModelError
 from fnmodel.inference import Predictor
 from fnmodel.model import PROBE, REFERENCE
-from fnmodel.slim import evidence, gates, parity, probe
 from fnmodel.slim import folder as model_folder
 from fnmodel.slim.content import content_sha256, content_size
 from fnmodel.slim.ladder import Ladder, climb
 from fnmodel.slim.order import Job
+from fnmodel.slim.proof import parity, probe
+from fnmodel.slim.proof.report import Change, ParityReport, WorstRow
+from fnmodel.slim.proof.trial import Trial, ask
+from fnmodel.slim.quality import evidence, gates
 from fnmodel.slim.readers.open import open_subject
-from fnmodel.slim.report import Change, ParityReport, WorstRow
 from fnmodel.slim.rungs.catalogue import rungs
 from fnmodel.slim.rungs.measured import Judgement
 from fnmodel.slim.rungs.rung import Options
 from fnmodel.slim.subject import Questions, Subject
 from fnmodel.slim.timing import median_ms
-from fnmodel.slim.trial import Trial, ask
 from fnmodel.slim.versions import versions
 
 Array = NDArray[Any]

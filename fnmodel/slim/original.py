@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fnmodel.errors import UnsupportedModelError
 from fnmodel.model import Task
-from fnmodel.slim.parity import best_two_margin
+from fnmodel.slim.proof.parity import best_two_margin
 
 Array = NDArray[Any]
 
@@ -111,6 +111,7 @@ def _call(model: Any, output: Answer) -> Callable[[Any], Any]:
 
 def _outputs(model: Any) -> tuple[Task, tuple[Answer, ...]]:
     from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
+    from sklearn.mixture._base import BaseMixture
 
     if is_classifier(model):
         if not _one_label(model):
@@ -125,7 +126,9 @@ def _outputs(model: Any) -> tuple[Task, tuple[Answer, ...]]:
         return "regression", (Answer("value", "predict"),)
     if is_outlier_detector(model) and hasattr(model, "predict"):
         return "other", (Answer("label", "predict"), Answer("score", "decision_function"))
-    if hasattr(model, "predict") and (is_clusterer(model) or hasattr(model, "weights_")):
+    if hasattr(model, "predict") and (
+        is_clusterer(model) or isinstance(final_step(model), BaseMixture)
+    ):
         if hasattr(model, "predict_proba"):
             chances = Answer("probabilities", "predict_proba")
             return "other", (Answer("cluster", "predict"), chances)

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from fnmodel.errors import SlimError
 from fnmodel.model import OPTIONAL, REQUIRED, OnnxModel
-from fnmodel.slim import page, sandbox, visible
 from fnmodel.slim.content import content_sha256
+from fnmodel.slim.isolation import sandbox, visible
+from fnmodel.slim.isolation.sandbox import Limits
 from fnmodel.slim.order import Job, Order
-from fnmodel.slim.page import FILE as PAGE
-from fnmodel.slim.report import FILE as PARITY
-from fnmodel.slim.report import ParityReport
-from fnmodel.slim.sandbox import Limits
+from fnmodel.slim.proof import page
+from fnmodel.slim.proof.page import FILE as PAGE
+from fnmodel.slim.proof.report import FILE as PARITY
+from fnmodel.slim.proof.report import ParityReport
 from fnmodel.slim.versions import versions
 
 _FOLDER = "model"

@@ -85,7 +85,7 @@ def load(found: Found, trust: frozenset[str] = frozenset()) -> Source:
 def _read(found: Found, trust: frozenset[str]) -> Any:
     match found.kind:
         case "skops":
-            from fnmodel.slim import skopsfile
+            from fnmodel.slim.untrusted import skopsfile
 
             return skopsfile.load(found.path, trust)
         case "xgboost" | "lightgbm" | "catboost":
@@ -176,7 +176,7 @@ def _fitted(model: Any) -> bool:
 
 
 def _unpickle(path: Path, trust: frozenset[str]) -> Any:
-    from fnmodel.slim import unpickle
+    from fnmodel.slim.untrusted import unpickle
 
     try:
         return unpickle.load(path, trust=trust)

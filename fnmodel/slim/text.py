@@ -11,12 +11,12 @@ import numpy as np
 from fnmodel.errors import UnsupportedModelError
 from fnmodel.slim import convert, wide
 from fnmodel.slim.converters.text import slot_class
-from fnmodel.slim.hostile import HOSTILE
+from fnmodel.slim.networks.tokenizer import tokenizer_steps
 from fnmodel.slim.original import Original, describe
+from fnmodel.slim.proof.hostile import HOSTILE
 from fnmodel.slim.signature import Column
 from fnmodel.slim.source import walk
 from fnmodel.slim.subject import Candidate, Converted
-from fnmodel.slim.tokenizer import tokenizer_steps
 from fnmodel.slim.wide import Block
 
 __all__ = ["candidates", "described", "has_text", "takes_list", "texts", "tokenizer_steps"]

@@ -6,7 +6,7 @@ Labels are what each framework compares: float32 probabilities (XGBoost), float6
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fnmodel.slim.converters.emit import Block, Emitter, Table, Writers
 from fnmodel.slim.readers.served import Served, ServedClassifier
-from fnmodel.slim.trees import catboost, categories, lightgbm, linear_leaves, write, xgboost
+from fnmodel.slim.trees import catboost, categories, lightgbm, linear_leaves, single, write, xgboost
 from fnmodel.slim.trees.categories import Categorical
 from fnmodel.slim.trees.cityhash import category
 from fnmodel.slim.trees.ensemble import Ensemble
@@ -46,9 +46,11 @@ def writers() -> Writers:
         if module is not None:
             classifiers += [getattr(module, kind) for kind in classifying]
             others += [getattr(module, kind) for kind in answering]
+    scoring = [kind for kind in classifiers if hasattr(kind, "decision_function")]
     return {
         "predict": {**dict.fromkeys(classifiers, _label), **dict.fromkeys(others, _value)},
         "predict_proba": dict.fromkeys(classifiers, _chances),
+        "decision_function": dict.fromkeys(scoring, _scores),
     }
 
 
@@ -69,16 +71,29 @@ class _Scored:
     one_label: bool
 
 
-def _value(e: Emitter, model: Any, table: Table) -> str:
+def _scores(e: Emitter, model: Any, table: Table) -> str:
     scored = _scored(e, model, table)
-    return write.answers(e.graph, scored.ensemble, scored.raw)
+    _check_classes(e, model, scored)
+    return scored.raw
+
+
+def _value(e: Emitter, model: Any, table: Table) -> str:
+    return _answers(e, model, _scored(e, model, table))
 
 
 def _chances(e: Emitter, model: Any, table: Table) -> str:
     scored = _scored(e, model, table)
     _check_classes(e, model, scored)
-    answers = write.answers(e.graph, scored.ensemble, scored.raw)
+    answers = _answers(e, model, scored)
     return e.two(answers) if scored.ensemble.targets == 1 else answers
+
+
+def _answers(e: Emitter, model: Any, scored: _Scored) -> str:
+    """Return what the link makes of the scores, with XGBoost's digits."""
+    answers = write.answers(e.graph, scored.ensemble, scored.raw)
+    if _root(_inner(model)) != "xgboost":
+        return answers
+    return e.graph.double(e.graph.op("Cast", answers, to=_FLOAT))
 
 
 def _label(e: Emitter, model: Any, table: Table) -> str:
@@ -91,9 +106,7 @@ def _label(e: Emitter, model: Any, table: Table) -> str:
             return graph.argmax(scored.raw)
         share = catboost.threshold(inner)
         return _above(e, scored, scored.raw, log(share / (1 - share)))
-    chances = write.answers(graph, scored.ensemble, scored.raw)
-    if _root(inner) == "xgboost":
-        chances = graph.double(graph.op("Cast", chances, to=_FLOAT))
+    chances = _answers(e, model, scored)
     return graph.argmax(chances) if chooses else _above(e, scored, chances, 0.5)
 
 
@@ -140,8 +153,10 @@ def _scored(e: Emitter, model: Any, table: Table) -> _Scored:
             case LinearLeaves() as trees:
                 ensemble = trees.outer
                 raw = linear_leaves.scores(e.graph, trees, _coded(e, model, table, ensemble))
-            case ensemble:
-                raw = write.scores(e.graph, ensemble, _coded(e, model, table, ensemble))
+            case trees:
+                ensemble = _with_gaps(e, model, table, trees)
+                sums = single.scores if _adds_in_single(model, ensemble) else write.scores
+                raw = sums(e.graph, ensemble, _coded(e, model, table, ensemble))
         return _Scored(ensemble, raw, read.one_label)
 
     scored: _Scored = e.once("boosted", model, table, call)
@@ -161,6 +176,20 @@ def _read(inner: Any) -> _Read:
             trees = categories.read(inner, content) or _there(catboost.read(inner, content))
             several = catboost.loss(content) in ("MultiLogloss", "MultiCrossEntropy")
             return _Read(trees, one_label=not several)
+
+
+def _adds_in_single(model: Any, ensemble: Ensemble) -> bool:
+    return _root(_inner(model)) == "xgboost" and single.fits(ensemble)
+
+
+def _with_gaps(e: Emitter, model: Any, table: Table, ensemble: Ensemble) -> Ensemble:
+    """Return the ensemble that takes zeros for missing, as XGBoost does in a sparse matrix."""
+    inner = _inner(model)
+    if _root(inner) != "xgboost" or table.blocks not in e.sparse:
+        return ensemble
+    if ensemble.absent:
+        e.refuse(inner, f"it takes zeros and {inner.missing} for missing in a sparse matrix")
+    return replace(ensemble, absent=dict.fromkeys(range(ensemble.features), (0.0, 0.0)))
 
 
 def _there(ensemble: Ensemble | None) -> Ensemble:

@@ -75,7 +75,7 @@ class Graph:
 
         nodes, needed = _needed(self.nodes, {value.name for value in outputs})
         tensors = [
-            helper.make_tensor(name, 8, array.shape, _encoded(array))
+            _strings(name, array)
             if array.dtype.kind in "OU"
             else numpy_helper.from_array(array, name)
             for name, array in self.constants.values()
@@ -83,7 +83,7 @@ class Graph:
         ]
         inputs = [value for value in inputs if value.name in needed]
         for number, node in enumerate(nodes):
-            node.name = f"n{number}"
+            node.name = node.name or f"n{number}"
         graph = helper.make_graph(nodes, "model", inputs, outputs, tensors)
         domains = {"": opset, "ai.onnx.ml": self.ml_opset}
         domains |= {node.domain: 1 for node in nodes if node.domain not in domains}
@@ -172,6 +172,15 @@ class Graph:
         """Return the position of the first smallest value, as numpy does."""
         return str(self.op("ArgMin", values, axis=axis, keepdims=int(keep)))
 
+    def sigmoid(self, values: Operand) -> str:
+        """Return 1 / (1 + exp(-values)), exact for large negative values too.
+
+        ONNX Runtime's own loses all digits of what is less than 1e-16.
+        """
+        small = self.op("Exp", self.op("Neg", self.op("Abs", values)))
+        above = self.where(self.op("GreaterOrEqual", values, 0.0), 1.0, small)
+        return self.div(above, self.add(small, 1.0))
+
     def double(self, values: Operand) -> str:
         """Return the values as float64."""
         return str(self.op("Cast", values, to=11))
@@ -207,6 +216,8 @@ def _reads(node: Any) -> set[str]:
     return names
 
 
-def _encoded(array: Any) -> Any:
-    """Return the texts of an array as UTF-8, row by row."""
-    return [str(text).encode() for text in array.reshape(-1)]
+def _strings(name: str, array: Array) -> Any:
+    from onnx import TensorProto
+
+    texts = [str(text).encode() for text in array.reshape(-1)]
+    return TensorProto(name=name, data_type=8, dims=array.shape, string_data=texts)

@@ -26,6 +26,11 @@ it has several; for a clusterer or an outlier detector its integer, shape (rows,
 `decision_function` gives (rows, 1) where scikit-learn's has one axis, else as scikit-learn's.
 """
 
+# These take infinite numbers, or hand them on.
+_UNCHECKED = (
+    "Pipeline", "ColumnTransformer", "FeatureUnion", "FunctionTransformer", "HistGradientBoosting",
+    "LGBM", "CatBoost", "IsolationForest", "TransformedTargetRegressor",
+)  # fmt: skip
 HINT = "replace that step, or move it out of the model and in front of it"
 
 
@@ -35,7 +40,7 @@ class Block:
 
     `sources` names, for each column, the caller's feature whose values stand in it, missing ones
     perhaps filled in; None for what was computed. `codes` are all values that a computed block
-    can hold, where they are few.
+    can hold, where they are few. `partial` numbers may not be finite where all features are.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Block:
     width: int
     sources: tuple[str | None, ...]
     codes: tuple[float, ...] | None = None
+    partial: bool = False
 
     @staticmethod
     def numbers(name: str, width: int, codes: tuple[float, ...] | None = None) -> "Block":
@@ -67,6 +73,11 @@ class Table:
         """Return a table of computed float64 columns."""
         return Table((Block.numbers(name, width),))
 
+    def as_partial(self) -> "Table":
+        """Return the table with its numbers marked as perhaps not finite."""
+        blocks = tuple(replace(block, partial=block.kind == "number") for block in self.blocks)
+        return replace(self, blocks=blocks)
+
 
 Writer = Callable[["Emitter", Any, Table], Any]
 Writers = Mapping[Method, Mapping[type, Writer]]
@@ -86,13 +97,15 @@ class Emitter:
     """A graph under construction and what was found out on the way.
 
     `closed` gives, for features with an encoder that refuses what it does not know, the values
-    that it knows; None among them stands for a missing value.
+    that it knows; None among them stands for a missing value. `sparse` holds the blocks of tables
+    that are sparse matrices in scikit-learn.
     """
 
     writers: Writers
     graph: Graph = field(default_factory=Graph)
     closed: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
+    sparse: set[tuple[Block, ...]] = field(default_factory=set)
     _memo: dict[tuple[str, int, Table], Any] = field(default_factory=dict)
 
     def write(self, method: Method, estimator: Any, table: Table) -> Any:
@@ -110,18 +123,23 @@ class Emitter:
     def _write(self, method: Method, estimator: Any, table: Table) -> Any:
         kind = type(estimator)
         writer = self.writers.get(method, {}).get(kind)
-        if writer is not None:
-            return writer(self, estimator, table)
-        if any(kind in known for known in self.writers.values()):
-            self.refuse(estimator, f"its {method} has no counterpart in ONNX")
-        known_bases = [
-            base.__name__
-            for base in kind.__mro__[1:]
-            if any(base in known for known in self.writers.values())
-        ]
-        if known_bases:
-            self.refuse(estimator, f"it is a {known_bases[0]} with Python code of its own")
-        return self.refuse(estimator, "it has no converter to ONNX")
+        if writer is None:
+            self.refuse(estimator, self._why_not(method, kind))
+        made = writer(self, estimator, table)
+        # What one step lets pass, the next may refuse.
+        passed = isinstance(made, Table) and any(block.partial for block in table.blocks)
+        return made.as_partial() if passed else made
+
+    def _why_not(self, method: Method, kind: type) -> str:
+        def known(one: type) -> bool:
+            return any(one in by_class for by_class in self.writers.values())
+
+        if known(kind):
+            return f"its {method} has no counterpart in ONNX"
+        for base in kind.__mro__[1:]:
+            if known(base):
+                return f"it is a {base.__name__} with Python code of its own"
+        return "it has no converter to ONNX"
 
     def once(self, what: str, estimator: Any, table: Table, write: Callable[[], Any]) -> Any:
         """Return what `write` gave the first time for this estimator and table."""
@@ -154,10 +172,14 @@ class Emitter:
             UnsupportedModelError: always.
 
         """
+        raise self.refusal(estimator, reason)
+
+    def refusal(self, estimator: Any, reason: str) -> UnsupportedModelError:
+        """Return the error of `refuse`."""
         kind = type(estimator).__name__
         name = self.names.get(id(estimator), kind)
         where = f"the {kind}" if name == kind else f"step {name!r} ({kind})"
-        raise UnsupportedModelError(f"{where} cannot be converted: {reason}", hint=HINT)
+        return UnsupportedModelError(f"{where} cannot be converted: {reason}", hint=HINT)
 
     # Columns.
 
@@ -179,7 +201,28 @@ class Emitter:
         key = ("numbers", 0, Table(table.blocks))
         if key not in self._memo:
             self._memo[key] = self.graph.concat(parts)
-        return str(self._memo[key])
+        whole = str(self._memo[key])
+        if not any(block.partial for block in table.blocks):
+            return whole
+        return str(self.once("checked", estimator, table, lambda: self._checked(estimator, whole)))
+
+    def _checked(self, estimator: Any, values: str) -> str:
+        """Return the numbers, with an error when the graph runs where scikit-learn has one."""
+        kind = type(estimator).__name__
+        if estimator is None or kind.startswith(_UNCHECKED):
+            return values
+        from sklearn.utils import get_tags
+
+        graph = self.graph
+        if get_tags(estimator).input_tags.allow_nan:
+            good = graph.op("Not", graph.op("IsInf", values))
+        else:
+            good = graph.op("Equal", graph.mul(values, 0.0), 0.0)
+        worst = graph.op("ReduceMin", graph.integer(good), keepdims=0)
+        # There is no place 1 in a list of one: the runtime stops there and names the node.
+        zero = graph.op("Gather", np.zeros(1), graph.sub(1, worst))
+        graph.nodes[-1].name = f"{kind} takes finite numbers only"
+        return graph.add(values, zero)
 
     def _double(self, block: Block) -> str:
         if block.kind == "number":

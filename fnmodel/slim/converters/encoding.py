@@ -57,10 +57,13 @@ def _learned(encoder: Any, widths: list[int], *, refuses: bool) -> Learned:
     ]
     answers = ask(filled)
     stops = np.cumsum([0, *widths])
-    rows = [answers[: len(v), a:b] for v, a, b in zip(known, stops, stops[1:], strict=False)]
+    rows = [answers[: len(v), a:b] for v, (a, b) in zip(known, pairwise(stops), strict=True)]
     if refuses:
         return Learned(known, rows, None)
-    strange = [pd.Series([_strange(values)], dtype=values.dtype) for values in known]
+    strange = [
+        pd.Series([_strange(values)], dtype=np.int64 if values.dtype.kind == "b" else values.dtype)
+        for values in known
+    ]
     answer = ask(strange)[0]
     return Learned(known, rows, [answer[a:b] for a, b in pairwise(stops)])
 
@@ -76,8 +79,7 @@ def _strange(values: Any) -> Any:
     if any(isinstance(value, str) for value in values):
         return max(value for value in values if isinstance(value, str)) + "\U0010ffff"
     if values.dtype.kind == "b":
-        # Both are known, or the other one is.
-        return not bool(values[0])
+        return 2
     present = [float(v) for v in values if v is not None and v == v]
     return (max(present) if present else 0.0) + 1.0
 
@@ -89,8 +91,7 @@ def _positions(e: Emitter, encoder: Any, block: Block, known: Any) -> str:
     if block.kind == "text":
         if not texts and any(not _missing(value) for value in known):
             e.refuse(encoder, "it knows numbers where its column holds text")
-        holes = [at for at, value in enumerate(known) if _missing(value)]
-        if len(holes) > 1:
+        if sum(_missing(value) for value in known) > 1:
             e.refuse(encoder, "it tells None from NaN, which no request can")
         others = [value for value in known if not _missing(value)]
         if any(not isinstance(value, str) for value in others):
@@ -110,11 +111,12 @@ def _positions(e: Emitter, encoder: Any, block: Block, known: Any) -> str:
         e.refuse(encoder, "it knows text where its column holds numbers")
     whole = block.kind == "code" and known.dtype.kind in "iub"
     values = block.name if whole else e.numbers(Table((block,)), encoder)
-    plain = [np.nan if _missing(value) else float(value) for value in known]
-    numbers = known.astype(np.int64) if whole else np.array(plain)
-    equal = graph.op("Equal", values, numbers.reshape(1, -1))
-    if not whole and np.isnan(numbers).any():
-        hole = graph.op("And", graph.op("IsNaN", values), np.isnan(numbers).reshape(1, -1))
+    holes = np.array([[_missing(value) for value in known]])
+    plain = np.array([[np.nan if _missing(value) else float(value) for value in known]])
+    whole_keys = known.astype(np.int64).reshape(1, -1) if whole else None
+    equal = graph.op("Equal", values, plain if whole_keys is None else whole_keys)
+    if holes.any():
+        hole = graph.op("And", graph.op("IsNaN", values), holes)
         equal = graph.op("Or", equal, hole)
     found = graph.integer(equal)
     any_found = graph.largest(found)

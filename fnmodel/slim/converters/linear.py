@@ -93,26 +93,25 @@ def decision(e: Emitter, model: Any, table: Table) -> str:
 
 def _choose(e: Emitter, model: Any, table: Table) -> str:
     scores = e.decision(model, table)
-    if type(model).__name__.startswith(
-        "RidgeClassifier"
-    ) and model._label_binarizer.y_type_.startswith("multilabel"):  # noqa: SLF001
+    binarizer = getattr(model, "_label_binarizer", None)
+    if binarizer is not None and binarizer.y_type_.startswith("multilabel"):
         return e.graph.integer(e.graph.op("Greater", scores, 0.0))
-    return e.first(scores, max(len(model.classes_), 2) if hasattr(model, "classes_") else 2)
+    return e.first(scores, max(len(model.classes_), 2))
 
 
 def _logistic(e: Emitter, model: Any, table: Table) -> str:
     scores = e.decision(model, table)
     if len(model.classes_) <= 2:
-        return e.two(str(e.graph.op("Sigmoid", scores)))
+        return e.two(e.graph.sigmoid(scores))
     if getattr(model, "multi_class", "auto") == "ovr":
-        return e.normalised(str(e.graph.op("Sigmoid", scores)))
+        return e.normalised(e.graph.sigmoid(scores))
     return e.softmax(scores)
 
 
 def _sgd(e: Emitter, model: Any, table: Table) -> str:
     graph, scores = e.graph, e.decision(model, table)
     if model.loss == "log_loss":
-        chances = str(graph.op("Sigmoid", scores))
+        chances = graph.sigmoid(scores)
     elif model.loss == "modified_huber":
         clipped = graph.op("Min", graph.op("Max", scores, -1.0), 1.0)
         chances = graph.div(graph.add(clipped, 1.0), 2.0)

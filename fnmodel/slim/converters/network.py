@@ -6,7 +6,7 @@ import numpy as np
 
 from fnmodel.slim.converters.emit import Emitter, Table, Writers
 
-_ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "logistic": "Sigmoid", "exp": "Exp"}
+_ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "exp": "Exp"}
 
 
 def writers() -> Writers:
@@ -29,6 +29,8 @@ def _forward(e: Emitter, model: Any, table: Table) -> str:
             kind = model.out_activation_ if at == last else model.activation
             if kind == "softmax":
                 value = e.softmax(value)
+            elif kind == "logistic":
+                value = graph.sigmoid(value)
             elif kind in _ACTIVATIONS:
                 value = str(graph.op(_ACTIVATIONS[kind], value))
             elif kind != "identity":
@@ -63,4 +65,4 @@ def _hidden(e: Emitter, model: Any, table: Table) -> Table:
     raw = graph.add(
         graph.matmul(e.numbers(table, model), model.components_.T), model.intercept_hidden_
     )
-    return Table.numbers(str(graph.op("Sigmoid", raw)), len(np.atleast_2d(model.components_)))
+    return Table.numbers(graph.sigmoid(raw), len(np.atleast_2d(model.components_)))

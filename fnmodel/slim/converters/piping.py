@@ -8,6 +8,7 @@ import numpy as np
 from fnmodel.slim.converters.builder import Graph
 from fnmodel.slim.converters.emit import Emitter, Method, Table, Writers
 from fnmodel.slim.converters.scaling import expm1, log1p
+from fnmodel.slim.converters.sparsity import is_sparse
 
 
 def writers() -> Writers:
@@ -40,14 +41,25 @@ def writers() -> Writers:
     }
 
 
+# Finite for every finite number.
+_TOTAL = (
+    np.abs, np.fabs, np.sign, np.negative, np.sin, np.cos, np.tanh, np.floor, np.ceil, np.rint,
+    np.deg2rad, np.radians, np.positive, np.cbrt,
+)  # fmt: skip
+
+
 def _pipeline(method: Method) -> Callable[[Emitter, Any, Table], Any]:
     def write(e: Emitter, pipeline: Any, table: Table) -> Any:
         if getattr(pipeline, "transform_input", None):
             e.refuse(pipeline, "transform_input passes metadata along")
         steps = [step for _, step in pipeline.steps]
+        sparse = table.blocks in e.sparse
         for step in steps[:-1]:
             if step is not None and not isinstance(step, str):
                 table = e.transform(step, table)
+                sparse = is_sparse(step, sparse)
+        if sparse:
+            e.sparse.add(table.blocks)
         last = steps[-1]
         if last is None or isinstance(last, str):
             return table
@@ -163,7 +175,7 @@ def functions() -> Mapping[Any, Callable[[Graph, str], str]]:
         np.deg2rad: lambda graph, x: graph.mul(x, float(np.pi / 180)),
         np.radians: lambda graph, x: graph.mul(x, float(np.pi / 180)),
         np.positive: lambda _, x: x,
-        special.expit: _unary("Sigmoid"),
+        special.expit: lambda graph, x: graph.sigmoid(x),
         special.log1p: log1p,
         special.expm1: expm1,
     }
@@ -190,7 +202,8 @@ def _function(e: Emitter, step: Any, table: Table) -> Table:
     whole_numbers = any(block.kind == "code" for block in table.blocks)
     if whole_numbers and step.func is np.reciprocal:
         e.refuse(step, "numpy's reciprocal of integers is an integer")
-    return Table.numbers(applied(e, step, step.func, e.numbers(table, step)), table.width)
+    done = Table.numbers(applied(e, step, step.func, e.numbers(table, step)), table.width)
+    return done if step.func in _TOTAL else done.as_partial()
 
 
 def _function_back(e: Emitter, step: Any, table: Table) -> Table:

@@ -62,7 +62,7 @@ def _kernel(e: Emitter, model: Any, kernel: Any, x: str, rows: Any) -> str:
         case "Matern":
             return _matern(e, model, kernel, x, rows)
         case _:
-            return e.refuse(model, f"its kernel is a {kind}")
+            raise e.refusal(model, f"its kernel is a {kind}")
 
 
 def _filled(e: Emitter, x: str, count: int, value: float) -> str:

@@ -25,6 +25,10 @@ def writers() -> Writers:
     from sklearn.neighbors import NearestCentroid
 
     centres = [c.KMeans, c.MiniBatchKMeans]
+    solvers = [
+        d.NMF, d.MiniBatchNMF, d.DictionaryLearning, d.MiniBatchDictionaryLearning, d.SparsePCA,
+        d.MiniBatchSparsePCA, d.SparseCoder, d.LatentDirichletAllocation,
+    ]  # fmt: skip
     return {
         "transform": {
             d.PCA: _components,
@@ -35,6 +39,8 @@ def writers() -> Writers:
             d.KernelPCA: _kernel_components,
             ka.Nystroem: _nystroem,
             ka.RBFSampler: _sampler,
+            ka.SkewedChi2Sampler: _skewed,
+            **dict.fromkeys(solvers, _solved),
             rp.GaussianRandomProjection: _random,
             rp.SparseRandomProjection: _random,
             **dict.fromkeys(centres, _to_centres),
@@ -119,6 +125,8 @@ def kernel(e: Emitter, step: Any, x: str, rows: Any, kind: Any, given: Mapping[s
             if degree == int(degree):
                 return whole_power(graph, bent, int(degree))
             return str(graph.op("Pow", bent, float(degree)))
+        case "laplacian":
+            return str(graph.op("Exp", graph.mul(all_distances(e, step, x, rows, 1.0), -gamma)))
         case "cosine":
             norm = np.linalg.norm(rows, axis=1, keepdims=True)
             unit = rows / np.where(norm == 0, 1.0, norm)
@@ -126,7 +134,7 @@ def kernel(e: Emitter, step: Any, x: str, rows: Any, kind: Any, given: Mapping[s
             size = graph.where(graph.op("Equal", size, 0.0), 1.0, size)
             return graph.matmul(graph.div(x, size), unit.T)
         case _:
-            return e.refuse(
+            raise e.refusal(
                 step, f"its kernel is {kind if isinstance(kind, str) else 'a function'!r}"
             )
 
@@ -176,6 +184,19 @@ def _sampler(e: Emitter, step: Any, table: Table) -> Table:
     raw = graph.add(graph.matmul(e.numbers(table, step), step.random_weights_), step.random_offset_)
     scaled = graph.mul(graph.op("Cos", raw), float((2.0 / step.n_components) ** 0.5))
     return Table.numbers(scaled, step.random_weights_.shape[1])
+
+
+def _skewed(e: Emitter, step: Any, table: Table) -> Table:
+    graph = e.graph
+    logarithm = graph.op("Log", graph.add(e.numbers(table, step), float(step.skewedness)))
+    raw = graph.add(graph.matmul(logarithm, step.random_weights_), step.random_offset_)
+    scaled = graph.mul(graph.op("Cos", raw), float(np.sqrt(2.0) / np.sqrt(step.n_components)))
+    return Table.numbers(scaled, step.random_weights_.shape[1])
+
+
+def _solved(e: Emitter, step: Any, table: Table) -> Table:
+    del table
+    e.refuse(step, "it solves an optimisation problem for each row")
 
 
 def _random(e: Emitter, step: Any, table: Table) -> Table:

@@ -169,6 +169,8 @@ def _power(e: Emitter, step: Any, table: Table) -> Table:
     else:
         moved = _yeo_johnson(graph, x, step.lambdas_)
     done = Table.numbers(moved, table.width)
+    if step.method == "box-cox":
+        done = done.as_partial()
     return e.transform(step._scaler, done) if step.standardize else done  # noqa: SLF001
 
 
@@ -181,7 +183,8 @@ def _raised(graph: Graph, logarithm: str, exponent: Any) -> str:
 
 
 def _box_cox(graph: Graph, x: str, lambdas: Any) -> str:
-    return _raised(graph, str(graph.op("Log", x)), np.asarray(lambdas, float))
+    positive = graph.where(graph.op("Greater", x, 0.0), x, np.nan)  # others are refused
+    return _raised(graph, str(graph.op("Log", positive)), np.asarray(lambdas, float))
 
 
 def _yeo_johnson(graph: Graph, x: str, lambdas: Any) -> str:
@@ -335,9 +338,9 @@ def _polynomial(e: Emitter, step: Any, table: Table) -> Table:
     ones = graph.add(graph.mul(graph.gather(x, np.array([0])), 0.0), 1.0)
     padded = graph.concat([x, ones])
     # scikit-learn multiplies the later features first.
-    filled = np.array([[one] * (degree - len(f)) + f[::-1] for f in factors]).reshape(-1, degree)
     if not degree:
         return Table.numbers(graph.gather(padded, np.full(len(powers), one)), len(powers))
+    filled = np.array([[one] * (degree - len(f)) + f[::-1] for f in factors])
     product = graph.gather(padded, filled[:, 0])
     for at in range(1, degree):
         product = graph.mul(product, graph.gather(padded, filled[:, at]))
@@ -347,10 +350,16 @@ def _polynomial(e: Emitter, step: Any, table: Table) -> Table:
 def _spline(e: Emitter, step: Any, table: Table) -> Table:
     if step.extrapolation == "error":
         e.refuse(step, "extrapolation='error' refuses values beyond its knots, ONNX cannot")
-    graph, done = e.graph, []
+    graph, done, degree = e.graph, [], int(step.degree)
     for at, column in enumerate(e.columns(table)):
         x = e.numbers(Table((column,)), step)
-        basis = _basis(graph, step, step.bsplines_[at], x)
+        spline = step.bsplines_[at]
+        if step.extrapolation in ("constant", "linear"):
+            basis = _bounded_basis(graph, step, spline, x, degree)
+            # scikit-learn counts the degree of "linear" up from column to column.
+            degree += step.extrapolation == "linear" and degree <= 1
+        else:
+            basis = _basis(graph, step, spline, x)
         if getattr(step, "handle_missing", "error") == "zeros":
             basis = graph.where(graph.op("IsNaN", x), 0.0, basis)
         done.append(basis)
@@ -360,6 +369,24 @@ def _spline(e: Emitter, step: Any, table: Table) -> Table:
         kept = np.array([i for i in range(width) if (i + 1) % count])
         whole, width = graph.gather(whole, kept), len(kept)
     return Table.numbers(whole, width)
+
+
+def _bounded_basis(graph: Graph, step: Any, spline: Any, x: str, degree: int) -> str:
+    """Return the basis functions at x, continued beyond the outer knots as the step says."""
+    low, high = float(spline.t[degree]), float(spline.t[-degree - 1])
+    at = np.arange(spline.c.shape[1])
+    first, last = spline(low), spline(high)
+    inside = _basis(graph, step, spline, clip(graph, x, low, high))
+    reached = degree
+    rise: tuple[Any, Any] = (np.zeros(len(at)), np.zeros(len(at)))
+    if step.extrapolation == "linear":
+        reached += degree <= 1
+        rise = (spline(low, nu=1), spline(high, nu=1))
+    outer = (at < reached, at >= len(at) - reached)
+    below = graph.add(graph.mul(graph.sub(x, low), rise[0] * outer[0]), first * outer[0])
+    above = graph.add(graph.mul(graph.sub(x, high), rise[1] * outer[1]), last * outer[1])
+    beyond = graph.where(graph.op("Greater", x, high), above, inside)
+    return graph.where(graph.op("Less", x, low), below, beyond)
 
 
 def _basis(graph: Graph, step: Any, spline: Any, x: str) -> str:
@@ -396,17 +423,4 @@ def _basis(graph: Graph, step: Any, spline: Any, x: str) -> str:
     value = graph.gather(pieces[0], flat, axis=0)
     for power in pieces[1:]:
         value = graph.add(graph.mul(value, offset), graph.gather(power, flat, axis=0))
-    below, above = graph.op("Less", x, low), graph.op("Greater", x, high)
-    if step.extrapolation == "constant" and degree == 0:
-        return graph.where(graph.op("Or", below, above), 0.0, value)
-    if step.extrapolation == "linear":
-        count = spline.c.shape[1]
-        slopes = degree + 1 if degree <= 1 else degree
-        first, last = spline(low, nu=1), spline(high, nu=1)
-        first = np.where(np.arange(count) < slopes, first, 0.0)
-        last = np.where(np.arange(count) >= count - slopes, last, 0.0)
-        under = graph.op("Min", graph.sub(x, low), 0.0)
-        over = graph.op("Max", graph.sub(x, high), 0.0)
-        value = graph.add(value, graph.mul(under, first))
-        value = graph.add(value, graph.mul(over, last))
     return value

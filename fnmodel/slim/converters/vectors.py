@@ -57,7 +57,7 @@ def _kernel(e: Emitter, model: Any, table: Table) -> str:
 
 
 def whole_power(graph: Graph, base: str, exponent: int) -> str:
-    """Write a whole power of at least 0 by multiplication, which is exact where Pow is not."""
+    """Return base to a whole power of at least 0, by repeated squares as libsvm has it."""
     result = ""
     while exponent > 0:
         if exponent % 2:
@@ -148,7 +148,7 @@ def _proba(e: Emitter, model: Any, table: Table) -> str:
     graph, classes = e.graph, len(model.classes_)
     pairs = _cached_pairs(e, model, table)
     slope, shift = (np.asarray(v, float).reshape(1, -1) for v in (model._probA, model._probB))  # noqa: SLF001
-    raw = graph.op("Sigmoid", graph.op("Neg", graph.add(graph.mul(pairs, slope), shift)))
+    raw = graph.sigmoid(graph.op("Neg", graph.add(graph.mul(pairs, slope), shift)))
     chance = graph.op("Min", graph.op("Max", raw, _LEAST), 1 - _LEAST)
     return _coupled(graph, chance, classes)
 

@@ -155,7 +155,7 @@ def _calibrate(e: Emitter, method: str, calibrator: Any, scores: str) -> str:
     if method == "isotonic":
         return _isotonic_curve(e, calibrator, scores)
     raw = e.graph.add(e.graph.mul(scores, float(calibrator.a_)), float(calibrator.b_))
-    return str(e.graph.op("Sigmoid", e.graph.op("Neg", raw)))
+    return e.graph.sigmoid(e.graph.op("Neg", raw))
 
 
 def _capped(e: Emitter, chances: str) -> str:
@@ -322,7 +322,7 @@ def _first_layer(e: Emitter, model: Any, table: Table) -> Table:
     binary = hasattr(model, "classes_") and len(model.classes_) == 2
     for member, method in zip(kept, model.stack_method_, strict=True):
         if method == "predict":
-            if hasattr(member, "classes_"):
+            if len(getattr(member, "classes_", ())):  # CatBoost's regressors have none, in a list
                 part = graph.double(graph.reshape(_member_position(e, member, table), -1, 1))
                 count = 1
             else:
@@ -483,7 +483,7 @@ def _response(e: Emitter, member: Any, method: Method, table: Table) -> str:
     graph = e.graph
     if method == "predict":
         value = e.predict(member, table)
-        if hasattr(member, "classes_"):
+        if len(getattr(member, "classes_", ())):
             known = np.asarray(member.classes_, float)
             return graph.reshape(graph.gather(known, value, axis=0), -1, 1)
         return value
@@ -511,8 +511,8 @@ def _dummy_shares(e: Emitter, model: Any) -> Any:
         case "constant":
             constant = np.asarray(model.constant).reshape(-1)[0]
             return (model.classes_ == constant).astype(float)
-        case _:
-            return e.refuse(model, f"strategy={model._strategy!r} draws at random")  # noqa: SLF001
+        case strategy:
+            raise e.refusal(model, f"strategy={strategy!r} draws at random")
 
 
 def _dummy_proba(e: Emitter, model: Any, table: Table) -> str:

@@ -40,6 +40,10 @@ def open_subject(
             from fnmodel.slim.readers import torch
 
             return torch.subject(found.path, sample=sample, trust=trust)
+        case "keras":
+            from fnmodel.slim.readers import keras
+
+            return keras.subject(found.path, sample=sample, trust=trust)
         case _:
             raise UnsupportedModelError(
                 f"{path.name} is a model of {found.kind}, which fnmodel does not read yet",

@@ -12,7 +12,7 @@ from fnmodel.slim import repair, sample, signature, source, text
 from fnmodel.slim.convert import candidates
 from fnmodel.slim.formats import Found
 from fnmodel.slim.original import Original, describe
-from fnmodel.slim.rows import Rows, gather, nullable_columns, records
+from fnmodel.slim.proof.rows import Rows, gather, nullable_columns, records
 from fnmodel.slim.signature import Column
 from fnmodel.slim.source import walk
 from fnmodel.slim.subject import Family, Questions, Subject

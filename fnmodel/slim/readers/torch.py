@@ -11,10 +11,12 @@ import numpy as np
 
 from fnmodel.errors import MissingExtraError, SlimError, UnsupportedModelError
 from fnmodel.model import Signature, Tensor
-from fnmodel.slim import formats, network, tensors, torch_export, torch_file
+from fnmodel.slim import formats
+from fnmodel.slim.networks import network, tensors, torch_export
+from fnmodel.slim.networks.tensors import Arrays, Sample
+from fnmodel.slim.networks.torch_export import Net, call
 from fnmodel.slim.subject import Candidate, Converted, Subject
-from fnmodel.slim.tensors import Arrays, Sample
-from fnmodel.slim.torch_export import Net, call
+from fnmodel.slim.untrusted import torch_file
 
 _EXAMPLE_ROWS = 3
 
@@ -79,12 +81,12 @@ def subject(
     if original.program is not None:
         ways = (_captured(original.program, net, sign),)
     else:
-        recurrent = torch_export.is_recurrent(original.module)
+        recurrent = not original.scripted and torch_export.is_recurrent(original.module)
         ways = torch_export.candidates(net, sign, recurrent=recurrent)
     return Subject(
         framework="PyTorch",
         version=torch.__version__,
-        family=torch_export.family(original.module),
+        family=torch_export.family(_parts(original.module)),
         candidates=ways,
         questions=tensors.questions(rows, expected, columns, notes=given.notes),
         answer=timed(answer, arrays),
@@ -249,7 +251,7 @@ def _fitting(original: _Original, given: Sample, where: str) -> dict[str, Any]:
     failed: Exception | None = None
     for tried in (arrays, long, whole):
         try:
-            call(original.module, tensors.take(tried, [0, 0]), tuple(tried))
+            torch_export.ask(_asking(original, tuple(tried)), tensors.take(tried, [0, 0]))
         except Exception as error:  # forward() may raise anything
             failed = failed or error
         else:
@@ -262,24 +264,30 @@ def _fitting(original: _Original, given: Sample, where: str) -> dict[str, Any]:
     ) from failed
 
 
+def _parts(module: Any) -> list[Any]:
+    """Return what a module is made of; a captured one has lost its layers."""
+    return list(module.modules()) if hasattr(module, "modules") else []
+
+
+def _asking(original: _Original, names: tuple[str, ...]) -> Callable[..., Any]:
+    """Return a function that calls the module with tensors in the order of `names`."""
+    module = original.module
+    if names == (*original.required, *original.optional)[: len(names)]:
+        return module  # type: ignore[no-any-return]
+    return lambda *given: module(**dict(zip(names, given, strict=True)))
+
+
 def _flat(original: _Original, arrays: Arrays) -> tuple[Any, tuple[str, ...]]:
     """Return a module that takes the arrays by position, and the names of what it returns."""
     import torch
 
-    module, names = original.module, tuple(arrays)
-    by_position = names == (*original.required, *original.optional)[: len(names)]
-
-    def ask(*given: Any) -> Any:
-        return module(*given) if by_position else module(**dict(zip(names, given, strict=True)))
-
-    with torch.no_grad():
-        few = tensors.take(arrays, [0, 0])
-        told = flatten(ask(*(torch.from_numpy(array) for array in few.values())))
+    ask = _asking(original, tuple(arrays))
+    told = flatten(torch_export.ask(ask, tensors.take(arrays, [0, 0])))
     if not told:
         raise UnsupportedModelError("forward() returns no tensor", hint="return a tensor")
     flat = wrapped(ask)
-    if isinstance(module, torch.nn.Module):
-        flat.inner = module
+    if isinstance(original.module, torch.nn.Module):
+        flat.inner = original.module
     return flat, tuple(name for name, _ in told)
 
 

@@ -47,7 +47,6 @@ def read(model: Any, content: Mapping[str, Any] | None = None) -> Ensemble | Non
     if library is None or not isinstance(model, library.CatBoost):
         return None
     content = content or exported(model)
-    refuse_texts(content)
     if content["features_info"].get("categorical_features"):
         raise UnsupportedModelError(
             "this CatBoost model looks up categories, which a tree ensemble alone does not do",
@@ -57,28 +56,27 @@ def read(model: Any, content: Mapping[str, Any] | None = None) -> Ensemble | Non
 
 
 def exported(model: Any) -> dict[str, Any]:
-    """Return the model's own JSON."""
+    """Return the model's own JSON.
+
+    Raises:
+        UnsupportedModelError: it looks at texts or embeddings, which have no place in it.
+
+    """
+    for kind, columns_of in (
+        ("texts", model.get_text_feature_indices),
+        ("embeddings", model.get_embedding_feature_indices),
+    ):
+        if columns_of():
+            raise UnsupportedModelError(
+                f"this CatBoost model looks at {kind}, which it turns into numbers in ways that "
+                "its export leaves out",
+                hint="turn them into numbers in front of the model, and train it on these",
+            )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.json")
         model.save_model(str(path), format="json")
         content: dict[str, Any] = json.loads(path.read_bytes())
     return content
-
-
-def refuse_texts(content: Mapping[str, Any]) -> None:
-    """Return where the model looks at neither texts nor embeddings.
-
-    Raises:
-        UnsupportedModelError: it does.
-
-    """
-    for kind in ("text_features", "embedding_features"):
-        if content["features_info"].get(kind):
-            raise UnsupportedModelError(
-                f"this CatBoost model looks at {kind.partition('_')[0]}s, which it turns into "
-                "numbers in ways that its export leaves out",
-                hint="turn them into numbers in front of the model, and train it on these",
-            )
 
 
 def loss(content: Mapping[str, Any]) -> str:

@@ -104,7 +104,6 @@ def read(model: Any, content: Mapping[str, Any] | None = None) -> Categorical | 
     if library is None or not isinstance(model, library.CatBoost):
         return None
     content = content or catboost.exported(model)
-    catboost.refuse_texts(content)
     information = content["features_info"]
     if not information.get("categorical_features"):
         return None

@@ -1,0 +1,1 @@
+"""Neural networks: their tensors, their export through torch, their tokenizers."""

@@ -1,0 +1,1 @@
+"""Asks original and ONNX the same questions, and writes down what they answered."""

@@ -1,0 +1,1 @@
+"""Metrics, fairness and gates with intervals, and the reference profile."""

@@ -1,0 +1,1 @@
+"""Reads what strangers made: pickles, archives and ONNX files that may be hostile."""
