@@ -1,11 +1,11 @@
-# One word each: demo, test, check, format, lock, bench, matrix, clean.
+# One word each: demo, networks, test, check, format, lock, bench, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format lock bench matrix clean
+.PHONY: help demo networks test lint check format lock bench matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -28,6 +28,14 @@ $(VENV)/demo: $(BIN)/uv requirements/demo.txt pyproject.toml
 $(VENV)/dev: $(VENV)/demo requirements/dev.txt
 	@echo "install    locked tools for tests and checks …"
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# torch comes from pip, which takes the build that the machine offers (PIP_FIND_LINKS, a mirror).
+networks: $(VENV)/networks ## Install PyTorch, Keras and Hugging Face for the tests that need them
+$(VENV)/networks: $(VENV)/dev requirements/networks.txt
+	@echo "install    torch, and locked packages beside it …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/networks.txt
 	@touch $@
 
 samples/churn/model.joblib: samples/churn/train.py | $(VENV)/demo
@@ -55,11 +63,12 @@ format: $(VENV)/dev ## Format the code
 	@$(BIN)/ruff check --fix .
 
 COMPILE := pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
-FRAMEWORKS := --extra xgboost --extra lightgbm --extra catboost --extra skops
+FRAMEWORKS := --extra onnx --extra xgboost --extra lightgbm --extra catboost --extra skops
 lock: $(BIN)/uv ## Renew every lock file
 	@$(BIN)/uv $(COMPILE) -o requirements/uv.txt requirements/uv.in
-	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local -o requirements/demo.txt pyproject.toml requirements/build.in
-	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local --extra runtime --extra dev $(FRAMEWORKS) -c requirements/demo.txt -o requirements/dev.txt pyproject.toml requirements/build.in
+	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local --extra runtime --extra dev $(FRAMEWORKS) -o requirements/dev.txt pyproject.toml requirements/build.in
+	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local -c requirements/dev.txt -o requirements/demo.txt pyproject.toml requirements/build.in
+	@$(BIN)/uv $(COMPILE) -c requirements/dev.txt -o requirements/networks.txt requirements/networks.in
 	@$(BIN)/python -m fnmodel.pack.lock
 
 bench: $(VENV)/dev ## Print the benchmarks: ratios of one run

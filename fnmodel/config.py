@@ -65,6 +65,11 @@ class SlimConfig(_Strict):
         description="classes and functions, as package.module.Name, that the model file may hold "
         "beyond those of known libraries; reading the file runs their code",
     )
+    isolation: Literal["strongest", "full"] = Field(
+        default="strongest",
+        description="where the model is read: the strongest isolation that the machine offers, "
+        "or an error where that is not bubblewrap's (no network, no other files)",
+    )
 
 
 Label = str | int | float | bool

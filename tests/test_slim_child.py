@@ -39,7 +39,9 @@ def _compiled(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        subprocess.run([sys.executable, "-c", "import skl2onnx, pandas, onnxruntime"], check=True)
+        subprocess.run(
+            [sys.executable, "-c", "import onnx, sklearn, pandas, onnxruntime"], check=True
+        )
         yield
 
 
@@ -156,7 +158,7 @@ from fnmodel.slim.slim import slim
 start = time.perf_counter()
 found = slim(Order(Path(sys.argv[1]), Path(sys.argv[2])), cache=Path(sys.argv[3]), progress=print)
 seconds = time.perf_counter() - start
-heavy = {"sklearn", "onnx", "skl2onnx", "onnxruntime", "pandas", "joblib", "numpy"} & {*sys.modules}
+heavy = {"sklearn", "onnx", "onnxruntime", "pandas", "joblib", "numpy"} & {*sys.modules}
 print(found.cached, seconds < 0.5, sorted(heavy))
 """
     command = [sys.executable, "-c", script, *files, cache]
@@ -374,18 +376,35 @@ def test_secrets_inside_what_is_shown_are_covered(tmp_path, monkeypatch):
     assert f"--ro-bind /dev/null {tmp_path}/.netrc" in arguments
 
 
-def test_weaker_isolation_says_what_it_does_not_hide(tmp_path, monkeypatch):
-    """Without bubblewrap the words name the files and sockets that stay within reach."""
+def _without_bubblewrap(folder, monkeypatch):
     for name in ("unshare", "true"):
         found = shutil.which(name)
         if found:
-            (tmp_path / name).symlink_to(found)
-    monkeypatch.setenv("PATH", str(tmp_path))
+            (folder / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_weaker_isolation_says_what_it_does_not_hide(tmp_path, monkeypatch):
+    """Without bubblewrap the words name the files and sockets that stay within reach."""
+    _without_bubblewrap(tmp_path, monkeypatch)
 
     shield = sandbox.isolation(tmp_path / "work")
 
     assert shield.strength in ("unshare", "none")
     assert any("all files and local sockets within reach" in words for words in shield.words)
+
+
+def test_trusted_code_without_full_isolation_is_said_or_refused(small, tmp_path, monkeypatch):
+    """Who trusts code is told what it can reach; full isolation, asked for, is an error here."""
+    files, _, _ = small
+    _without_bubblewrap(tmp_path, monkeypatch)
+    order, said = Order(files[0], files[1], trust=("some.module.Thing",)), []
+
+    slim(order, cache=tmp_path / "cache", progress=said.append)
+    assert any("trusted code of the model runs here with" in line for line in said)
+
+    with pytest.raises(SlimError, match="no full isolation"):
+        slim(order, cache=tmp_path / "other", progress=print, full_isolation=True)
 
 
 def test_full_isolation_can_be_required(tmp_path):

@@ -188,7 +188,7 @@ def test_sample_that_the_model_refuses(tmp_path):
 
 
 def test_missing_extra_is_named():
-    """Without skl2onnx the error names it and the extra that brings it."""
-    with pytest.raises(MissingExtraError, match="needs skl2onnx") as caught:
-        check_extra(lambda name: name != "skl2onnx")
+    """Without onnx the error names it and the extra that brings it."""
+    with pytest.raises(MissingExtraError, match="needs onnx") as caught:
+        check_extra(lambda name: name != "onnx")
     assert caught.value.hint == "pip install 'fnmodel[sklearn]'"

@@ -104,7 +104,7 @@ def _uv() -> Iterator[Finding]:
 
 
 def _sklearn() -> Iterator[Finding]:
-    names = ("scikit-learn", "skl2onnx", "onnx", "protobuf", "pandas")
+    names = ("scikit-learn", "onnx", "protobuf", "pandas")
     found = {name: _version(name) for name in names}
     missing = [name for name in names if found[name] is None]
     said = ", ".join(f"{name} {found[name]}" for name in names if found[name])
@@ -113,10 +113,6 @@ def _sklearn() -> Iterator[Finding]:
             "note", "scikit-learn models", f"without {', '.join(missing)}",
             "pip install 'fnmodel[sklearn]'",
         )  # fmt: skip
-    elif int((found["protobuf"] or "0").split(".")[0]) >= 7:
-        yield Finding(
-            "FAIL", "scikit-learn models", said, "pip install 'protobuf<7': 7 breaks skl2onnx"
-        )
     else:
         yield Finding("ok", "scikit-learn models", said)
 

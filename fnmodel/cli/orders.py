@@ -23,5 +23,5 @@ def conversion_of(
     budget = Budget(
         Tolerance(parity.absolute, parity.relative), parity.label_flips, parity.edge_flips
     )
-    ladder = slim.model_dump(mode="json", exclude={"trust"})
+    ladder = slim.model_dump(mode="json", exclude={"trust", "isolation"})
     return Order(model, sample, target, budget, slim.trust, ladder=ladder)

@@ -47,6 +47,7 @@ def slim(work: Workspace, *, gate: bool = True) -> Slimmed:
             orders.conversion(project),
             cache=folder("cache", "slim"),
             progress=step.progress,
+            full_isolation=project.slim.isolation == "full",
         )
         report = slimmed.report
         verdict = "answers as the original" if report.passed else "answers DIFFER"

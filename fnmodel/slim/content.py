@@ -2,22 +2,27 @@
 
 import hashlib
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+
+from fnmodel.errors import SlimError
 
 
 def content_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's names and files, in hexadecimal."""
+    """Return the SHA-256 of a file, or of a folder's names and files, in hexadecimal.
+
+    Raises:
+        SlimError: the folder holds a link, a pipe or a device, or what is read is one.
+        OSError: it cannot be read.
+
+    """
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _file(path, path).hex()
     digest = hashlib.sha256()
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            inside = Path(folder, name)
-            digest.update(str(inside.relative_to(path)).encode() + b"\0")
-            with inside.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for inside in _files(path):
+        digest.update(str(inside.relative_to(path)).encode() + b"\0")
+        digest.update(_file(inside, path, os.O_NOFOLLOW))
     return digest.hexdigest()
 
 
@@ -25,4 +30,34 @@ def content_size(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder."""
     if not path.is_dir():
         return path.stat().st_size
-    return sum(inside.stat().st_size for inside in path.rglob("*") if inside.is_file())
+    return sum(inside.lstat().st_size for inside in _files(path))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Yield the files below a folder, always in one order."""
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted([*names, *(inner for inner in folders if _is_link(folder, inner))]):
+            inside = Path(folder, name)
+            if inside.is_symlink():
+                raise SlimError(
+                    f"{inside.relative_to(path)} in {path.name} is a link",
+                    hint=f"copy the folder with its files: cp -rL {path.name} copy",
+                )
+            yield inside
+
+
+def _is_link(folder: str, name: str) -> bool:
+    return Path(folder, name).is_symlink()
+
+
+def _file(path: Path, whole: Path, flags: int = 0) -> bytes:
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    with open(number, "rb") as file:  # noqa: PTH123 (a descriptor)
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise SlimError(
+                f"{path.name} is no file but a pipe or a device",
+                hint=f"give a file or a folder of files, unlike {whole.name}",
+            )
+        return hashlib.file_digest(file, "sha256").digest()

@@ -45,14 +45,17 @@ def slim(
     cache: Path,
     progress: Callable[[str], None],
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    full_isolation: bool = False,
 ) -> Slimmed:
     """Convert a trained model and compare its answers, or find the result of the same conversion.
 
     The result stands in `cache/KEY/`: `model/`, `parity.json` and `parity.html`. It appears there
     whole or not at all. A report that did not pass is a result too: `report.check()` stops at it.
+    `full_isolation` makes it an error where bubblewrap does not work.
 
     Raises:
-        SlimError: the model or the sample cannot be read, or does not fit.
+        SlimError: the model or the sample cannot be read, or does not fit, or the isolation that
+            was asked for is not to be had.
         MissingExtraError: the model's framework or its converter is not installed.
         UnsupportedModelError: a step has no converter.
 
@@ -78,6 +81,10 @@ def slim(
         job = Job(order, sha256, made / _FOLDER)
         needed = visible.needed(order.source, order.sample)
         shield = sandbox.isolation(folder, needed, order.trust)
+        if full_isolation:
+            shield.require()
+        elif order.trust and shield.strength != "bubblewrap":
+            progress(f"trusted code of the model runs here with: {', '.join(shield.words)}")
         data = sandbox.run(
             {"job": job.to_json()}, folder=work, shield=shield, limits=limits, progress=progress
         )
@@ -127,13 +134,18 @@ def _key(sha256: str, order: Order) -> str:
 
 
 def _code_sha256() -> str:
-    """Return a hash of the modules that decide what a conversion gives."""
+    """Return a hash that changes when a module that decides what a conversion gives does.
+
+    Sizes and times tell, as they tell a compiler's cache; reading all modules takes longer than
+    all else when a conversion is found.
+    """
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    inside = [*here.rglob("*.py"), *here.parent.glob("front*/*.py"), *here.parent.glob("*.py")]
+    inside = [*here.rglob("*.py"), *here.parent.glob("front/*.py"), *here.parent.glob("*.py")]
     for path in sorted(inside):
+        status = path.stat()
         digest.update(
-            str(path.relative_to(here.parent)).encode() + b"\0" + path.read_bytes() + b"\0"
+            f"{path.relative_to(here.parent)} {status.st_size} {status.st_mtime_ns}\n".encode()
         )
     return digest.hexdigest()
 

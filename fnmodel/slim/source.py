@@ -38,7 +38,7 @@ def check_extra(installed: Callable[[str], bool] | None = None) -> None:
 
     """
     installed = installed or (lambda name: find_spec(name) is not None)
-    for name in ("sklearn", "joblib", "pandas", "onnx", "skl2onnx"):
+    for name in ("sklearn", "joblib", "pandas", "onnx"):
         if not installed(name):
             raise MissingExtraError(
                 f"converting scikit-learn models needs {name}, which is not installed",

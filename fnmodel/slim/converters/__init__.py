@@ -1,1 +1,1 @@
-"""Our own writers of scikit-learn steps, where skl2onnx has none or a wrong one."""
+"""Writers of ONNX graphs for the steps of scikit-learn and the boosters, in float64."""
