@@ -1,4 +1,4 @@
-"""What the tests of boosters share: an evaluator of ensembles, and rows next to their splits."""
+"""What the tests of boosters share: an evaluator of ensembles, and rows next to splits."""
 
 import json
 from dataclasses import dataclass
@@ -21,6 +21,26 @@ from fnmodel.slim.trees.ensemble import Ensemble, Mode, Tree
 from fnmodel.slim.trees.linear_leaves import LinearLeaves
 
 Array = NDArray[Any]
+
+
+def sample(count: int) -> Array:
+    """Return rows of six features: numbers with holes, a rounded one, one with zeros, codes."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(count, 6))
+    rows[:, 3] *= random.random(count) > 0.4
+    rows[:, 4] = np.round(rows[:, 4], 1)
+    rows[:, 5] = random.integers(0, 40, count)
+    holes = random.random(rows.shape) < 0.1
+    holes[:, 0] = False
+    rows[holes] = np.nan
+    return rows
+
+
+def targets(rows: Array) -> tuple[Array, Array, Array]:
+    """Return a value, one of two classes, and one of three, for each row."""
+    full = np.nan_to_num(rows)
+    value = full[:, 0] + np.sin(3 * full[:, 1].clip(-2, 2)) + full[:, 5] % 3 + (full[:, 3] == 0)
+    return value, (value > 1.5).astype(int), np.digitize(value, [0.5, 2.0])
 
 
 def raw_scores(ensemble: Ensemble, rows: Array) -> Array:
@@ -101,7 +121,7 @@ def rows_at_splits(ensemble: Ensemble, rows: Array, count: int, seed: int = 0) -
     generator = np.random.default_rng(seed)
     chosen = rows[generator.integers(len(rows), size=count)].astype(np.float64)
     for feature, limits in ensemble.thresholds().items():
-        finite = limits[np.isfinite(limits)]
+        finite = limits[np.abs(limits) < 1e38]
         if not len(finite):
             continue
         near = finite[generator.integers(len(finite), size=count)]
@@ -140,16 +160,13 @@ def _leaves(tree: Tree, seen: Array) -> Array:
 
 def _holds(tree: Tree, at: Array, value: Array) -> Array:
     mode, limit = tree.mode[at], tree.threshold[at]
+    compare = {
+        Mode.LEQ: np.less_equal, Mode.LT: np.less, Mode.GTE: np.greater_equal,
+        Mode.GT: np.greater, Mode.EQ: np.equal, Mode.NEQ: np.not_equal,
+    }  # fmt: skip
     true = np.select(
-        [mode == m for m in (Mode.LEQ, Mode.LT, Mode.GTE, Mode.GT, Mode.EQ, Mode.NEQ)],
-        [
-            value <= limit,
-            value < limit,
-            value >= limit,
-            value > limit,
-            value == limit,
-            value != limit,
-        ],
+        [mode == chosen for chosen in compare],
+        [call(value, limit) for call in compare.values()],
         default=False,
     )
     for node, codes in tree.members.items():
@@ -159,7 +176,10 @@ def _holds(tree: Tree, at: Array, value: Array) -> Array:
 
 @dataclass(frozen=True)
 class Compared:
-    """How far the graph lies from the original: scores' relative difference, labels that differ."""
+    """How far answers lie apart: the scores' largest relative difference, and labels that differ.
+
+    Differences of scores below 1 are absolute.
+    """
 
     far: float
     flips: int

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fnmodel.model import MISSING_TEXT
 from fnmodel.slim.converters.emit import Block, Emitter, Table, Writers
 from fnmodel.slim.readers.served import Served, ServedClassifier
 from fnmodel.slim.trees import catboost, categories, lightgbm, linear_leaves, single, write, xgboost
@@ -210,6 +211,8 @@ def _coded(e: Emitter, model: Any, table: Table, ensemble: Ensemble) -> str:
     parts = []
     for i, block in enumerate(e.columns(table)):
         if i in model.known:
+            if model.closed:
+                e.close(model.estimator_, block, model.known[i])
             parts.append(_codes(e, block, model.known[i]))
         else:
             parts.append(e.numbers(Table((block,)), _inner(model)))
@@ -219,11 +222,8 @@ def _coded(e: Emitter, model: Any, table: Table, ensemble: Ensemble) -> str:
 def _codes(e: Emitter, block: Block, known: Sequence[Any]) -> str:
     graph = e.graph
     if block.kind == "text":
-        texts = [str(value) for value in known]
-        codes = [float(i) for i in range(len(texts))]
-        if "" not in texts:
-            # A missing text arrives as the empty one.
-            texts, codes = [*texts, ""], [*codes, float("nan")]
+        texts = [*(str(value) for value in known), MISSING_TEXT]
+        codes = [*(float(i) for i in range(len(known))), float("nan")]
         found = graph.op(
             "LabelEncoder", block.name, domain="ai.onnx.ml",
             keys_strings=texts, values_floats=codes, default_float=-1.0,

@@ -54,14 +54,19 @@ class _Gathered:
         self.changed += names
 
 
-def nullable_columns(original: Original, frame: Any) -> frozenset[str]:
-    """Return the columns that have missing values in the sample and that the model copes with."""
-    holed = [name for name in frame.columns if frame[name].isna().any()]
+def nullable_columns(original: Original, frame: Any, *, every: bool = False) -> frozenset[str]:
+    """Return the columns whose missing values the model copes with.
+
+    Columns that have none in the sample are asked about where `every` is set.
+    """
     copes = set()
-    for name in holed:
+    for name in frame.columns:
+        holes = frame[name].isna()
+        if not (every or holes.any()):
+            continue
         others = frame.drop(columns=name).notna().all(axis=1)
-        rows = frame[frame[name].isna() & others]
-        probe = rows.head(1) if len(rows) else frame[frame[name].isna()].head(1)
+        rows = frame[holes & others] if (holes & others).any() else frame[holes]
+        probe = rows.head(1) if len(rows) else _without(frame.head(1), (name,))
         if _answers(original, probe):
             copes.add(name)
     return frozenset(copes)
@@ -132,10 +137,14 @@ def _emptied(frame: Any, nullable: Sequence[str]) -> Iterator[tuple[tuple[str, .
     if len(nullable) > 1:
         sets.insert(0, tuple(nullable))
     for names in sets[:_COPIED_ROWS]:
-        copy = frame.head(max(1, min(_COPIES, _COPIED_ROWS // len(sets)))).copy()
-        for name in names:
-            copy[name] = copy[name].mask(np.ones(len(copy), dtype=bool))
-        yield names, copy
+        yield names, _without(frame.head(max(1, min(_COPIES, _COPIED_ROWS // len(sets)))), names)
+
+
+def _without(frame: Any, names: Sequence[str]) -> Any:
+    """Return a copy with the values of the named columns missing."""
+    return frame.assign(
+        **{name: frame[name].mask(np.ones(len(frame), dtype=bool)) for name in names}
+    )
 
 
 def _unseen(frame: Any, columns: Sequence[Column]) -> Iterator[tuple[str, Any]]:

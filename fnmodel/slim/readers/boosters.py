@@ -8,11 +8,12 @@ from typing import Any
 
 from fnmodel.errors import MissingExtraError, SlimError
 from fnmodel.slim.readers.category_maps import category_maps
-from fnmodel.slim.readers.served import describe, feature_names, served
+from fnmodel.slim.readers.served import describe, feature_count, feature_names, served
 from fnmodel.slim.trees import catboost as catboost_trees
 
 __all__ = [
-    "category_maps", "check_extra", "describe", "feature_names", "open_native", "served",
+    "category_maps", "check_extra", "describe", "feature_count", "feature_names", "open_native",
+    "served",
 ]  # fmt: skip
 
 _CATBOOST_MAGIC = b"CBM1"

@@ -40,10 +40,22 @@ def framework(model: Any) -> str | None:
     return root if root in ("xgboost", "lightgbm", "catboost") else None
 
 
+def refuses_unseen(model: Any) -> bool:
+    """Whether a booster fails on a category that it has not learned, as XGBoost does from 3.1."""
+    return framework(model) == "xgboost" and any(_kept(xgboost_trees.learner(model)))
+
+
+def _kept(told: Mapping[str, Any]) -> Sequence[Any]:
+    boosted = told["gradient_booster"]
+    kept: Sequence[Any] = (
+        boosted.get("gbtree", boosted).get("model", {}).get("cats", {}).get("enc", [])
+    )
+    return kept
+
+
 def _xgboost_maps(model: Any, frame: Any) -> dict[str, tuple[Any, ...]]:
     told = xgboost_trees.learner(model)
-    boosted = told["gradient_booster"]
-    kept = boosted.get("gbtree", boosted).get("model", {}).get("cats", {}).get("enc", [])
+    kept = _kept(told)
     names = told["feature_names"] or ([] if frame is None else list(frame.columns))
     found: dict[str, tuple[Any, ...]] = {}
     for i, kind in enumerate(told["feature_types"]):

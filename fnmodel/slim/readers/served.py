@@ -14,6 +14,7 @@ from fnmodel.slim.readers.category_maps import (
     framework,
     is_categorical,
     lightgbm_booster,
+    refuses_unseen,
 )
 from fnmodel.slim.trees import catboost as catboost_trees
 from fnmodel.slim.trees import xgboost as xgboost_trees
@@ -21,6 +22,7 @@ from fnmodel.slim.trees import xgboost as xgboost_trees
 Array = NDArray[Any]
 Call = Callable[[Any], Array]
 Known = Mapping[int, tuple[Any, ...]]
+_UNSEEN = -1.0
 
 
 @dataclass(eq=False)
@@ -29,7 +31,8 @@ class Served:
 
     `known` gives the categories of a column by its position, in the order of the codes that the
     booster has for them. `to_rows` turns a frame into what the booster takes, and `answer` asks
-    it. `names` is empty where the booster was trained on an array.
+    it. `names` is empty where the booster was trained on an array. A `closed` one fails on other
+    categories.
     """
 
     estimator_: Any
@@ -39,6 +42,7 @@ class Served:
     to_rows: Callable[[Any], Any]
     answer: Call
     kind: str = "regressor"
+    closed: bool = False
 
     @property
     def feature_names_in_(self) -> Array:
@@ -122,13 +126,25 @@ def feature_names(model: Any, columns: Sequence[str] = ()) -> tuple[str, ...]:
             return tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
 
 
+def feature_count(model: Any) -> int:
+    """Return how many features a booster takes."""
+    match framework(model):
+        case "xgboost":
+            booster = model if type(model).__name__ == "Booster" else model.get_booster()
+            return int(booster.num_features())
+        case "lightgbm":
+            return int(lightgbm_booster(model).num_feature())
+        case _:
+            return len(model.feature_names_)
+
+
 def codes(values: Any, known: Sequence[Any]) -> Array:
     """Return the positions of a column's values among the known ones; -1 unseen, NaN missing."""
     place = {value: float(i) for i, value in enumerate(known)}
     missing = values.isna().tolist()
     return np.array(
         [
-            np.nan if hole else place.get(value, -1.0)
+            np.nan if hole else place.get(value, _UNSEEN)
             for value, hole in zip(values.tolist(), missing, strict=True)
         ],
         dtype=np.float64,
@@ -182,20 +198,30 @@ def _xgboost(model: Any, by_name: Mapping[str, Any], frame: Any) -> Served:
     width = int(booster.num_features())
     known = _positions(names or list(frame.columns if frame is not None else ()), by_name)
 
+    closed = refuses_unseen(model)
+
     def to_rows(rows: Any) -> Array:
         # As codes, since XGBoost itself compares some texts by the wrong bytes.
         table = _frame(rows)
-        return np.column_stack([_column(table, i, known) for i in range(width)])
+        columns = [_column(table, i, known) for i in range(width)]
+        if closed and any((columns[i] == _UNSEEN).any() for i in known):
+            message = "a category that is not in the training data"
+            raise ValueError(message)
+        return np.column_stack(columns)
 
     common = (model, names, width, known, to_rows)
     told = xgboost_trees.learner(booster)
     several = int(told["learner_model_param"].get("num_target", "1")) > 1
     if model is not booster:
         if not hasattr(model, "predict_proba"):
-            return Served(*common, model.predict)
+            return Served(*common, model.predict, closed=closed)
         classes = None if several else np.arange(model.n_classes_)
         return ServedClassifier(
-            *common, model.predict, classes_=classes, chances=model.predict_proba
+            *common,
+            model.predict,
+            classes_=classes,
+            chances=model.predict_proba,
+            closed=closed,
         )
     objective = told["objective"]["name"]
     if objective == "binary:logistic" and not several:
@@ -204,6 +230,7 @@ def _xgboost(model: Any, by_name: Mapping[str, Any], frame: Any) -> Served:
             lambda rows: (_asked(booster, rows) > 0.5).astype(np.int64),
             classes_=np.arange(2),
             chances=lambda rows: _both(_asked(booster, rows)),
+            closed=closed,
         )
     if objective in ("multi:softprob", "multi:softmax"):
         return ServedClassifier(
@@ -211,8 +238,9 @@ def _xgboost(model: Any, by_name: Mapping[str, Any], frame: Any) -> Served:
             lambda rows: _softmax(_asked(booster, rows, margin=True)).argmax(axis=1),
             classes_=np.arange(xgboost_trees.targets(told)),
             chances=lambda rows: _softmax(_asked(booster, rows, margin=True)),
+            closed=closed,
         )
-    return Served(*common, lambda rows: _asked(booster, rows))
+    return Served(*common, lambda rows: _asked(booster, rows), closed=closed)
 
 
 def _asked(booster: Any, rows: Array, *, margin: bool = False) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -13,6 +13,8 @@ from fnmodel.slim.convert import candidates
 from fnmodel.slim.formats import Found
 from fnmodel.slim.original import Original, describe
 from fnmodel.slim.proof.rows import Rows, gather, nullable_columns, records
+from fnmodel.slim.readers import boosters
+from fnmodel.slim.readers.category_maps import framework
 from fnmodel.slim.signature import Column
 from fnmodel.slim.source import walk
 from fnmodel.slim.subject import Family, Questions, Subject
@@ -39,10 +41,10 @@ def subject(
     """
     loaded = source.load(found, trust)
     written = text.has_text(loaded.model)
-    original = text.described(loaded.model) if written else describe(loaded.model)
-    frame, whole = _frame(original, sample, target)
-    nullable = nullable_columns(original, frame)
-    columns = _columns(original, frame, nullable)
+    read = _boosted if framework(loaded.model) else _estimated
+    original, frame, whole, known = read(loaded.model, sample, target)
+    nullable = nullable_columns(original, frame, every=_copes_with_missing(loaded.model))
+    columns = signature.columns(frame, known, nullable)
     progress("choosing rows")
     rows = gather(original, frame, columns, nullable)
     asked = list(rows.index[: rows.from_sample])
@@ -63,10 +65,59 @@ def subject(
     )
 
 
-def _columns(original: Original, frame: Any, nullable: frozenset[str]) -> tuple[Column, ...]:
+class _Given(NamedTuple):
+    """A model, its features' rows, the whole sample where there is one, and known categories."""
+
+    original: Original
+    frame: Any
+    whole: Any
+    known: Mapping[str, Any]
+
+
+def _boosted(model: Any, path: Path | None, target: str | None) -> _Given:
+    """Read the rows of a booster, which knows its columns' names and categories in its own way."""
+    if path is None:
+        original = boosters.describe(model)
+        if original.model.known:
+            raise _needs_rows("looks up categories")
+        return _Given(original, sample.synthesize(model, original.names, original.count), None, {})
+    read = _boosted_from(model, sample.read(path), target, path.name)
+    texts = signature.text_columns(read.known)
+    if any(read.whole[name].dtype.kind in "iufb" for name in texts):
+        # Words like "1" or "true", which a CSV file does not tell from what they look like.
+        again = signature.as_text(sample.read(path, texts), texts)
+        return _boosted_from(model, again, target, path.name)
+    return read
+
+
+def _boosted_from(model: Any, whole: Any, target: str | None, where: str) -> _Given:
+    names = boosters.feature_names(model, whole.columns)
+    count = boosters.feature_count(model)
+    chosen = sample.select(whole, names=names, count=count, target=target, where=where)
+    ready, frame = boosters.served(model, chosen)
+    known = {str(frame.columns[at]): values for at, values in ready.known.items()}
+    return _Given(describe(ready), frame, _beside(whole, frame), known)
+
+
+def _estimated(model: Any, path: Path | None, target: str | None) -> _Given:
+    original = text.described(model) if text.has_text(model) else describe(model)
+    frame, whole = _frame(original, path, target)
     encoded = signature.encoded_columns(original)
     used = list(signature.used_columns(original)) or list(frame.columns)
-    return signature.columns(frame[used], {k: encoded[k] for k in used if k in encoded}, nullable)
+    return _Given(original, frame[used], whole, {k: encoded[k] for k in used if k in encoded})
+
+
+def _copes_with_missing(model: Any) -> bool:
+    return framework(model) is not None or type(model).__name__.startswith("HistGradientBoosting")
+
+
+def _needs_rows(why: str) -> SlimError:
+    return SlimError(f"this model {why}, so it needs rows to be compared on", hint=sample.GIVE_ONE)
+
+
+def _beside(frame: Any, chosen: Any) -> Any:
+    """Return the whole sample, with the features as the model takes them."""
+    return frame.reset_index(drop=True).assign(**{n: chosen[n] for n in chosen.columns})
 
 
 def _frame(original: Original, path: Path | None, target: str | None) -> tuple[Any, Any]:
@@ -78,17 +129,13 @@ def _frame(original: Original, path: Path | None, target: str | None) -> tuple[A
         return pd.DataFrame({"text": text.texts(original.model, sample.SYNTHETIC_ROWS)}), None
     if path is None:
         if original.names and texts:
-            raise SlimError(
-                "this model takes text columns, so it needs rows to be compared on",
-                hint=sample.GIVE_ONE,
-            )
+            raise _needs_rows("takes text columns")
         return sample.synthesize(original.model, original.names, original.count), None
     frame = sample.read(path, texts)
     chosen = sample.select(
         frame, names=original.names, count=original.count, target=target, where=path.name
     )
-    whole = frame.reset_index(drop=True).assign(**{n: chosen[n] for n in chosen.columns})
-    return signature.as_text(chosen, texts), whole
+    return signature.as_text(chosen, texts), _beside(frame, chosen)
 
 
 def _questions(original: Original, columns: Sequence[Column], rows: Rows) -> Questions:

@@ -159,12 +159,12 @@ def floor(thresholds: Array, modes: Array) -> Array | None:
     `x <= t` holds for a float32 x just when `x <= floor(t)` does. None where a node looks for a
     value that float32 does not have.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # infinity is as good as any number beyond float32
         near = thresholds.astype(np.float32)
-    above = np.isin(modes, (Mode.LEQ, Mode.GT)) & (near > thresholds)
-    below = np.isin(modes, (Mode.LT, Mode.GTE)) & (near < thresholds)
-    near = np.where(above, np.nextafter(near, np.float32(-np.inf)), near)
-    near = np.where(below, np.nextafter(near, np.float32(np.inf)), near)
+        above = np.isin(modes, (Mode.LEQ, Mode.GT)) & (near > thresholds)
+        below = np.isin(modes, (Mode.LT, Mode.GTE)) & (near < thresholds)
+        near = np.where(above, np.nextafter(near, np.float32(-np.inf)), near)
+        near = np.where(below, np.nextafter(near, np.float32(np.inf)), near)
     if np.any(np.isin(modes, (Mode.EQ, Mode.NEQ)) & (near != thresholds)):
         return None
     return near.astype(np.float32)
