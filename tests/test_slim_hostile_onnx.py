@@ -318,8 +318,15 @@ def test_more_than_two_gigabytes_are_refused(tmp_path):
         onnxfile.read(path)
 
 
-@pytest.mark.parametrize("kind", ["hard-link", "loop", "wrong-length"])
-def test_command_line_refuses_without_a_traceback(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("hard-link", "'hard.bin' cannot be read"),
+        ("loop", "onnx.Loop"),
+        ("wrong-length", "not a complete ONNX file"),
+    ],
+)
+def test_command_line_refuses_without_a_traceback(tmp_path, kind, says):
     """`fnmodel slim` on a hostile file ends with an error, a hint and a code."""
     path = _save(tmp_path, FILES[kind]())
     (path.parent / "fnmodel.yaml").write_text("name: tiny\nmodel: model.onnx\n")
@@ -334,4 +341,5 @@ def test_command_line_refuses_without_a_traceback(tmp_path, kind):
     assert "Traceback" not in done.stderr
     assert "hint: " in done.stderr
     assert "code: FNM-S00" in done.stderr
+    assert says in done.stderr
     assert "ssssssss" not in done.stderr

@@ -3,6 +3,7 @@
 Each is saved as its framework saves it, in a folder that stays as long as the process.
 """
 
+import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -84,10 +85,7 @@ def _saved_torch(
         place = _place(name)
         module.eval()
         path = place / ("model.pt2" if form == "torch.export" else "model.pt")
-        names = list(
-            torch.jit.trace(module, args).code.partition("(self, ")[2].split(")")[0].split(",")
-        )
-        arguments = [n.strip().partition(":")[0] for n in names]
+        arguments = list(inspect.signature(module.forward).parameters)[: len(args)]
         if form == "torch.export":
             batch = torch.export.Dim("batch", min=1, max=4096)
             exported = torch.export.export(
@@ -100,7 +98,8 @@ def _saved_torch(
                 if spec.kind.name == "USER_INPUT"
             ]
         else:
-            torch.jit.trace(module, args).save(path)
+            # A transformer takes another path the second time, so that traces differ.
+            torch.jit.trace(module, args, check_trace=False).save(path)
         sample = place / "sample.npz"
         np.savez(sample, **{k: a.numpy() for k, a in zip(arguments, args, strict=True)})
         return path, sample
@@ -158,7 +157,7 @@ def _saved_keras(name: str, model: Any, arrays: list[Any]) -> Callable[[], tuple
         place = _place(name)
         model.save(place / "model.keras")
         sample = place / "sample.npz"
-        names = [tensor.name for tensor in model.inputs]
+        names = model.input_names
         named = {n: a.astype(np.float32) for n, a in zip(names, arrays, strict=True)}
         np.savez(sample, **named)
         return place / "model.keras", sample

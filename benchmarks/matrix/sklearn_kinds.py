@@ -287,7 +287,10 @@ def others() -> Iterator[Kind]:
     )
     yield (
         "network regressor",
-        _fit(_scaled(neural_network.MLPRegressor(hidden_layer_sizes=(16,), max_iter=200)), data.numbers()),
+        _fit(
+            _scaled(neural_network.MLPRegressor(hidden_layer_sizes=(16,), max_iter=200)),
+            data.numbers(),
+        ),
     )
     yield "linear discriminant", _fit(discriminant_analysis.LinearDiscriminantAnalysis(), small)
     yield (

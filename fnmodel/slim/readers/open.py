@@ -39,11 +39,15 @@ def open_subject(
         case "torch" | "torchscript" | "torch-export":
             from fnmodel.slim.readers import torch
 
-            return torch.subject(found.path, sample=sample, trust=trust)
+            return torch.subject(found.path, sample=sample, target=target, trust=trust)
         case "keras":
             from fnmodel.slim.readers import keras
 
-            return keras.subject(found.path, sample=sample, trust=trust)
+            return keras.subject(found.path, sample=sample, target=target, trust=trust)
+        case "onnx":
+            from fnmodel.slim.readers import onnx
+
+            return onnx.subject(found.path, sample=sample, target=target, trust=trust)
         case _:
             raise UnsupportedModelError(
                 f"{path.name} is a model of {found.kind}, which fnmodel does not read yet",
