@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,27 @@ def tokenizer_steps(
     }
     _prove(step, tokenizer, column)
     return [step]
+
+
+def reader(
+    folder: Path, names: Sequence[str], max_length: int
+) -> Callable[[Sequence[str]], dict[str, Any]]:
+    """Return the folder's own tokenizer: texts to int64 arrays, padded to the longest of them.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        SlimError: the folder holds no tokenizer.
+
+    """
+    tokenizer = _load(folder)
+
+    def read(texts: Sequence[str]) -> dict[str, Any]:
+        made = tokenizer(
+            list(texts), padding=True, truncation=True, max_length=max_length, return_tensors="np"
+        )
+        return {name: made[name].astype(np.int64) for name in names}
+
+    return read
 
 
 def _cutting(data: Mapping[str, Any]) -> dict[str, Any]:

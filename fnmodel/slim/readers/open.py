@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fnmodel.errors import UnsupportedModelError
 from fnmodel.slim import formats
 from fnmodel.slim.subject import Subject
 
@@ -48,8 +47,7 @@ def open_subject(
             from fnmodel.slim.readers import onnx
 
             return onnx.subject(found.path, sample=sample, target=target, trust=trust)
-        case _:
-            raise UnsupportedModelError(
-                f"{path.name} is a model of {found.kind}, which fnmodel does not read yet",
-                hint="convert it into another kind that fnmodel reads: see docs/slim.md",
-            )
+        case "huggingface":
+            from fnmodel.slim.readers import huggingface
+
+            return huggingface.subject(found.path, sample=sample, target=target, trust=trust)
