@@ -1,14 +1,14 @@
-# One word each: demo, networks, test, check, format, lock, bench, matrix, clean.
+# One word each: demo, networks, test, check, format, lock, bench, bench-slim, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test lint check format lock bench matrix clean
+.PHONY: help demo networks test lint check format lock bench bench-slim matrix clean
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 # uv installs ten times as fast as pip does, but compiles only when asked; conversion runs in a
 # read-only child, which could not keep what it compiles.
@@ -72,9 +72,12 @@ lock: $(BIN)/uv ## Renew every lock file
 	@$(BIN)/python -m fnmodel.pack.lock
 
 bench: $(VENV)/dev ## Print the benchmarks: ratios of one run
-	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
-matrix: $(VENV)/dev ## Convert every kind of model and write docs/matrix.md
+bench-slim: $(VENV)/networks ## Compare converted models with a stock converter's; fail where a goal is missed
+	@$(BIN)/python benchmarks/slim.py --check
+
+matrix: $(VENV)/networks ## Convert every kind of model and write docs/matrix.md
 	@cd benchmarks/matrix && ../../$(BIN)/python run.py
 
 clean: ## Remove what was made here (not FNMODEL_HOME)

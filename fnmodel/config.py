@@ -44,6 +44,13 @@ class Parity(_Strict):
         le=1000,
         description="of 1,000 rows next to the splits of trees, how many may differ",
     )
+    cosine: float = Field(
+        default=0.999,
+        gt=0,
+        le=1,
+        description="least cosine between an embedding of a transformer and the original's, when "
+        "its weights are made smaller by rounding; 1 forbids that",
+    )
 
 
 class SlimConfig(_Strict):

@@ -217,6 +217,15 @@ class Predictor:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
+    def feeds(self, tensors: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Return the graph's own inputs, which a front makes of the signature's.
+
+        Raises:
+            InputError: an input is missing, or holds what the front cannot read.
+
+        """
+        return tensors if self._front is None else self._front(tensors)
+
     def _run(self, tensors: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         try:
             values = self._session.run(names, dict(tensors))

@@ -21,7 +21,10 @@ def conversion_of(
 ) -> Order:
     """Return an order from the parts of a project."""
     budget = Budget(
-        Tolerance(parity.absolute, parity.relative), parity.label_flips, parity.edge_flips
+        Tolerance(parity.absolute, parity.relative),
+        parity.label_flips,
+        parity.edge_flips,
+        parity.cosine,
     )
     ladder = slim.model_dump(mode="json", exclude={"trust", "isolation"})
     return Order(model, sample, target, budget, slim.trust, ladder=ladder)

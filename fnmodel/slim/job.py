@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,9 @@ Progress = Callable[[str], None]
 
 _WORST = 5
 _PROBE_VALUES = 100_000
+_LADDER_ROWS = 200
+_WIDEST_ROW = 1 << 16
+_VECTOR = 16
 
 
 def run(job: Job, progress: Progress) -> ParityReport:
@@ -102,29 +105,64 @@ def _smaller(
 ) -> tuple[Trial, Ladder | None]:
     """Return the smallest form that answers as well, and the table of what was tried.
 
-    A model that differs already stays as it is; one behind a front is not tried either.
+    A model that differs already stays as it is, and so does one whose front makes wide rows.
     """
-    if not trial.passed or trial.converted.front is not None:
+    if not trial.passed:
         return trial, None
+    sample = subject.questions.of("sample")[:_LADDER_ROWS]
+    feeds = _feeds(trial, sample)
+    if feeds is None:
+        return trial, None
+    embeddings = _embeddings(subject, trial)
+
+    def asked(onnx: bytes) -> Trial:
+        form = replace(trial.converted, onnx=onnx)
+        exact = form.onnx == trial.converted.onnx
+        return ask(
+            form,
+            subject.questions,
+            job.order.budget,
+            job.folder,
+            frozenset() if exact else embeddings,
+        )
 
     def judge(onnx: bytes) -> Judgement:
-        other = ask(
-            replace(trial.converted, onnx=onnx), subject.questions, job.order.budget, job.folder
-        )
+        other = asked(onnx)
         return Judgement(other.passed, other.rows.max_abs, other.label_changes)
 
     options = Options(**job.order.ladder)
-    sample = subject.questions.of("sample")
     onnx, ladder = climb(
         trial.converted.onnx,
         rungs(subject.family, options),
         judge=judge,
-        feeds={name: array[sample] for name, array in trial.tensors.items()},
+        feeds=feeds,
         options=options,
         progress=progress,
     )
-    kept = replace(trial.converted, onnx=onnx)
-    return ask(kept, subject.questions, job.order.budget, job.folder), ladder
+    return asked(onnx), ladder
+
+
+def _feeds(trial: Trial, rows: Array) -> Mapping[str, Array] | None:
+    """Return the graph's own inputs for some rows, or None where a row takes too much room."""
+    given = {name: array[rows] for name, array in trial.tensors.items()}
+    if trial.converted.front is None:
+        return given
+    first = trial.predictor.feeds({name: array[:1] for name, array in given.items()})
+    if sum(array.nbytes for array in first.values()) > _WIDEST_ROW:
+        return None
+    return trial.predictor.feeds(given)
+
+
+def _embeddings(subject: Subject, trial: Trial) -> frozenset[str]:
+    """Return the outputs of a transformer that are one vector a row, whose direction counts."""
+    signature = trial.converted.signature
+    if subject.family != "transformer" or signature.task != "other":
+        return frozenset()
+    return frozenset(
+        tensor.name
+        for tensor in signature.outputs
+        if len(tensor.shape) == 2 and tensor.shape[1] >= _VECTOR and "logits" not in tensor.name
+    )
 
 
 def _ort_words(refusal: FnmodelError | None) -> str:
@@ -175,7 +213,12 @@ def _report(job: Job, subject: Subject, trial: Trial, ladder: Ladder | None) -> 
         ladder=ladder.to_json() if ladder else {},
         isolation=(),
         versions=versions(),
-        notes=(*subject.notes, *questions.notes, *(subject.causes if not trial.passed else ())),
+        notes=(
+            *subject.notes,
+            *questions.notes,
+            *_on_rounding(trial),
+            *(subject.causes if not trial.passed else ()),
+        ),
         one_row=one_row,
         thousand_rows=_latency(subject, trial, 1000),
         load=Change(
@@ -190,6 +233,16 @@ def _opset(onnx_bytes: bytes) -> int:
 
     model = onnx.load_model_from_string(onnx_bytes)
     return int(next(entry.version for entry in model.opset_import if entry.domain == ""))
+
+
+def _on_rounding(trial: Trial) -> tuple[str, ...]:
+    if not trial.rounded or trial.rows.cosine == 1.0:
+        return ()
+    names = ", ".join(sorted(trial.rounded))
+    least, allowed = trial.rows.cosine, trial.budget.cosine
+    return (
+        f"weights are rounded; {names} by direction: cosine {least:.6f}, {allowed:g} is asked for",
+    )
 
 
 def _write(job: Job, trial: Trial, questions: Questions) -> None:
@@ -210,7 +263,10 @@ def _write(job: Job, trial: Trial, questions: Questions) -> None:
     content = probe.build(
         trial.converted.signature,
         {name: array[chosen] for name, array in trial.tensors.items()},
-        {name: array[chosen] for name, array in trial.expected.items()},
+        {
+            name: (trial.answers if name in trial.rounded else trial.expected)[name][chosen]
+            for name in trial.expected
+        },
         job.order.budget.tolerance,
     )
     model_folder.write_json(job.folder / PROBE, content)

@@ -12,11 +12,15 @@ _TOLERANCE = Tolerance(absolute=1e-4, relative=1e-3)
 
 @dataclass(frozen=True)
 class Budget:
-    """What may differ: the outputs' tolerance, labels off ties, and edge rows in a thousand."""
+    """What may differ: the outputs' tolerance, labels off ties, and edge rows in a thousand.
+
+    `cosine` is the least one between an embedding and the original's once its weights are rounded.
+    """
 
     tolerance: Tolerance = _TOLERANCE
     label_flips: int = 0
     edge_flips: float = 0.0
+    cosine: float = 0.999
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ Answers = Mapping[str, Array]
 # Rounding moves a score by up to the measured difference, so twice that can swap two classes;
 # the rest is a margin.
 _TIE_FACTOR = 10.0
+_LENGTHS = 0.01
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Comparison:
     """How two sets of answers to the same rows differ.
 
     `share` is each row's use of the tolerance, shape (rows,); above 1 the row is out of it.
-    `flips` marks the rows whose label differs without a tie, `tied` those with one.
+    `flips` marks the rows whose label differs without a tie, `tied` those with one. `cosine` is the
+    least one between two vectors, where directions were compared.
     """
 
     max_abs: float
@@ -32,6 +35,7 @@ class Comparison:
     share: Array
     flips: Array
     tied: Array
+    cosine: float = 1.0
 
     def passes(self, label_flips: int) -> bool:
         """Whether all scores are within tolerance, and no more labels differ than allowed."""
@@ -44,18 +48,24 @@ class Comparison:
 
 
 def compare(
-    original: Answers, onnx: Answers, tolerance: Tolerance, margin: Array | None
+    original: Answers,
+    onnx: Answers,
+    tolerance: Tolerance,
+    margin: Array | None,
+    directions: Mapping[str, float] = MappingProxyType({}),
 ) -> Comparison:
     """Compare answers by output name, row by row.
 
     Numbers with a fraction count against the tolerance, everything else must be equal. `margin`,
     shape (rows,), is how far the original's two best classes lie apart; a label that differs
-    where this is no more than rounding explains is a tie.
+    where this is no more than rounding explains is a tie. `directions` gives, for outputs of
+    vectors out of tolerance, the least cosine that will do; lengths may differ by 1 %.
     """
     rows = len(next(iter(original.values())))
     share = np.zeros(rows)
     max_abs = max_rel = 0.0
     means = [0.0]
+    least = 1.0
     differs = np.zeros(rows, dtype=bool)
     for name, expected in original.items():
         actual = onnx[name]
@@ -67,7 +77,11 @@ def compare(
             allowed = tolerance.absolute + tolerance.relative * np.abs(
                 np.nan_to_num(expected.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
             )
-            share = np.maximum(share, _by_row(_ratio(far, allowed)))
+            used = _by_row(_ratio(far, allowed))
+            if name in directions:
+                turned, aligned = _turned(expected, actual, directions[name])
+                used, least = np.minimum(used, turned), min(least, aligned)
+            share = np.maximum(share, used)
             max_abs = max(max_abs, float(far.max(initial=0.0)))
             means.append(float(np.minimum(far, sys.float_info.max / max(far.size, 1)).sum()))
             means[-1] /= max(far.size, 1)
@@ -88,6 +102,7 @@ def compare(
         share=share,
         flips=differs & ~near,
         tied=differs & near,
+        cosine=least,
     )
 
 
@@ -111,6 +126,20 @@ def best_two_margin(scores: Array) -> Array:
     best = np.sort(scores, axis=1)
     margin: Array = best[:, -1] - best[:, -2]
     return margin
+
+
+def _turned(expected: Array, actual: Array, limit: float) -> tuple[Array, float]:
+    """Return each row's use of what the cosine allows, infinite for other lengths; and the least.
+
+    Both arrays are of shape (rows, length).
+    """
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    long, longer = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = np.nan_to_num((a * b).sum(axis=1) / (long * longer), nan=-1.0)
+    used = _ratio(np.maximum(1 - cosine, 0.0), np.full(len(a), max(1 - limit, 0.0)))
+    same_length = np.abs(longer - long) <= _LENGTHS * long
+    return np.where(same_length, used, np.inf), float(cosine.min(initial=1.0))
 
 
 def _ratio(far: Array, allowed: Array) -> Array:

@@ -29,7 +29,7 @@ class Trial:
     `rows` compares all rows but the edge rows, `edges` those. `positions` and `edge_positions` say
     which rows of the questions they are. `batches` tells for each batch size whether the answers
     were those of the whole; `answered` are changed rows that the original refuses and this model
-    answers, by the names of their features.
+    answers, by the names of their features. `rounded` names outputs whose directions were compared.
     """
 
     converted: Converted
@@ -44,6 +44,7 @@ class Trial:
     batches: Mapping[int, bool]
     answered: tuple[tuple[str, ...], ...]
     budget: Budget
+    rounded: frozenset[str] = frozenset()
 
     @property
     def edge_flips(self) -> int:
@@ -73,8 +74,17 @@ class Trial:
         return [*found, *edges][:count] if found else edges
 
 
-def ask(converted: Converted, questions: Questions, budget: Budget, folder: Path) -> Trial:
+def ask(
+    converted: Converted,
+    questions: Questions,
+    budget: Budget,
+    folder: Path,
+    rounded: frozenset[str] = frozenset(),
+) -> Trial:
     """Write the model into `folder`, open it there, and compare its answers.
+
+    `rounded` names outputs that are embeddings of a model whose weights were rounded: they are
+    compared by their direction.
 
     Raises:
         InputError: ONNX Runtime refuses the model or the rows.
@@ -99,6 +109,7 @@ def ask(converted: Converted, questions: Questions, budget: Budget, folder: Path
             {name: array[chosen] for name, array in answers.items()},
             budget.tolerance,
             None if questions.margin is None else questions.margin[chosen],
+            dict.fromkeys(rounded, budget.cosine),
         )
 
     return Trial(
@@ -114,6 +125,7 @@ def ask(converted: Converted, questions: Questions, budget: Budget, folder: Path
         batches=_batches(predictor, tensors, answers, budget.tolerance),
         answered=_answered(predictor, questions),
         budget=budget,
+        rounded=rounded,
     )
 
 
