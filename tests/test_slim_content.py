@@ -54,3 +54,23 @@ def test_a_model_may_be_a_link_itself(tmp_path):
     (tmp_path / "model.joblib").symlink_to("v3.joblib")
 
     assert content_sha256(tmp_path / "model.joblib") == content_sha256(tmp_path / "v3.joblib")
+
+
+def test_a_snapshot_of_the_hugging_face_cache_is_its_files(tmp_path):
+    """Its links lead into the folder of blobs beside it; no other link does."""
+    snapshot, blobs = tmp_path / "snapshots" / "abc", tmp_path / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "sha").write_text("{}")
+    (snapshot / "config.json").symlink_to("../../blobs/sha")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "config.json").write_text("{}")
+
+    assert content_sha256(snapshot) == content_sha256(plain)
+    assert content_size(snapshot) == 2
+
+    (tmp_path / "outside").write_text("x")
+    (snapshot / "more").symlink_to("../../outside")
+    with pytest.raises(SlimError, match="more in abc is a link"):
+        content_sha256(snapshot)

@@ -20,9 +20,9 @@ def content_sha256(path: Path) -> str:
     if not path.is_dir():
         return _file(path, path).hex()
     digest = hashlib.sha256()
-    for inside in _files(path):
+    for inside, real in _files(path):
         digest.update(str(inside.relative_to(path)).encode() + b"\0")
-        digest.update(_file(inside, path, os.O_NOFOLLOW))
+        digest.update(_file(real, path, os.O_NOFOLLOW))
     return digest.hexdigest()
 
 
@@ -30,21 +30,30 @@ def content_size(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder."""
     if not path.is_dir():
         return path.stat().st_size
-    return sum(inside.lstat().st_size for inside in _files(path))
+    return sum(real.lstat().st_size for _, real in _files(path))
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """Yield the files below a folder, always in one order."""
+def blobs(folder: Path) -> Path | None:
+    """Return the folder that the links of a snapshot in the Hugging Face cache lead into."""
+    beside = folder.parent.parent / "blobs"
+    return beside if folder.parent.name == "snapshots" and beside.is_dir() else None
+
+
+def _files(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the files below a folder, always in one order, and where each really is."""
+    cache = blobs(path.absolute())
     for folder, folders, names in os.walk(path):
         folders.sort()
         for name in sorted([*names, *(inner for inner in folders if _is_link(folder, inner))]):
-            inside = Path(folder, name)
+            inside = real = Path(folder, name)
             if inside.is_symlink():
+                real = inside.resolve()
+            if real is not inside and (cache is None or real.parent != cache.resolve()):
                 raise SlimError(
                     f"{inside.relative_to(path)} in {path.name} is a link",
                     hint=f"copy the folder with its files: cp -rL {path.name} copy",
                 )
-            yield inside
+            yield inside, real
 
 
 def _is_link(folder: str, name: str) -> bool:

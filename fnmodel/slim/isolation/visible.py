@@ -32,20 +32,16 @@ _MAPPED = re.compile(r"^\S+ +r\S+ +\S+ +\S+ +\d+ +(/.+)$", re.MULTILINE)
 
 def needed(source: Path, sample: Path | None) -> tuple[Path, ...]:
     """Return the files and folders that a conversion of this model reads."""
+    from fnmodel.slim.content import blobs
     from fnmodel.slim.untrusted.onnxfile import companions
 
     beside: tuple[Path, ...] = ()
     if source.is_dir():
-        beside = (source, *_hub(source))
+        cache = blobs(source)
+        beside = (source, cache) if cache else (source,)
     elif source.suffix.lower() == ".onnx":
         beside = (source, *companions(source))
     return (*(beside or (source,)), *((sample,) if sample else ()))
-
-
-def _hub(folder: Path) -> Iterator[Path]:
-    # A snapshot in the Hugging Face cache is a folder of links into the blobs beside it.
-    if folder.parent.name == "snapshots" and (blobs := folder.parent.parent / "blobs").is_dir():
-        yield blobs
 
 
 def mounts(
