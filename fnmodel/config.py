@@ -213,6 +213,11 @@ class Project(_Strict):
     request: Path | None = Field(
         default=None, description="one request as JSON; `init` writes it, `invoke` sends it"
     )
+    processing: Path | None = Field(
+        default=None,
+        description="Python file with preprocess(records) and postprocess(predictions, records), "
+        "which is packed and runs around the model",
+    )
     parity: Parity = Parity()
     slim: SlimConfig = SlimConfig()
     gates: Gates = Gates()
@@ -384,7 +389,7 @@ def load(path: Path) -> Project:
     folder = path.parent
     found = {
         key: folder / value
-        for key in ("model", "sample", "request")
+        for key in ("model", "sample", "request", "processing")
         if (value := getattr(project, key)) is not None
     }
     base = project.image.base

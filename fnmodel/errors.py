@@ -20,6 +20,7 @@
     │   ├── LockHeldError          5   FNM-L003  someone else is releasing
     │   └── ConflictError          5   FNM-L004  the alias moved under us
     ├── InputError                 1   FNM-I001  a request or a row does not fit the signature
+    ├── ProcessingError            1   FNM-I002  the project's own processing.py fails
     ├── BatchError                 1   FNM-B001  a batch job cannot run or went over its budget
     ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
     ├── AwsError                   1   FNM-A001  AWS refused a call
@@ -218,6 +219,16 @@ class InputError(FnmodelError):
     """A request or a row does not fit the model's signature; the message names row and field."""
 
     code = "FNM-I001"
+
+
+class ProcessingError(FnmodelError):
+    """The project's own `processing.py` fails, or does not return a row for each row.
+
+    The message names the function and the line. Mend that file; a ValueError that it raises is
+    told to the caller instead.
+    """
+
+    code = "FNM-I002"
 
 
 class BatchError(FnmodelError):

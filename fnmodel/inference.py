@@ -19,6 +19,7 @@ from fnmodel.model import (
     FRONT,
     MISSING_TEXT,
     MODEL,
+    PROCESSING,
     Datatype,
     Feature,
     Signature,
@@ -28,6 +29,7 @@ from fnmodel.model import (
 
 if TYPE_CHECKING:
     from fnmodel.front.front import Front
+    from fnmodel.processing import Processing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -95,6 +97,7 @@ class Predictor:
         # Outputs as long as the longest text can only be joined when all rows were padded alike.
         self._joins = all(-1 not in tensor.shape[1:] for tensor in self.signature.outputs)
         self._front = _front(folder)
+        self.processing = _processing(folder)
 
     def encode(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
         """Turn records, one mapping of feature name to value a row, into input tensors.
@@ -247,11 +250,41 @@ class Predictor:
     def predict(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Encode, run and decode records; an empty list gives an empty list.
 
+        The project's own steps, where there are any, stand before and after.
+
         Raises:
             InputError: as `encode` and `run`.
+            ProcessingError: the project's own steps fail.
 
         """
-        return self.decode(self.run(self.encode(records))) if records else []
+        if not records:
+            return []
+        if self.processing is None:
+            return self.decode(self.run(self.encode(records)))
+        given = self.checked(records)
+        features = self.processing.before(given)
+        return self.processing.after(self.decode(self.run(self.encode(features))), given)
+
+    def checked(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return what callers sent, its names and types compared with `signature.raw`.
+
+        Raises:
+            InputError: a field is unknown, missing, or of another type; names row and field.
+
+        """
+        raw = self.signature.raw
+        for row, record in enumerate(records):
+            if not isinstance(record, Mapping):
+                raise InputError(f"row {row} is not an object of names and values")
+            _check_names(row, record, raw)
+            for feature in raw:
+                if record.get(feature.name) is None:
+                    continue
+                try:
+                    encode_value(feature, record[feature.name])
+                except InputError as error:
+                    raise InputError(f"{_place(row, feature)}: {error.message}") from error
+        return [{feature.name: record.get(feature.name) for feature in raw} for record in records]
 
     def decode(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
         """Turn output tensors into one prediction a row.
@@ -277,6 +310,14 @@ class Predictor:
             return [{"value": value} for value in values]
         columns = {name: _plain(array) for name, array in outputs.items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _processing(folder: Path) -> "Processing | None":
+    if not (folder / PROCESSING).is_file():
+        return None
+    from fnmodel.processing import Processing
+
+    return Processing.load(folder)
 
 
 def _front(folder: Path) -> "Front | None":

@@ -22,8 +22,9 @@ SIGNATURE = "signature.json"
 PROBE = "probe.json"
 FRONT = "front.json"
 REFERENCE = "reference.json"
+PROCESSING = "processing.py"
 REQUIRED = (MODEL, SIGNATURE, PROBE)
-OPTIONAL = (FRONT, REFERENCE)
+OPTIONAL = (FRONT, REFERENCE, PROCESSING)
 FILES = (*REQUIRED, *OPTIONAL)
 """The files of a model directory, in the order of its digest."""
 
@@ -75,7 +76,8 @@ class Signature:
     neither (images, tokens) has no features and is called with tensors only.
 
     `label` and `scores` name the outputs that carry a classifier's label, shape (-1,), and its
-    class probabilities, shape (-1, C), in the order of `classes`.
+    class probabilities, shape (-1, C), in the order of `classes`. `raw` is what callers send where
+    the project's own code makes the features of it.
     """
 
     task: Task
@@ -85,6 +87,12 @@ class Signature:
     classes: tuple[str | int | float | bool, ...] = ()
     label: str | None = None
     scores: str | None = None
+    raw: tuple[Feature, ...] = ()
+
+    @property
+    def asked(self) -> tuple[Feature, ...]:
+        """What callers send by name: the features, or what the project makes these of."""
+        return self.raw or self.features
 
     @property
     def stacked(self) -> bool:
@@ -108,10 +116,8 @@ class Signature:
                 task=data["task"],
                 inputs=tuple(_tensor(t) for t in data["inputs"]),
                 outputs=tuple(_tensor(t) for t in data["outputs"]),
-                features=tuple(
-                    Feature(**{**f, "categories": tuple(f.get("categories", ()))})
-                    for f in data["features"]
-                ),
+                features=tuple(map(_feature, data["features"])),
+                raw=tuple(map(_feature, data.get("raw", ()))),
                 classes=tuple(data["classes"]),
                 label=data["label"],
                 scores=data["scores"],
@@ -120,6 +126,10 @@ class Signature:
             raise SlimError(
                 f"{SIGNATURE} is not a signature: {error!r}", hint="run `fnmodel slim` again"
             ) from error
+
+
+def _feature(data: Mapping[str, Any]) -> Feature:
+    return Feature(**{**data, "categories": tuple(data.get("categories", ()))})
 
 
 def _tensor(data: Mapping[str, Any]) -> Tensor:

@@ -120,20 +120,20 @@ def keras() -> Iterator[Kind]:
     models = {
         "Keras perceptron": (
             keras.Sequential(
-                [keras.Input((10,)), layers.Dense(32, activation="relu"),
+                [keras.Input((10,), name="rows"), layers.Dense(32, activation="relu"),
                  layers.Dense(3, activation="softmax")]
             ),
             [rng.normal(size=(20, 10))],
         ),
         "Keras convolutions": (
             keras.Sequential(
-                [keras.Input((12, 12, 1)), layers.Conv2D(6, 3, activation="relu"),
+                [keras.Input((12, 12, 1), name="images"), layers.Conv2D(6, 3, activation="relu"),
                  layers.MaxPooling2D(), layers.Flatten(), layers.Dense(4, activation="softmax")]
             ),
             [rng.normal(size=(20, 12, 12, 1))],
         ),
         "Keras LSTM": (
-            keras.Sequential([keras.Input((7, 5)), layers.LSTM(8), layers.Dense(1)]),
+            keras.Sequential([keras.Input((7, 5), name="series"), layers.LSTM(8), layers.Dense(1)]),
             [rng.normal(size=(20, 7, 5))],
         ),
         "Keras attention": (
@@ -157,7 +157,7 @@ def _saved_keras(name: str, model: Any, arrays: list[Any]) -> Callable[[], tuple
         place = _place(name)
         model.save(place / "model.keras")
         sample = place / "sample.npz"
-        names = model.input_names
+        names = [tensor.name for tensor in model.inputs]
         named = {n: a.astype(np.float32) for n, a in zip(names, arrays, strict=True)}
         np.savez(sample, **named)
         return place / "model.keras", sample

@@ -1,8 +1,9 @@
-"""Convert every model kind and write what came of it to docs/matrix.md: `make matrix`.
+"""Convert every kind of model and write what came of it to docs/matrix.md: `make matrix`.
 
 Each kind is trained, saved, and read, converted and compared as `fnmodel slim` does it; then the
-original and what would be served are asked 400 rows that the conversion never saw. `--only WORD`
-runs the kinds whose name or group has the word, and prints them only.
+original and what would be served are asked rows that the conversion never saw. `--only WORD` runs
+the kinds whose name or group has one of the words (it may be repeated) and prints them only, with
+`--merge` also writes the page from these and the kept results of the others.
 """
 
 import argparse
@@ -10,8 +11,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,129 +22,129 @@ import boosting_kinds
 import fresh
 import joblib
 import network_kinds
+import networks
 import numpy as np
+import page
 import pandas as pd
+import result
 import sklearn_kinds
 import text_kinds
+from result import Result
 
 from fnmodel.errors import FnmodelError
 from fnmodel.slim.content import content_sha256
 from fnmodel.slim.job import run
 from fnmodel.slim.order import Job, Order
 from fnmodel.slim.proof.report import ParityReport
+from fnmodel.slim.versions import versions
 
-PAGE = Path(__file__).parents[2] / "docs" / "matrix.md"
-GROUPS: tuple[tuple[str, str, Callable[[], Iterator[Any]]], ...] = (
-    ("Linear models", "", sklearn_kinds.linear),
-    ("Trees", "", sklearn_kinds.trees),
-    ("Models made of models", "", sklearn_kinds.ensembles),
-    ("Kernels, neighbours, Bayes, networks, clusters", "", sklearn_kinds.others),
-    ("Preparations", "", sklearn_kinds.preparations),
-    ("Tables", "", sklearn_kinds.tables),
-    ("Text", "", text_kinds.kinds),
-    ("XGBoost", "xgboost", boosting_kinds.xgboost),
-    ("LightGBM", "lightgbm", boosting_kinds.lightgbm),
-    ("CatBoost", "catboost", boosting_kinds.catboost),
-    ("PyTorch", "torch", network_kinds.torch),
-    ("Keras", "keras", network_kinds.keras),
-    ("Hugging Face", "transformers", network_kinds.huggingface),
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "matrix.md"
+KEPT = ROOT / "build" / "matrix.json"
+Kind = tuple[str, Callable[[], tuple[Any, Any]]]
+_TORCH = ("torch", "onnxscript")
+GROUPS: tuple[tuple[str, tuple[str, ...], Callable[[], Iterator[Kind]]], ...] = (
+    ("Linear models", (), sklearn_kinds.linear),
+    ("Trees", (), sklearn_kinds.trees),
+    ("Models made of models", (), sklearn_kinds.ensembles),
+    ("Kernels, neighbours, Bayes, networks, clusters", (), sklearn_kinds.others),
+    ("Preparations", (), sklearn_kinds.preparations),
+    ("Tables", (), sklearn_kinds.tables),
+    ("Text", (), text_kinds.kinds),
+    ("XGBoost", ("xgboost",), boosting_kinds.xgboost),
+    ("LightGBM", ("lightgbm",), boosting_kinds.lightgbm),
+    ("CatBoost", ("catboost",), boosting_kinds.catboost),
+    ("PyTorch", _TORCH, network_kinds.torch),
+    ("Keras", (*_TORCH, "keras", "h5py"), network_kinds.keras),
+    ("Hugging Face", (*_TORCH, "transformers", "safetensors"), network_kinds.huggingface),
 )
 _SAMPLE_ROWS = 600
-_INTRODUCTION = """\
-{kinds} kinds of models, each trained small, saved, converted and compared as `fnmodel slim` does \
-it: on rows of its sample, on rows with values missing where it copes with that, on categories \
-that it never saw, in batches of 0, 1 and 7, and, for trees, on up to 1,000 rows next to their \
-splits. After that the original and what would be served are asked 400 rows that the conversion \
-never saw, as JSON.
-
-| verdict | kinds | |
-| --- | --- | --- |
-| same | {same} | within the default budget of [parity](slim.md) |
-| refused | {refused} | `slim` says why it cannot |
-| stopped | {stopped} | converted, and the parity gate found rows that differ |
-| silent | {silent} | passed the gate, and differs on the rows it never saw |
-
-`make matrix` writes this page. For comparison: of 147 kinds, converters as they come (skl2onnx \
-1.20, onnxmltools 1.16, the exporters of PyTorch 2.13) converted 122, and 22 of those answered \
-otherwise without a word; 25 failed."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What came of one kind: its report, or why it was refused; and rows it had not seen."""
-
-    name: str
-    report: ParityReport | None
-    refusal: str
-    seconds: float
-    unseen: fresh.Fresh | None = None
-
-    @property
-    def verdict(self) -> str:
-        """`same`, `stopped` by the parity gate, `silent`, or `refused` in words."""
-        if self.report is None:
-            return "refused"
-        if not self.report.passed:
-            return "stopped"
-        return "silent" if self.unseen is not None and self.unseen.differs else "same"
 
 
 def main() -> int:
     """Run the matrix; fail when a kind broke off without a reason, or is silently wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="kinds whose name or group has this word")
-    only = parser.parse_args().only.lower()
-    groups = []
-    for title, module, kinds in GROUPS:
-        if not _installed(module):
-            print(f"not run: {title}, {module} is not installed")
+    parser.add_argument(
+        "--only", action="append", default=[], help="kinds whose name or group has it"
+    )
+    parser.add_argument("--merge", action="store_true", help="keep the others' results")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the page goes")
+    parser.add_argument("--kept", type=Path, default=KEPT, help="where results are kept")
+    options = parser.parse_args()
+    words = [word.lower() for word in options.only]
+    # Old results of a group that runs go: kinds are renamed.
+    kept = result.read(options.kept) if options.merge else {}
+    made: dict[tuple[str, str], Result] = {}
+    for title, modules, kinds in GROUPS:
+        if any(find_spec(module) is None for module in modules):
             continue
-        rows = []
         for name, make in kinds():
-            if only in f"{title} {name}".lower():
-                rows.append(row := row_of(name, make))
-                print(_line(row), flush=True)
-        groups.append((title, rows))
-    every = [row for _, rows in groups for row in rows]
-    verdicts = ("same", "refused", "stopped", "silent")
-    counts = {v: sum(row.verdict == v for row in every) for v in verdicts}
-    print(f"{len(every)} kinds: {counts}")
-    missing = len(groups) < len(GROUPS)
-    if not only and not missing:
-        PAGE.write_text(_page(groups, counts), encoding="utf-8")
-    wrong = [row.name for row in every if row.refusal.startswith("BROKE OFF")]
-    wrong += [row.name for row in every if row.verdict == "silent"]
-    print(f"wrong: {wrong}" if wrong else "every refusal has a reason, nothing is silently wrong")
-    return 1 if wrong else 0
+            key = title, name
+            if not words or any(word in f"{title}: {name}".lower() for word in words):
+                made[key] = replace(row_of(name, make), group=title)
+                print(_line(made[key]), flush=True)
+            elif key in kept:
+                made[key] = kept[key]
+    absent = [
+        f"{title} needs {missing}"
+        for title, modules, _ in GROUPS
+        if (missing := _missing(modules)) and all(group != title for group, _ in kept)
+    ]
+    rest = {k: v for k, v in kept.items() if _missing(dict(_needs())[k[0]])}
+    groups = {
+        title: [row for (group, _), row in {**made, **rest}.items() if group == title]
+        for title, _, _ in GROUPS
+    }
+    groups = {title: rows for title, rows in groups.items() if rows}
+    if options.merge or not words:
+        result.write(options.kept, [row for rows in groups.values() for row in rows])
+        options.page.write_text(page.render(groups, absent, versions()), encoding="utf-8")
+    return _verdict([row for rows in groups.values() for row in rows], absent)
 
 
-def row_of(name: str, make: Callable[[], Any]) -> Row:
+def row_of(name: str, make: Callable[[], Any]) -> Result:
     """Train, convert and compare one kind."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         np.random.seed(0)
-        model, rows = make()
-        source, sample = _saved(Path(folder), model, rows)
-        made = Path(folder, "made")
-        job = Job(Order(source, sample), content_sha256(source), made)
-        report, refusal, asked = None, "", None
         try:
-            report = run(job, lambda _: None)
-            if report.passed and hasattr(model, "get_params"):
-                asked = fresh.ask(model, rows, made)
+            row = _row(name, make, Path(folder))
         except FnmodelError as error:
-            refusal = error.message
-        except Exception as error:
-            refusal = f"BROKE OFF: {type(error).__name__}: {error}"
-            report = None
-    return Row(name, report, refusal, time.perf_counter() - start, asked)
+            row = Result("", name, "refused", error.message)
+        except Exception as error:  # a defect is a row too; the others are still run
+            row = Result("", name, "broken", f"{type(error).__name__}: {error}")
+    return replace(row, seconds=round(time.perf_counter() - start, 1), code=_code())
 
 
-def _installed(module: str) -> bool:
-    from importlib.util import find_spec
+def _row(name: str, make: Callable[[], Any], folder: Path) -> Result:
+    model, rows = make()
+    source, sample = _saved(folder, model, rows)
+    made = folder / "made"
+    report = run(Job(Order(source, sample), content_sha256(source), made), lambda _: None)
+    row = Result(
+        "", name, "same", report.how, report.max_abs, report.label_flips, report.ties,
+        report.edge_rows, report.edge_flips,
+    )  # fmt: skip
+    if not report.passed:
+        return replace(row, verdict="stopped", how=_why(report))
+    if isinstance(model, Path):
+        asked = networks.ask(model, rows, made)
+    else:
+        asked = fresh.ask(model, rows, made, trees=report.edge_rows > 0)
+    return replace(
+        row,
+        verdict="silent" if asked.differs else "same",
+        fresh=asked.rows,
+        declined=asked.declined,
+        differs=asked.differs,
+    )
 
-    return not module or find_spec(module) is not None
+
+def _why(report: ParityReport) -> str:
+    answered = f"; answers an unknown {', '.join(report.answered)}" if report.answered else ""
+    batches = [size for size, same in report.batches.items() if not same]
+    return report.how + answered + (f"; other answers in batches of {batches}" if batches else "")
 
 
 def _saved(folder: Path, model: Any, rows: Any) -> tuple[Path, Path | None]:
@@ -158,57 +161,43 @@ def _saved(folder: Path, model: Any, rows: Any) -> tuple[Path, Path | None]:
     return source, sample
 
 
-def _line(row: Row) -> str:
-    report = row.report
-    if report is None:
-        return f"{row.seconds:5.1f} s  refused  {row.name}: {row.refusal[:150]}"
+def _needs() -> Iterator[tuple[str, tuple[str, ...]]]:
+    return ((title, modules) for title, modules, _ in GROUPS)
+
+
+def _missing(modules: Sequence[str]) -> str:
+    return ", ".join(module for module in modules if find_spec(module) is None)
+
+
+def _code() -> str:
+    """Return a hash of the code that converts, so that kept results can be told from new ones."""
+    inside = ROOT / "fnmodel"
+    files = [*inside.glob("*.py"), *inside.glob("front/*.py"), *inside.glob("slim/**/*.py")]
+    return sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:12]
+
+
+def _line(row: Result) -> str:
+    if row.verdict in ("refused", "broken"):
+        return f"{row.seconds:5.1f} s  {row.verdict:<8} {row.name}: {row.how[:200]}"
     return (
-        f"{row.seconds:5.1f} s  {row.verdict:<8} {row.name}: {report.how}, "
-        f"difference {report.max_abs:.1e}, flips {report.label_flips}, ties {report.ties}, "
-        f"edge flips {report.edge_flips}/{report.edge_rows}"
-        + (f" ANSWERS {report.answered}" if report.answered else "")
-        + (f", {row.unseen.rows} fresh {row.unseen.differs}" if row.unseen else "")
+        f"{row.seconds:5.1f} s  {row.verdict:<8} {row.name}: {row.how}, "
+        f"difference {row.difference:.1e}, flips {row.flips}, ties {row.ties}, "
+        f"edge flips {row.edge_flips}/{row.edges}, fresh {row.fresh}, declined {row.declined} "
+        f"{row.differs}"
     )
 
 
-def _page(groups: list[tuple[str, list[Row]]], counts: dict[str, int]) -> str:
-    lines = [
-        "# What converts",
-        "",
-        "<!-- written by `make matrix`; do not edit -->",
-        "",
-        _INTRODUCTION.format(kinds=sum(counts.values()), **counts),
-        "",
-    ]
-    for title, rows in groups:
-        lines += [
-            f"## {title}",
-            "",
-            "| model | verdict | largest difference | label flips (ties) | edge flips | fresh rows | how |",  # noqa: E501
-            "| --- | --- | --- | --- | --- | --- | --- |",
-        ]
-        lines += [_cells(row) for row in rows]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _cells(row: Row) -> str:
-    report = row.report
-    if report is None:
-        reason = row.refusal.splitlines()[0].replace("|", "\\|")
-        return f"| {row.name} | refused | | | | | {reason[:160]} |"
-    flips = f"{report.label_flips} ({report.ties})"
-    edges = f"{report.edge_flips} of {report.edge_rows:,}" if report.edge_rows else ""
-    asked = (row.unseen.differs or f"same, {row.unseen.rows}") if row.unseen else ""
-    # No digits: the power of ten is the same on every machine.
-    return (
-        f"| {row.name} | {row.verdict} | {_power(report.max_abs)} | {flips} | {edges} | {asked} "
-        f"| {report.how} |"
-    )
-
-
-def _power(value: float) -> str:
-    return "0" if value == 0 else f"< 1e{int(np.floor(np.log10(value))) + 1}"
+def _verdict(rows: Sequence[Result], absent: Sequence[str]) -> int:
+    counts: Mapping[str, int] = {v: sum(row.verdict == v for row in rows) for v in result.VERDICTS}
+    print(f"{len(rows)} kinds: {counts}")
+    for words in absent:
+        print(f"not run: {words}")
+    older = len({row.code for row in rows}) - 1
+    if older > 0:
+        print(f"the results come from {older + 1} states of the code")
+    wrong = [f"{row.group}: {row.name}" for row in rows if row.wrong]
+    print(f"wrong: {wrong}" if wrong else "every refusal has a reason, nothing is silently wrong")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import orjson
 from fnmodel.batch.table import Row
 from fnmodel.errors import InputError
 from fnmodel.inference import DTYPES, Array, Predictor, encode_column, encode_value
-from fnmodel.model import Feature, Signature
+from fnmodel.model import MISSING_TEXT, Feature, Signature
 
 _DIGITS = re.compile(r"-?[0-9]{1,30}")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -31,12 +31,13 @@ class Scorer:
 
     `problem` says why no row of it can be scored, or is empty. `header` is that of the scored
     part: the input's columns, then the prediction's, which are renamed to `predicted_…` where
-    the input has a column of the same name.
+    the input has a column of the same name. What the project's own `postprocess` answers is one
+    column of JSON, `prediction`.
     """
 
     def __init__(self, predictor: Predictor, header: Sequence[str]) -> None:
         self._predictor = predictor
-        features = predictor.signature.features
+        features = predictor.signature.asked
         self._width = len(header)
         self.problem = _header_problem(features, header)
         self._columns: list[tuple[Feature, int | None]] = [
@@ -44,7 +45,10 @@ class Scorer:
             for feature in features
         ]
         added: list[str] = []
-        for name in prediction_columns(predictor.signature):
+        steps = predictor.processing
+        self._own_answers = steps is not None and steps.postprocess is not None
+        columns = ["prediction"] if self._own_answers else prediction_columns(predictor.signature)
+        for name in columns:
             while name in header or name in added:
                 name = f"predicted_{name}"  # noqa: PLW2901
             added.append(name)
@@ -95,7 +99,7 @@ class Scorer:
             return
         predictor = self._predictor
         try:
-            outputs = predictor.run(predictor.assemble(columns))
+            predictions = self._predictions(columns)
         except InputError as error:
             if len(rows) == 1:
                 bad[start] = Bad(rows[0], "", error.message)
@@ -104,9 +108,28 @@ class Scorer:
             self._run(rows[:half], [c[:half] for c in columns], scored, bad, start)
             self._run(rows[half:], [c[half:] for c in columns], scored, bad, start + half)
             return
-        flatten = _flattener(predictor.signature)
-        for row, prediction in zip(rows, predictor.decode(outputs), strict=True):
+        flatten = _as_json if self._own_answers else _flattener(predictor.signature)
+        for row, prediction in zip(rows, predictions, strict=True):
             scored.append([*row.fields, *flatten(prediction)])
+
+    def _predictions(self, columns: Sequence[Array]) -> list[Any]:
+        predictor = self._predictor
+        if predictor.processing is None:
+            return predictor.decode(predictor.run(predictor.assemble(columns)))
+        names = [feature.name for feature, _ in self._columns]
+        values = [
+            [_sent(feature, value) for value in column.tolist()]
+            for (feature, _), column in zip(self._columns, columns, strict=True)
+        ]
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+        return predictor.predict(rows)
+
+
+def _sent(feature: Feature, value: Any) -> Any:
+    """Return an encoded value as a caller would have sent it."""
+    if value != value or value == MISSING_TEXT:
+        return None
+    return int(value) if feature.integral and isinstance(value, float) else value
 
 
 def prediction_columns(signature: Signature) -> list[str]:
@@ -123,6 +146,10 @@ def _flattener(signature: Signature) -> Callable[[Mapping[str, Any]], list[Any]]
     if signature.label is not None and signature.scores is not None:
         return lambda p: [p["label"], *p["probabilities"].values()]
     return lambda p: [_cell(value) for value in p.values()]
+
+
+def _as_json(prediction: Any) -> list[Any]:
+    return [orjson.dumps(prediction, option=orjson.OPT_SERIALIZE_NUMPY).decode()]
 
 
 def _cell(value: Any) -> Any:

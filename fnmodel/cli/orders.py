@@ -13,7 +13,8 @@ def conversion(project: Project) -> Order:
     order = conversion_of(
         project.model, project.sample, project.target, project.parity, project.slim
     )
-    return replace(order, gates=project.gates.model_dump(mode="json"))
+    gates = project.gates.model_dump(mode="json")
+    return replace(order, gates=gates, processing=project.processing)
 
 
 def conversion_of(

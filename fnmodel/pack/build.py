@@ -33,7 +33,7 @@ CMD = ("handlers.model.handler",)
 ENTRYPOINT = ("/usr/bin/python3", "-m", "awslambdaric")
 
 # What the image runs of this package; a test imports it without what only a build needs.
-_MODULES = ("__init__.py", "errors.py", "model.py", "inference.py", "aws.py")
+_MODULES = ("__init__.py", "errors.py", "model.py", "inference.py", "processing.py", "aws.py")
 _PACKAGES = ("front", "serve", "batch")
 _FORMAT = 1
 

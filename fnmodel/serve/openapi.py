@@ -32,14 +32,14 @@ def document(signature: Signature, *, name: str, version: str) -> dict[str, Any]
         f"{pinned}/infer": _renamed(infer, "versionInfer"),
     }
     schemas = _protocol(signature)
-    if signature.features:
+    if signature.asked:
         paths = {
             "/predict": _post(
                 "predict", "Predict from named features", _ref("Predict"), _ref("Predictions")
             )
         } | paths
         schemas |= {
-            "Record": _record(signature.features),
+            "Record": _record(signature.asked),
             "Predict": _object({"records": _array(_ref("Record"))}, "records", closed=True),
             "Prediction": _prediction(signature),
             "Predictions": _object(

@@ -19,9 +19,9 @@ def records_of(body: dict[str, Any], signature: Signature) -> Sequence[dict[str,
     """
     records = body.get("records")
     if not isinstance(records, list) or len(body) != 1:
-        names = [feature.name for feature in signature.features[:2]]
+        names = [feature.name for feature in signature.asked[:2]]
         fields = ", ".join(f'"{name}": …' for name in names)
-        more = ", …" if len(signature.features) > len(names) else ""
+        more = ", …" if len(signature.asked) > len(names) else ""
         raise InputError(
             f'the body must be {{"records": [{{{fields}{more}}}, …]}}, one object a row'
         )

@@ -1,9 +1,11 @@
 """What the child process does: read, convert, compare, measure, write the model directory."""
 
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ from numpy.typing import NDArray
 
 from fnmodel.errors import FnmodelError, InputError, SlimError, UnsupportedModelError
 from fnmodel.inference import Predictor
-from fnmodel.model import PROBE, REFERENCE
+from fnmodel.model import PROBE, PROCESSING, REFERENCE
+from fnmodel.processing import Processing
 from fnmodel.slim import folder as model_folder
+from fnmodel.slim import processed
 from fnmodel.slim.content import content_sha256, content_size
 from fnmodel.slim.ladder import Ladder, climb
 from fnmodel.slim.order import Job
@@ -24,7 +28,7 @@ from fnmodel.slim.readers.open import open_subject
 from fnmodel.slim.rungs.catalogue import rungs
 from fnmodel.slim.rungs.measured import Judgement
 from fnmodel.slim.rungs.rung import Options
-from fnmodel.slim.subject import Questions, Subject
+from fnmodel.slim.subject import Converted, Questions, Raw, Subject
 from fnmodel.slim.timing import median_ms
 from fnmodel.slim.versions import versions
 
@@ -57,21 +61,42 @@ def _run(job: Job, progress: Progress) -> ParityReport:
     progress(f"reading {job.order.source.name}")
     if content_sha256(job.order.source) != job.sha256:
         raise SlimError(f"{job.order.source.name} changed while it was read", hint="run it again")
-    subject = open_subject(
-        job.order.source,
-        sample=job.order.sample,
-        target=job.order.target,
-        trust=frozenset(job.order.trust),
-        progress=progress,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        subject = _opened(job, Path(folder), progress)
     trial = _best(job, subject, progress)
     trial, ladder = _smaller(job, subject, trial, progress)
+    if subject.raw is not None:
+        progress(f"comparing with {PROCESSING} around")
+        processed.prove(trial, subject, subject.raw)
     progress("measuring")
-    _write(job, trial, subject.questions)
+    _write(job, trial, subject.questions, subject.raw)
     profile = evidence.profile(subject, trial)
     if profile is not None:
         model_folder.write_json(job.folder / REFERENCE, profile.to_json())
     return _report(job, subject, trial, ladder)
+
+
+def _opened(job: Job, folder: Path, progress: Progress) -> Subject:
+    order = job.order
+    sample, prepared = order.sample, None
+    if order.processing is not None:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / PROCESSING).write_bytes(order.processing.read_bytes())
+        progress(f"running preprocess of {PROCESSING}")
+        own = Processing.load(job.folder)
+        assert own is not None
+        prepared = processed.prepare(own, sample, order.target, folder)
+        sample = prepared.sample
+    subject = open_subject(
+        order.source,
+        sample=sample,
+        target=order.target,
+        trust=frozenset(order.trust),
+        progress=progress,
+    )
+    if prepared is None or order.sample is None:
+        return subject
+    return processed.attach(subject, prepared, order.sample)
 
 
 def _best(job: Job, subject: Subject, progress: Progress) -> Trial:
@@ -81,7 +106,8 @@ def _best(job: Job, subject: Subject, progress: Progress) -> Trial:
     for candidate in subject.candidates:
         progress(f"converting ({candidate.how})")
         try:
-            trial = ask(candidate.convert(), subject.questions, job.order.budget, job.folder)
+            converted = _with_raw(candidate.convert(), subject)
+            trial = ask(converted, subject.questions, job.order.budget, job.folder)
         except (UnsupportedModelError, InputError) as error:
             refusal = refusal or error
             continue
@@ -98,6 +124,18 @@ def _best(job: Job, subject: Subject, progress: Progress) -> Trial:
         f"the converted {subject.framework} model does not run: {_ort_words(refusal)}",
         hint="replace the step that the message names, or move it in front of the model",
     ) from refusal
+
+
+def _with_raw(converted: Converted, subject: Subject) -> Converted:
+    if subject.raw is None:
+        return converted
+    signature = converted.signature
+    if not signature.features:
+        raise UnsupportedModelError(
+            f"{PROCESSING} makes named features, and this model takes tensors",
+            hint="give a table as sample, or prepare the tensors in front of the endpoint",
+        )
+    return replace(converted, signature=replace(signature, raw=subject.raw.features))
 
 
 def _smaller(
@@ -245,7 +283,7 @@ def _on_rounding(trial: Trial) -> tuple[str, ...]:
     )
 
 
-def _write(job: Job, trial: Trial, questions: Questions) -> None:
+def _write(job: Job, trial: Trial, questions: Questions, raw: Raw | None) -> None:
     model_folder.write(job.folder, trial.converted)
     first = next(iter(trial.expected.values()))
     numbers = first.dtype.kind == "f"
@@ -269,6 +307,8 @@ def _write(job: Job, trial: Trial, questions: Questions) -> None:
         },
         job.order.budget.tolerance,
     )
+    if raw is not None:
+        content["records"] = [dict(record) for record in raw.records[: probe.REQUEST_ROWS]]
     model_folder.write_json(job.folder / PROBE, content)
 
 

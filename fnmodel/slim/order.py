@@ -39,6 +39,7 @@ class Order:
     trust: tuple[str, ...] = ()
     gates: Mapping[str, Any] = field(default_factory=dict)
     ladder: Mapping[str, Any] = field(default_factory=dict)
+    processing: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, to be handed to the child process."""
@@ -56,6 +57,7 @@ class Order:
             trust=tuple(data["trust"]),
             gates=data["gates"],
             ladder=data["ladder"],
+            processing=Path(data["processing"]) if data["processing"] else None,
         )
 
 

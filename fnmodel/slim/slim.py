@@ -64,6 +64,7 @@ def slim(
         order,
         source=order.source.absolute(),
         sample=order.sample.absolute() if order.sample else None,
+        processing=order.processing.absolute() if order.processing else None,
     )
     cache = cache.absolute()
     sha256 = _sha256(order.source, "the model")
@@ -79,7 +80,7 @@ def slim(
         work.mkdir()
         made.mkdir()
         job = Job(order, sha256, made / _FOLDER)
-        needed = visible.needed(order.source, order.sample)
+        needed = visible.needed(order.source, order.sample, order.processing)
         shield = sandbox.isolation(folder, needed, order.trust)
         if full_isolation:
             shield.require()
@@ -118,13 +119,14 @@ def _find(final: Path) -> Slimmed | None:
 
 
 def _key(sha256: str, order: Order) -> str:
-    sample = order.sample
+    sample, processing = order.sample, order.processing
     parts = {
         "source": sha256,
         "order": {
             **order.to_json(),
             "source": order.source.name,
             "sample": [sample.name, _sha256(sample, "the sample")] if sample else None,
+            "processing": _sha256(processing, "the file of `processing:`") if processing else None,
         },
         "code": _code_sha256(),
         "python": sys.version_info[:2],

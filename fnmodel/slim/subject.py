@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnmodel.inference import Predictor
-from fnmodel.model import Signature
+from fnmodel.model import Feature, Signature
 
 Array = NDArray[Any]
 
@@ -72,6 +72,17 @@ class Questions:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """What callers send where the project's own code makes the model's features of it.
+
+    `records` are the sample's rows that are asked, as callers would send them.
+    """
+
+    features: tuple[Feature, ...]
+    records: tuple[Mapping[str, Any], ...] = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Subject:
     """A trained model, the ways to convert it, and what to ask.
 
@@ -95,3 +106,4 @@ class Subject:
     columns: Mapping[str, Array] = field(default_factory=dict, compare=False)
     """Every column of those rows by name, for the reference and for groups; empty without a sample.
     """
+    raw: Raw | None = None

@@ -11,7 +11,7 @@ from fnmodel.model import MISSING_TEXT, Feature, OnnxModel, Signature, Tensor, T
 Array = NDArray[Any]
 
 PROBE_ROWS = 20
-_REQUEST_ROWS = 2
+REQUEST_ROWS = 2
 
 
 def build(
@@ -53,7 +53,10 @@ def sample_request(model: OnnxModel) -> dict[str, Any]:
 
     A model without named features gives an empty list.
     """
-    inputs = {tensor["name"]: tensor for tensor in model.probe()["request"]["inputs"]}
+    content = model.probe()
+    if "records" in content:
+        return {"records": content["records"]}
+    inputs = {tensor["name"]: tensor for tensor in content["request"]["inputs"]}
     signature = model.signature
     features = signature.features
     if not features:
@@ -68,7 +71,7 @@ def sample_request(model: OnnxModel) -> dict[str, Any]:
     return {
         "records": [
             {f.name: _named(f, value) for f, value in zip(features, row, strict=True)}
-            for row in rows[:_REQUEST_ROWS]
+            for row in rows[:REQUEST_ROWS]
         ]
     }
 

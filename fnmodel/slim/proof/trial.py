@@ -188,7 +188,7 @@ def _answered(predictor: Predictor, questions: Questions) -> tuple[tuple[str, ..
     for changed, record in questions.refused:
         known = {feature.name for feature in predictor.signature.features}
         try:
-            predictor.predict([{k: v for k, v in record.items() if k in known}])
+            predictor.run(predictor.encode([{k: v for k, v in record.items() if k in known}]))
         except InputError:
             continue
         if set(changed) & known:
