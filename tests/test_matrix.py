@@ -29,7 +29,7 @@ REFUSED = {"Gaussian process classifier"}
 
 @pytest.fixture(scope="module")
 def matrix():
-    """The modules of the matrix, which is a folder of scripts and not a package."""
+    """Import the modules of the matrix, which is a folder of scripts and not a package."""
     sys.path.insert(0, str(MATRIX))
     names = ("fresh", "page", "result", "sklearn_kinds", "text_kinds", "run")
     yield {name: importlib.import_module(name) for name in names}

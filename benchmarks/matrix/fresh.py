@@ -142,6 +142,8 @@ def _answers(model: Any, rows: Any) -> Iterator[tuple[str, Any]]:
             rows = xgboost.DMatrix(rows)
         yield "predict", np.asarray(model.predict(rows))
         return
+    if hasattr(rows, "columns") and list(rows.columns) == ["text"]:
+        rows = rows["text"].tolist()  # a vectorizer reads a list, and of a frame only its names
     for method in ("predict", "predict_proba", "decision_function", "transform"):
         if method == "transform" and hasattr(model, "predict"):
             continue
@@ -214,8 +216,8 @@ def _margins(model: Any, rows: Any) -> Any:
     """Return how decided the original is on each row; a tie may go either way."""
     for method in ("predict_proba", "decision_function"):
         if hasattr(model, method):
-            scores = getattr(model, method)(rows)
-            if isinstance(scores, list):
+            scores = dict(_answers(model, rows)).get(method)
+            if scores is None:  # several outputs
                 break
             scores = np.asarray(scores, dtype=float).reshape(len(rows), -1)
             if scores.shape[1] == 1:

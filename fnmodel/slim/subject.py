@@ -16,8 +16,8 @@ from fnmodel.model import Feature, Signature
 
 Array = NDArray[Any]
 
-Family = Literal["trees", "linear", "mlp", "cnn", "transformer", "other"]
-"""What the ladder of smaller forms goes by."""
+Family = Literal["trees", "linear", "mlp", "cnn", "transformer", "table", "other"]
+"""What the ladder of smaller forms goes by; *table* is any other model of a table's rows."""
 
 Origin = Literal["sample", "missing", "unseen", "edge"]
 """Where a row comes from: the sample, or a copy of one of its rows with values taken away, with

@@ -166,16 +166,35 @@ def _timed(original: Original, rows: Rows, count: int) -> Callable[[], object]:
     return lambda: original.latency(ready)
 
 
+# Continuous in their numbers, so that rounding them moves answers by as little.
+_SMOOTH = frozenset(
+    "ColumnTransformer FeatureUnion FunctionTransformer MaxAbsScaler MinMaxScaler Normalizer PCA "
+    "Pipeline PolynomialFeatures RobustScaler SimpleImputer StandardScaler TruncatedSVD "
+    "TfidfTransformer TfidfVectorizer CountVectorizer HashingVectorizer".split()
+)
+
+
 def _family(model: Any) -> Family:
     final = model
     while hasattr(final, "steps"):
         final = final.steps[-1][1]
-    kinds = {type(estimator).__name__ for _, estimator in walk(final)}
-    if kinds & {"MLPClassifier", "MLPRegressor", "BernoulliRBM"}:
-        return "mlp"
+    inside = [estimator for _, estimator in walk(final)]
+    kinds = {type(estimator).__name__ for estimator in inside}
     boosted = ("XGB", "LGBM", "CatBoost", "Booster", "HistGradientBoosting")
-    if any(kind.startswith(boosted) or kind == "Booster" for kind in kinds) or any(
-        hasattr(estimator, "tree_") for _, estimator in walk(final)
+    if any(kind.startswith(boosted) for kind in kinds) or any(
+        hasattr(estimator, "tree_") for estimator in inside
     ):
         return "trees"
-    return "linear" if hasattr(final, "coef_") else "other"
+    before = [estimator for _, estimator in walk(model) if estimator not in inside]
+    if not all(map(_is_smooth, before)):
+        return "table"
+    if kinds & {"MLPClassifier", "MLPRegressor", "BernoulliRBM"}:
+        return "mlp"
+    return "linear" if hasattr(final, "coef_") else "table"
+
+
+def _is_smooth(step: Any) -> bool:
+    """Whether a step hands on numbers that follow its own without a jump."""
+    if type(step).__name__ in ("OneHotEncoder", "OrdinalEncoder"):
+        return all(known.dtype.kind != "f" for known in getattr(step, "categories_", ()))
+    return type(step).__name__ in _SMOOTH

@@ -40,6 +40,8 @@ _BY_FAMILY: dict[Family, tuple[Rung, ...]] = {
         _FLOAT32, _FOUR_BIT, _INT8_WEIGHTS, _EIGHT_BIT, _INT8_DYNAMIC, _FLOAT16_WEIGHTS,
         _FLOAT32_WEIGHTS,
     ),
+    # Which neighbours are nearest, float32 tells for rows like the sample's and no others.
+    "table": (),
     "other": (_FLOAT32, _INT8_WEIGHTS, _FLOAT16_WEIGHTS, _FLOAT32_WEIGHTS),
 }  # fmt: skip
 
