@@ -125,7 +125,9 @@ def test_sentence_embeddings_are_pooled_and_normalised(mode: str, tmp_path: Path
         with torch.no_grad():
             tokens = model(**_asked(source, [text], max_length=32)).last_hidden_state[0]
         pooled = {"mean": tokens.mean(0), "cls": tokens[0], "max": tokens.max(0).values}[mode]
-        assert np.allclose(vector, pooled / pooled.norm(), atol=1e-4)
+        # Weights are rounded: it is the direction that must stay.
+        assert float(vector @ (pooled / pooled.norm()).numpy()) > 0.999
+        assert np.isclose(np.linalg.norm(vector), 1, atol=1e-4)
 
 
 def test_byte_pairs_and_a_table_of_texts(tmp_path: Path) -> None:

@@ -73,12 +73,11 @@ def test_convolutions_keep_a_quarter_that_sees_the_same_digits(tmp_path: Path) -
     assert static.verdict in ("passed", "kept", "slower", "failed parity")
     assert static.bytes is not None
     assert static.bytes < 0.3 * len(onnx_bytes)
-    assert str(Path(__file__).parent).encode() in onnx_bytes, "the exporter leaks no path any more"
     assert str(Path(__file__).parent).encode() not in form
 
 
 def test_a_transformer_keeps_int8_weights_at_a_cosine_of_0_999(tmp_path: Path) -> None:
-    """Table and layers become int8, a batch of any length still runs, 4 bits fail."""
+    """Table and layers become int8, and a batch of any length still runs."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("onnxscript")
@@ -108,11 +107,10 @@ def test_a_transformer_keeps_int8_weights_at_a_cosine_of_0_999(tmp_path: Path) -
     onnx_bytes = _export(Encoder(), example, list(asked), (axis, axis), tmp_path)
     case = Case(onnx_bytes, asked, "transformer")
 
-    form, ladder = case.climb(four_bit=True)
+    form, ladder = case.climb()
 
     assert ladder.kept == "int8-weights"
     assert len(form) < 0.3 * len(onnx_bytes)
-    assert row_of(ladder, "4-bit").verdict == "failed parity"
     before, after = (answers(m, asked)["answer"] for m in (onnx_bytes, form))
     assert (before * after).sum(axis=1).min() >= 0.999
     longer = {name: np.concatenate([a, a], axis=1)[:5] for name, a in asked.items()}

@@ -67,7 +67,6 @@ _VALUES = (
     | _words("scipy._lib.array_api_compat.numpy._aliases.asarray")
     | _words("zoneinfo.ZoneInfo")
     | _words("sklearn.utils.validation.check_array")  # what histogram boosting prepares with
-    | _words("sklearn.impute._iterative._ImputerTriplet")
     | _words("pandas.NA pandas._libs.missing.NA pandas.api.types.is_numeric_dtype")
     | _words(
         "_univariate_selection.chi2 _univariate_selection.f_classif"
