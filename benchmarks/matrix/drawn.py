@@ -63,7 +63,9 @@ def odd(base: Any) -> Iterator[tuple[str, Any]]:
         column = frame[name]
         if column.dtype.kind in "OSU" or column.dtype.name in ("category", "str", "string"):
             for text in _UNSEEN:
-                changed = pd.Series([text], dtype=object if column.dtype != "category" else None)
+                # A frame of one's own has categories of its own.
+                kind = "category" if column.dtype.name == "category" else object
+                changed = pd.Series([text], dtype=kind)
                 yield f"{name}={text!r}", _like(base, row.assign(**{str(name): changed}))
         elif column.dtype.kind in "iu":
             for number in (int(column.max()) + 1, int(column.min()) - 1):

@@ -34,6 +34,10 @@ def ask(source: Path, sample: Path | None, served: Path) -> Fresh:
         for number, (theirs, own) in enumerate(zip(given, ours, strict=True)):
             if theirs.size != own.size:
                 return Fresh(0, 0, f"output {number} is {theirs.shape}, ours {own.shape}")
+            if theirs.dtype.kind == "U":
+                if theirs.tolist() != [_text(word) for word in own.tolist()]:
+                    return Fresh(count, 0, f"output {number} of {count} rows has other words")
+                continue
             far = np.abs(theirs.reshape(own.shape) - own)
             if not (far <= _ABSOLUTE + _RELATIVE * np.abs(own)).all():
                 return Fresh(
@@ -107,10 +111,18 @@ def _transformer(source: Path) -> Callable[[Arrays], list[Any]]:
     def asked(arrays: Arrays) -> list[Any]:
         with torch.no_grad():
             answer = network(**{name: torch.from_numpy(a) for name, a in arrays.items()})
+        if kind.endswith("SequenceClassification") or kind.endswith("ImageClassification"):
+            scores = answer["logits"].softmax(-1).numpy()
+            words = [network.config.id2label[best] for best in scores.argmax(-1).tolist()]
+            return [np.array(words), scores]
         # What is served has the model's own answer, without the states that it keeps for itself.
         return _flat([answer[name] for name in ("logits", "last_hidden_state") if name in answer])
 
     return asked
+
+
+def _text(word: Any) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
 
 
 def _flat(answer: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """Opens PyTorch files: only torch's own code comes to life, and what the user trusts by name."""
 
+import inspect
 import json
 import os
 import pickle
@@ -120,9 +121,14 @@ def _of_torch(name: str) -> bool:
     """Whether a global is a module class of torch.nn, or one of its functions."""
     import torch
 
-    if name == "builtins.set" or _FUNCTIONS.fullmatch(name):
+    if name == "builtins.set":
         return True
     home, _, last = name.rpartition(".")
+    if _FUNCTIONS.fullmatch(name):
+        # Such a module has imported others, and they are its attributes as well.
+        found = getattr(import_module(home), last, None)
+        at_home = getattr(found, "__module__", None) in (None, home, "torch")
+        return inspect.isroutine(found) and at_home
     if not home.startswith("torch.nn."):
         return False
     value = getattr(import_module(home), last, None) if _exists(home) else None
