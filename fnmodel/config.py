@@ -80,6 +80,7 @@ class SlimConfig(_Strict):
 
 
 Label = str | int | float | bool
+Judge = Literal["point", "bound"]
 
 
 class _Bounds(_Strict):
@@ -89,20 +90,53 @@ class _Bounds(_Strict):
         default=None, description="the label that the figure is about, where there are two classes"
     )
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is anything to hold the figure against."""
+        return self.at_least is not None or self.at_most is not None
+
     @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if self.at_least is None and self.at_most is None:
+    def _possible(self) -> Self:
+        if not self.bounded:
             raise ValueError("a gate needs `at_least` or `at_most`")
+        if None not in (self.at_least, self.at_most) and self.at_least > self.at_most:  # type: ignore[operator]
+            raise ValueError(f"at_least {self.at_least} is above at_most {self.at_most}")
         return self
 
 
+class ChampionConfig(_Strict):
+    """The comparison with the model that serves now, on the same rows."""
+
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="how much worse is accepted, in the metric's own unit",
+    )
+    judge: Judge = Field(
+        default="bound",
+        description="proven by the worse end of the paired 95 % interval, or the figure itself",
+    )
+
+
 class MetricGate(_Bounds):
-    """A metric of the model on the sample's labels."""
+    """A metric of the model on labelled rows: what it must reach, and how it stands to what serves.
+
+    With `champion`, `deploy` asks the version that serves the same rows before it publishes.
+    """
 
     metric: str = Field(description="accuracy, roc_auc, f1, log_loss, r2, … or a scorer's name")
-    judge: Literal["point", "bound"] = Field(
+    judge: Judge = Field(
         default="point", description="the figure itself, or the worse end of its 95 % interval"
     )
+    champion: ChampionConfig | None = Field(
+        default=None, description="also compare with the version that serves now"
+    )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is anything to hold the figure against."""
+        return super().bounded or self.champion is not None
 
 
 class FairnessGate(_Bounds):
@@ -112,7 +146,7 @@ class FairnessGate(_Bounds):
         min_length=1, description="columns of the sample that make the groups; need not be features"
     )
     metric: str = Field(description="demographic_parity_difference, equalized_odds_difference, …")
-    judge: Literal["point", "bound"] = Field(
+    judge: Judge = Field(
         default="bound", description="the figure itself, or the worse end of its 95 % interval"
     )
     strict: bool = Field(default=False, description="fail when a group is too small to be judged")
@@ -120,8 +154,13 @@ class FairnessGate(_Bounds):
 
 
 class Gates(_Strict):
-    """What a model must keep before it is packed; judged on the sample."""
+    """What a model must keep before it is packed; judged on the sample, or on rows held out."""
 
+    sample: Path | None = Field(
+        default=None,
+        description="labelled rows to judge on, best such that no model was trained on; by default "
+        "the project's sample",
+    )
     metrics: tuple[MetricGate, ...] = ()
     fairness: tuple[FairnessGate, ...] = ()
     one_row_ms: float | None = Field(
@@ -396,7 +435,10 @@ def load(path: Path) -> Project:
     if base is not None and base.startswith("oci:"):
         base = f"oci:{folder / base.removeprefix('oci:')}"
     image = project.image.model_copy(update={"base": base})
-    return project.model_copy(update={**found, "image": image})
+    gates = project.gates
+    if gates.sample is not None:
+        gates = gates.model_copy(update={"sample": folder / gates.sample})
+    return project.model_copy(update={**found, "image": image, "gates": gates})
 
 
 def _check_plain(node: yaml.Node | None) -> None:
@@ -471,8 +513,8 @@ def _keys(at: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Project
     nested: dict[str, type[BaseModel]] = {
         "parity": Parity, "slim": SlimConfig, "gates": Gates,
-        "metrics": MetricGate, "fairness": FairnessGate, "image": ImageConfig,
-        "function": FunctionConfig,
+        "metrics": MetricGate, "champion": ChampionConfig, "fairness": FairnessGate,
+        "image": ImageConfig, "function": FunctionConfig,
         "batch": BatchJob, "stages": Stage,
     }  # fmt: skip
     for part in at:

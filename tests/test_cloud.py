@@ -162,6 +162,33 @@ def test_traffic_moves_between_versions(project: Project, first: Any) -> None:
     assert ("gate", "passed") in actions
 
 
+def test_a_model_that_is_worse_than_what_serves_is_never_published(
+    project: Project, first: Any
+) -> None:
+    """The version that serves is asked the same rows; the ledger keeps how the new one stood."""
+    config = project.folder / "fnmodel.yaml"
+    before = config.read_text()
+    gate = "{metric: accuracy, champion: {margin: 0.05}}"
+    config.write_text(f"{before}gates: {{sample: rows.csv, metrics: [{gate}]}}\n")
+    state = project.json("status", "--local")
+    project.train(1e-6)
+    failed = project.run("deploy", "--local", code=4)
+    untouched = project.json("status", "--local")
+    skipped = project.json("deploy", "--local", "--skip-champion")
+    project.train(0.5)
+    better = project.json("deploy", "--local")
+    reasons = [r["reason"] for r in project.json("history", "--local") if r["action"] == "gate"]
+    config.write_text(before)
+
+    assert "worse than the champion's" in failed.stderr
+    assert "FNM-L005" in failed.stderr
+    assert untouched["versions"] == state["versions"]
+    assert skipped["champion"] is None
+    assert (better["champion"]["version"], better["champion"]["rows"]) == ("1", 178)
+    assert "against version 1 on 178 rows: accuracy" in reasons[0]
+    assert "--skip-champion" in reasons[1]
+
+
 def test_batch_scores_a_prefix_and_counts_add_up(project: Project, first: Any) -> None:
     """Good rows are scored, bad ones go to an error file, and the same time never scores twice."""
     lines = (project.folder / "rows.csv").read_text().splitlines()

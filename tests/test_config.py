@@ -53,10 +53,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project can be named from anywhere."""
-    (tmp_path / "fnmodel.yaml").write_text(GOOD)
+    (tmp_path / "fnmodel.yaml").write_text(GOOD + "gates: {sample: held_out.csv}\n")
     monkeypatch.chdir("/")
 
     assert load(find(tmp_path)).model == tmp_path / "model.joblib"
+    assert load(find(tmp_path)).gates.sample == tmp_path / "held_out.csv"
 
 
 def test_a_stage_is_chosen_by_flag_then_environment_then_file(

@@ -69,6 +69,13 @@ def deploy(
     promote: Annotated[
         bool, typer.Option("--promote", help="Send all requests to the new version at once.")
     ] = False,
+    skip_champion: Annotated[
+        bool,
+        typer.Option(
+            "--skip-champion",
+            help="Do not compare with the version that serves; the ledger says so.",
+        ),
+    ] = False,
     project: ProjectOption = Path(),
     stage: StageOption = None,
     local: LocalOption = False,
@@ -90,7 +97,7 @@ def deploy(
     work = Workspace(
         project, stage=stage, local=local, profile=profile, region=region, output=output
     )
-    deployed = recipe.deploy(work, promote=promote)
+    deployed = recipe.deploy(work, promote=promote, skip_champion=skip_champion)
     weights = deployed.state.weights
     serving = {deployed.state.version, *weights}
     data = {
@@ -100,6 +107,7 @@ def deploy(
         "stage": work.stage,
         "changed": deployed.changed,
         "traffic": {"version": deployed.state.version, "weights": dict(weights)},
+        "champion": deployed.champion.to_json() if deployed.champion else None,
     }
     shown: dict[str, Any] = {
         "url": work.url,

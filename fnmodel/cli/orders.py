@@ -13,8 +13,12 @@ def conversion(project: Project) -> Order:
     order = conversion_of(
         project.model, project.sample, project.target, project.parity, project.slim
     )
-    gates = project.gates.model_dump(mode="json")
-    return replace(order, gates=gates, processing=project.processing)
+    return replace(
+        order,
+        gates=project.gates.model_dump(mode="json", exclude={"sample"}),
+        processing=project.processing,
+        held_out=project.gates.sample,
+    )
 
 
 def conversion_of(

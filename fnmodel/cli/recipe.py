@@ -1,7 +1,7 @@
 """The steps of a deployment, each shown while it runs: slim, pack, push, provision, release."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fnmodel.cli import orders
 from fnmodel.cli.traffic import describe
@@ -20,6 +20,9 @@ from fnmodel.shipped import shipped
 from fnmodel.slim.slim import Slimmed
 from fnmodel.slim.slim import slim as slim_model
 from fnmodel.units import size
+
+if TYPE_CHECKING:
+    from fnmodel.cli.champion import Comparison
 
 
 @dataclass(frozen=True)
@@ -165,16 +168,22 @@ def plan(work: Workspace, wanted: Desired) -> Planned:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A finished deploy; `changed` is False when there was nothing to do."""
+    """A finished deploy; `changed` is False when there was nothing to do.
+
+    `champion` is how the model stood to the version that served, where a gate asked for that.
+    """
 
     version: str
     digest: str
     state: AliasState
     changed: bool
+    champion: "Comparison | None" = None
 
 
-def deploy(work: Workspace, *, promote: bool = False) -> Deployed:
+def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = False) -> Deployed:
     """Bring a stage to what the project says; repeated after any break, it goes on where it was.
+
+    With `skip_champion` no gate compares the model with what serves, and the ledger says so.
 
     Raises:
         FnmodelError: one of the steps failed; what served before still serves.
@@ -184,7 +193,7 @@ def deploy(work: Workspace, *, promote: bool = False) -> Deployed:
     image = pack(work, model)
     done = _nothing_to_do(work, image)
     if done is None:
-        done = _deploy(work, model, image)
+        done = _deploy(work, model, image, skip_champion=skip_champion)
     if promote and done.state.version != done.version:
         with work.console.step("promote") as step:
             state = work.releases.promote(done.version)
@@ -210,7 +219,7 @@ def _nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
     return Deployed(version.number, image.digest, work.router.read(), changed=False)
 
 
-def _deploy(work: Workspace, model: OnnxModel, image: Image) -> Deployed:
+def _deploy(work: Workspace, model: OnnxModel, image: Image, *, skip_champion: bool) -> Deployed:
     if not work.local and work.recipe.base is None:
         raise ConfigError(
             FILE,
@@ -223,18 +232,35 @@ def _deploy(work: Workspace, model: OnnxModel, image: Image) -> Deployed:
         work.releases.require_idle(image.digest)
     # Nobody may call a stage before its first version has passed its gate.
     opened = stack is not None and "Url" in stack.outputs
+    compared = None
+    if opened and not skip_champion:
+        compared = _compared(work, model, image)
     repository_uri = work.repositories.ensure(work.project.name).uri
     wanted = desired(work, image, repository_uri, serving=opened)
     push(work, wanted)
     provision(work, wanted)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")
-        released = work.releases.release(image.digest, work.gate(model))
+        evidence = compared.words if compared else ""
+        if skip_champion:
+            evidence = "the champion was not asked (--skip-champion)"
+        released = work.releases.release(image.digest, work.gate(model), evidence=evidence)
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
     if not opened:
         provision(work, desired(work, image, repository_uri), name="open")
-    return Deployed(released.version.number, image.digest, released.state, changed=True)
+    return Deployed(
+        released.version.number, image.digest, released.state, changed=True, champion=compared
+    )
+
+
+def _compared(work: Workspace, model: OnnxModel, image: Image) -> "Comparison | None":
+    if not any(gate.champion for gate in work.project.gates.metrics):
+        return None
+    # Metrics load what no other deploy needs.
+    from fnmodel.cli import champion
+
+    return champion.judge(work, model, image.digest)
 
 
 def destroy(work: Workspace) -> dict[str, Any]:

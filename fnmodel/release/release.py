@@ -86,8 +86,10 @@ class Releases:
         if state.candidate and self._publisher.ready(state.candidate).digest != digest:
             raise _busy(state)
 
-    def release(self, digest: str, gate: Gate) -> Released:
+    def release(self, digest: str, gate: Gate, *, evidence: str = "") -> Released:
         """Publish what the function is now, judge it, and give it traffic if nothing serves yet.
+
+        `evidence` is what was found out about it before, for the ledger.
 
         The first version that passes gets all requests. A later one waits as the candidate,
         without requests, until `shift` or `promote`.
@@ -106,7 +108,7 @@ class Releases:
                 raise _busy(state)
             result = None
             if not _passed(records, version.number):
-                result = _judge(lease, version, gate)
+                result = _judge(lease, version, gate, evidence)
             if state.version == version.number or _passed(records, state.version):
                 target = state
             else:
@@ -243,7 +245,7 @@ class Releases:
             lease.append(replace(last, result="done", reason="found done by a later run"))
 
 
-def _judge(lease: Lease, version: Version, gate: Gate) -> GateResult:
+def _judge(lease: Lease, version: Version, gate: Gate, evidence: str) -> GateResult:
     def record(result: Result, reason: str) -> Record:
         return Record(
             release=_release_id(version),
@@ -259,7 +261,8 @@ def _judge(lease: Lease, version: Version, gate: Gate) -> GateResult:
     except GateError as error:
         lease.append(record("failed", error.message))
         raise
-    lease.append(record("passed", f"{outcome.checked} values as proven"))
+    found = f"{outcome.checked} values as proven"
+    lease.append(record("passed", f"{found}; {evidence}" if evidence else found))
     return outcome
 
 

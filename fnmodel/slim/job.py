@@ -23,7 +23,7 @@ from fnmodel.slim.order import Job
 from fnmodel.slim.proof import parity, probe
 from fnmodel.slim.proof.report import Change, ParityReport, WorstRow
 from fnmodel.slim.proof.trial import Trial, ask
-from fnmodel.slim.quality import evidence, gates
+from fnmodel.slim.quality import evidence, gates, judged
 from fnmodel.slim.readers.open import open_subject
 from fnmodel.slim.rungs.catalogue import rungs
 from fnmodel.slim.rungs.measured import Judgement
@@ -214,6 +214,9 @@ def _report(job: Job, subject: Subject, trial: Trial, ladder: Ladder | None) -> 
     questions = subject.questions
     one_row = _latency(subject, trial, 1)
     rules = gates.from_json(job.order.gates)
+    held_out = None
+    if job.order.held_out is not None and (rules.metrics or rules.fairness):
+        held_out = judged.read(job.order.held_out, job.order.target, trial.converted.signature)
 
     def counted(origin: str) -> int:
         return sum(one == origin for one in questions.origin)
@@ -243,7 +246,8 @@ def _report(job: Job, subject: Subject, trial: Trial, ladder: Ladder | None) -> 
         worst=_worst(trial, questions),
         metrics=evidence.metrics(subject, trial),
         gates=tuple(
-            result.to_json() for result in evidence.gates(rules, subject, trial, one_row.after)
+            result.to_json()
+            for result in evidence.gates(rules, subject, trial, one_row.after, held_out)
         ),
         size=Change(content_size(job.order.source), len(trial.converted.onnx)),
         opset=_opset(trial.converted.onnx),

@@ -29,7 +29,8 @@ class Order:
 
     `trust` names classes and functions beyond the allow list that a model file may hold. `gates`
     is plain data: `metrics` and `fairness`, lists of what `slim.gates` calls its rules, with
-    `one_row_ms` and `model_mb`; `ladder` that of `slim.rungs.rung.Options`.
+    `one_row_ms` and `model_mb`, judged on the rows of `held_out` or else on the sample; `ladder`
+    is that of `slim.rungs.rung.Options`.
     """
 
     source: Path
@@ -40,6 +41,7 @@ class Order:
     gates: Mapping[str, Any] = field(default_factory=dict)
     ladder: Mapping[str, Any] = field(default_factory=dict)
     processing: Path | None = None
+    held_out: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, to be handed to the child process."""
@@ -58,6 +60,7 @@ class Order:
             gates=data["gates"],
             ladder=data["ladder"],
             processing=Path(data["processing"]) if data["processing"] else None,
+            held_out=Path(data["held_out"]) if data["held_out"] else None,
         )
 
 

@@ -65,6 +65,7 @@ def slim(
         source=order.source.absolute(),
         sample=order.sample.absolute() if order.sample else None,
         processing=order.processing.absolute() if order.processing else None,
+        held_out=order.held_out.absolute() if order.held_out else None,
     )
     cache = cache.absolute()
     sha256 = _sha256(order.source, "the model")
@@ -80,7 +81,7 @@ def slim(
         work.mkdir()
         made.mkdir()
         job = Job(order, sha256, made / _FOLDER)
-        needed = visible.needed(order.source, order.sample, order.processing)
+        needed = visible.needed(order.source, order.sample, order.processing, order.held_out)
         shield = sandbox.isolation(folder, needed, order.trust)
         if full_isolation:
             shield.require()
@@ -119,13 +120,14 @@ def _find(final: Path) -> Slimmed | None:
 
 
 def _key(sha256: str, order: Order) -> str:
-    sample, processing = order.sample, order.processing
+    processing = order.processing
     parts = {
         "source": sha256,
         "order": {
             **order.to_json(),
             "source": order.source.name,
-            "sample": [sample.name, _sha256(sample, "the sample")] if sample else None,
+            "sample": _named(order.sample, "the sample"),
+            "held_out": _named(order.held_out, "the sample of `gates:`"),
             "processing": _sha256(processing, "the file of `processing:`") if processing else None,
         },
         "code": _code_sha256(),
@@ -133,6 +135,10 @@ def _key(sha256: str, order: Order) -> str:
         "packages": versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _named(path: Path | None, what: str) -> list[str] | None:
+    return [path.name, _sha256(path, what)] if path else None
 
 
 def _code_sha256() -> str:

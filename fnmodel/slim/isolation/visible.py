@@ -30,8 +30,8 @@ _PATH_LISTS = ("PYTHONPATH", "LD_LIBRARY_PATH")
 _MAPPED = re.compile(r"^\S+ +r\S+ +\S+ +\S+ +\d+ +(/.+)$", re.MULTILINE)
 
 
-def needed(source: Path, sample: Path | None, processing: Path | None = None) -> tuple[Path, ...]:
-    """Return the files and folders that a conversion of this model reads."""
+def needed(source: Path, *others: Path | None) -> tuple[Path, ...]:
+    """Return the files and folders that a conversion of this model, with these files, reads."""
     from fnmodel.slim.content import blobs
     from fnmodel.slim.untrusted.onnxfile import companions
 
@@ -41,7 +41,7 @@ def needed(source: Path, sample: Path | None, processing: Path | None = None) ->
         beside = (source, cache) if cache else (source,)
     elif source.suffix.lower() == ".onnx":
         beside = (source, *companions(source))
-    return (*(beside or (source,)), *(path for path in (sample, processing) if path))
+    return (*(beside or (source,)), *(path for path in others if path))
 
 
 def mounts(

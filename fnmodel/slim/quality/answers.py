@@ -1,6 +1,6 @@
 """What a model said of the rows whose truth is known: the arrays that every gate judges."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,17 +45,44 @@ class Answers:
             return Answers(values=array)
         if array.shape[1] == 1 and array.dtype.kind in "iuOUSb":
             return Answers(labels=array[:, 0])
-        raise SlimError(
-            f"output {signature.outputs[0].name!r} is neither a label nor a value, so no metric "
-            "can judge it",
-            hint="take the gates away, or give a model that predicts labels or numbers",
-        )
+        raise _no_metric(f"output {signature.outputs[0].name!r}")
+
+    @staticmethod
+    def of_predictions(predictions: Sequence[Any]) -> "Answers":
+        """Read what an endpoint answers to records: one prediction a row.
+
+        Raises:
+            SlimError: there is none, or they hold neither labels nor numbers.
+
+        """
+        if not predictions or not all(isinstance(one, Mapping) for one in predictions):
+            raise _no_metric("what the model answers")
+        first = predictions[0]
+        try:
+            if "label" in first:
+                labels = np.array([one["label"] for one in predictions], dtype=object)
+                if "probabilities" not in first:
+                    return Answers(labels)
+                classes = tuple(first["probabilities"])
+                scores = [[one["probabilities"][name] for name in classes] for one in predictions]
+                return Answers(labels, np.array(scores, dtype=np.float64), classes)
+            values = np.array([one["value"] for one in predictions], dtype=np.float64)
+            return Answers(values=values.reshape(len(values), -1))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _no_metric("what the model answers") from error
 
     @property
     def rows(self) -> int:
         """The number of rows."""
         given = (self.labels, self.probabilities, self.values)
         return next((len(array) for array in given if array is not None), 0)
+
+
+def _no_metric(what: str) -> SlimError:
+    return SlimError(
+        f"{what} is neither a label nor a value, so no metric can judge it",
+        hint="take the gates away, or give a model that predicts labels or numbers",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,20 @@
 """What the sample says beyond parity: its labels judge the model, its rows become the reference."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fnmodel.errors import InputError, SlimError
+from fnmodel.inference import Predictor
 from fnmodel.profile import Profile
 from fnmodel.slim.proof.report import Metric
 from fnmodel.slim.proof.trial import Trial
 from fnmodel.slim.quality import quality, reference
 from fnmodel.slim.quality.answers import Answers
 from fnmodel.slim.quality.gates import GateResult, Gates, judge
+from fnmodel.slim.quality.judged import Judged
 from fnmodel.slim.subject import Subject
 
 Array = NDArray[Any]
@@ -35,21 +37,27 @@ def metrics(subject: Subject, trial: Trial) -> tuple[Metric, ...]:
 
 
 def gates(
-    rules: Gates, subject: Subject, trial: Trial, one_row_ms: float
+    rules: Gates, subject: Subject, trial: Trial, one_row_ms: float, held_out: Judged | None
 ) -> tuple[GateResult, ...]:
-    """Judge the ONNX model's answers on the sample by the project's gates.
+    """Judge the ONNX model's answers, on the rows held out or else on the sample's, by all gates.
 
     Raises:
         SlimError: a gate needs labels or a column that the sample does not have.
         UsageError: a gate names a metric that does not exist.
+        InputError: a row that was held out is none that the model takes.
+        ProcessingError: the project's own code fails on one.
 
     """
-    asked = rules.metrics or rules.fairness
+    answers = None
+    if held_out is not None:
+        answers = _answered(trial.predictor, held_out)
+    elif rules.metrics or rules.fairness:
+        answers = _answers(trial, subject, trial.answers)
     return judge(
         rules,
-        _answers(trial, subject, trial.answers) if asked else None,
-        subject.labels,
-        subject.columns,
+        answers,
+        subject.labels if held_out is None else held_out.truth,
+        subject.columns if held_out is None else held_out.columns,
         None,
         one_row_ms,
         len(trial.converted.onnx),
@@ -68,6 +76,13 @@ def profile(subject: Subject, trial: Trial) -> Profile | None:
         return reference.build(subject.columns, outputs, signature)
     except InputError as error:
         raise SlimError(f"the sample makes no reference: {error.message}") from error
+
+
+def _answered(predictor: Predictor, judged: Judged) -> Answers:
+    records: Sequence[Mapping[str, Any]] = judged.records
+    if predictor.processing is not None:
+        records = predictor.processing.before(predictor.checked(records))
+    return Answers.of(predictor.signature, predictor.run(predictor.encode(records)))
 
 
 def _answers(trial: Trial, subject: Subject, outputs: Mapping[str, Array]) -> Answers:

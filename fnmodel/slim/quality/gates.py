@@ -7,7 +7,7 @@ are differences, and a difference of few rows proves nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -122,13 +122,20 @@ def from_json(data: Mapping[str, Any]) -> Gates:
     """Read plain data, as a project file has it."""
     fair = [{**one, "columns": tuple(one["columns"])} for one in data.get("fairness", ())]
     return Gates(
-        metrics=tuple(QualityGate(**one) for one in data.get("metrics", ())),
+        metrics=tuple(
+            QualityGate(**{**one, "champion": _rule(one.get("champion"))})
+            for one in data.get("metrics", ())
+        ),
         fairness=tuple(
             FairnessGate(**{**one, "edges": tuple(one.get("edges", ()))}) for one in fair
         ),
         one_row_ms=data.get("one_row_ms"),
         model_mb=data.get("model_mb"),
     )
+
+
+def _rule(data: Mapping[str, Any] | None) -> ChampionRule | None:
+    return None if data is None else ChampionRule(**data)
 
 
 @dataclass(frozen=True)
@@ -246,6 +253,23 @@ def judge(
     return tuple(results)
 
 
+def against_champion(
+    gates: Gates, answers: Answers, champion: Answers, truth: Array, rng: np.random.Generator
+) -> tuple[GateResult, ...]:
+    """Judge a model by the rules that compare it with the champion, and by nothing else.
+
+    All three are about the same rows.
+
+    Raises:
+        SlimError: the answers or the truth do not suit a metric; names it.
+
+    """
+    rules = tuple(
+        replace(gate, at_least=None, at_most=None) for gate in gates.metrics if gate.champion
+    )
+    return judge(Gates(metrics=rules), answers, truth, {}, champion, None, None, rng)
+
+
 def require(results: Sequence[GateResult], what: str = "the model") -> None:
     """Refuse a model that failed a gate.
 
@@ -267,8 +291,8 @@ _HINTS: Mapping[Kind, str] = {
     "metric": "train a better model, or judge it on more rows if the interval is wide",
     "fairness": "look at the groups in the report: more rows narrow the interval, "
     "reweighting or other thresholds close the gap",
-    "latency": "try a smaller model, or raise `gates.latency`",
-    "size": "try a smaller model, or raise `gates.size`",
+    "latency": "try a smaller model, or raise `gates.one_row_ms`",
+    "size": "try a smaller model, or raise `gates.model_mb`",
 }
 
 
@@ -304,7 +328,7 @@ def _quality(
             passed = passed and rival.passed
             reason += f"; {rival.verdict()}"
         elif gate.champion is not None:
-            reason += "; there is no champion to compare it with yet"
+            reason += "; the champion is asked when this is deployed"
         return _result(
             "metric", gate.metric, estimate, gate.threshold, passed, reason, champion=rival
         )
