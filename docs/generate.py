@@ -62,6 +62,15 @@ EXIT_CODES = {
 SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("", config.Project, "Top level"),
     ("parity.", config.Parity, "`parity`: the budget for differences"),
+    ("slim.", config.SlimConfig, "`slim`: how the model is converted and made small"),
+    ("gates.", config.Gates, "`gates`: what a model must keep before it is packed"),
+    ("gates.metrics[].", config.MetricGate, "`gates.metrics`: a list of metrics"),
+    (
+        "gates.metrics[].champion.",
+        config.ChampionConfig,
+        "`champion`: how a metric stands to the version that serves",
+    ),
+    ("gates.fairness[].", config.FairnessGate, "`gates.fairness`: a list of gaps between groups"),
     ("image.", config.ImageConfig, "`image`: the container image"),
     ("function.", config.FunctionConfig, "`function`: the Lambda function"),
     ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
@@ -215,6 +224,8 @@ def _kind(field: FieldInfo) -> str:
 
 def _named(annotation: Any) -> str:
     kind = get_origin(annotation)
+    if kind is tuple:
+        return f"list of {_named(get_args(annotation)[0])}"
     if kind is Literal:
         return " or ".join(f'`"{value}"`' for value in get_args(annotation))
     if kind in (Union, UnionType):
@@ -222,15 +233,17 @@ def _named(annotation: Any) -> str:
     names = {str: "text", int: "integer", float: "number", bool: "boolean", Path: "path"}
     if annotation in names:
         return names[annotation]
-    return "table, as above"
+    return "table, see its own section"
 
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if field.default is None:
+    if field.default is None or field.default == ():
         return "none"
-    return f"`{field.default}`"
+    # As YAML has them: `false`, not `False`.
+    default = field.default
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 """The documentation says what the code does: commands, links, codes, files, generated parts."""
 
+import json
 import re
 import runpy
 import shlex
@@ -81,6 +82,19 @@ def test_a_generated_file_is_up_to_date(name: str) -> None:
 
     assert set(made) == {DOCS / each for each in GENERATED}
     assert made[DOCS / name] == (DOCS / name).read_text("utf-8")
+
+
+def test_every_key_of_the_project_file_is_described() -> None:
+    """No table of `fnmodel.yaml`, however deep, is left out of the page of its keys."""
+    page = (ROOT / "docs/configuration.md").read_text()
+    schema = json.loads((ROOT / "docs/fnmodel.schema.json").read_text())
+    tables = [schema, *schema["$defs"].values()]
+    keys = {name for table in tables for name in table.get("properties", ())}
+    described = set(re.findall(r"^\| `([^`]+)`", page, re.MULTILINE))
+    last = {name.rpartition(".")[2] for name in described}
+    sections = {part.removesuffix("[]") for name in described for part in name.split(".")[:-1]}
+
+    assert keys - last - sections == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -111,7 +111,7 @@ def _transformer(source: Path) -> Callable[[Arrays], list[Any]]:
     def asked(arrays: Arrays) -> list[Any]:
         with torch.no_grad():
             answer = network(**{name: torch.from_numpy(a) for name, a in arrays.items()})
-        if kind.endswith("SequenceClassification") or kind.endswith("ImageClassification"):
+        if kind.endswith(("SequenceClassification", "ImageClassification")):
             scores = answer["logits"].softmax(-1).numpy()
             words = [network.config.id2label[best] for best in scores.argmax(-1).tolist()]
             return [np.array(words), scores]
