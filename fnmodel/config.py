@@ -257,6 +257,11 @@ class Project(_Strict):
         description="Python file with preprocess(records) and postprocess(predictions, records), "
         "which is packed and runs around the model",
     )
+    requirements: Path | None = Field(
+        default=None,
+        description="packages that `processing` imports beyond the runtime's, one a line; `fnmodel "
+        "lock` pins them beside this file",
+    )
     parity: Parity = Parity()
     slim: SlimConfig = SlimConfig()
     gates: Gates = Gates()
@@ -428,7 +433,7 @@ def load(path: Path) -> Project:
     folder = path.parent
     found = {
         key: folder / value
-        for key in ("model", "sample", "request", "processing")
+        for key in ("model", "sample", "request", "processing", "requirements")
         if (value := getattr(project, key)) is not None
     }
     base = project.image.base

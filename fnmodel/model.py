@@ -195,7 +195,8 @@ class OnnxModel:
         """Return the probe: `request`, an Open Inference Protocol request, and what it must answer.
 
         Keys: `request` (JSON body of `/v2/models/{model}/infer`), `expected` (the `outputs` of its
-        answer), `tolerance` (`absolute`, `relative`).
+        answer), `tolerance` (`absolute`, `relative`). With `processing.py` also `records`, as
+        callers send them, and `answers`, what `/predict` must say.
         """
         probe: dict[str, Any] = json.loads((self.folder / PROBE).read_bytes())
         return probe

@@ -6,11 +6,12 @@ callers sent, and returns as many answers. Either may be left out. A row's resul
 row alone. A ValueError of theirs is the caller's mistake, and the caller reads its words.
 """
 
-import importlib.util
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fnmodel.errors import InputError, ProcessingError
@@ -37,12 +38,12 @@ class Processing:
         path = folder / PROCESSING
         if not path.is_file():
             return None
-        spec = importlib.util.spec_from_file_location("processing", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType("processing")
+        module.__file__ = str(path)
+        # Dataclasses look their module up; a plain import would write __pycache__ beside the model.
+        sys.modules[module.__name__] = module
         try:
-            spec.loader.exec_module(module)
+            exec(compile(path.read_bytes(), path, "exec"), module.__dict__)  # noqa: S102
         except Exception as error:  # the project's own code raises whatever it likes
             raise _failed("the import", error) from error
         found = {name: getattr(module, name, None) for name in _STEPS}

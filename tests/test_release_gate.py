@@ -10,7 +10,7 @@ import pytest
 from release_cases import PROBE, encoded, http_answer, image_uri, proven
 
 from fnmodel.errors import GateError
-from fnmodel.release.gate import compare, require
+from fnmodel.release.gate import compare, compare_answers, require
 from fnmodel.release.probe import ProbeGate, infer_event
 from fnmodel.testing import InMemoryLambda
 
@@ -185,3 +185,68 @@ def test_a_crash_shows_the_end_of_its_log() -> None:
     function.client.meta.events.register("after-call.lambda.Invoke", with_log)
     with pytest.raises(GateError, match=r"(?s)ZeroDivisionError.*last words"):
         ProbeGate(function.client, "f", "churn", PROBE)("1")
+
+
+AROUND = {
+    "records": [{"name": "Zoë"}, {"name": "Ann"}],
+    "answers": [{"risk": "high", "chance": 0.75, "why": ["age", 3]}, {"risk": None}],
+    "tolerance": PROBE["tolerance"],
+}
+
+
+def test_answers_of_the_projects_own_code_pass_as_proven() -> None:
+    """Numbers with a fraction may differ by the tolerance."""
+    answers = copy.deepcopy(AROUND["answers"])
+    answers[0]["chance"] = 0.75009
+
+    result = compare_answers(AROUND, {"predictions": answers})
+
+    assert (result.passed, result.checked) == (True, 5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "text"),
+    [
+        ([{"risk": "low", "chance": 0.75, "why": ["age", 3]}, {"risk": None}], "expected 'high'"),
+        (
+            [{"risk": "high", "chance": 0.8, "why": ["age", 3]}, {"risk": None}],
+            "predictions.chance",
+        ),
+        ([{"risk": "high", "chance": 0.75, "why": ["age", 4]}, {"risk": None}], r"why\[1\]"),
+        ([{"risk": "high", "chance": 0.75, "why": ["age"]}, {"risk": None}], "got"),
+        ([{"risk": "high", "chance": 0.75, "why": ["age", 3]}, {"risk": 0}], "row 1"),
+        ([{"risk": "high", "chance": 0.75, "why": ["age", 3]}, {}], "row 1"),
+        ([{"risk": "high", "chance": 0.75, "why": ["age", 3]}], "expected '2 answers'"),
+        (None, "expected '2 answers', got None"),
+    ],
+)
+def test_an_answer_of_the_projects_own_code_that_differs_is_named(answers: Any, text: str) -> None:
+    """The row and the place in the answer, whatever its form."""
+    result = compare_answers(AROUND, {"predictions": answers})
+
+    with pytest.raises(GateError, match=text):
+        require(result, "f:1")
+
+
+@pytest.mark.parametrize(("risk", "passes"), [("high", True), ("low", False)])
+def test_the_gate_asks_predict_where_the_projects_own_code_runs(risk: str, *, passes: bool) -> None:
+    """Both paths are asked of the version: the graph by tensors, the whole by records."""
+    answers = [{**AROUND["answers"][0], "risk": risk}, AROUND["answers"][1]]
+    asked = []
+
+    def respond(version: str, event: Any) -> dict[str, Any]:
+        asked.append(event["rawPath"])
+        if event["rawPath"] != "/predict":
+            return proven(version, event)
+        assert json.loads(event["body"]) == {"records": AROUND["records"]}
+        return http_answer({"predictions": answers})
+
+    function = InMemoryLambda("f", image_uri("a"), respond=respond)
+    gate = ProbeGate(function.client, "f", "churn", {**PROBE, **AROUND})
+
+    if passes:
+        assert gate("1").checked == 11
+    else:
+        with pytest.raises(GateError, match=r"predictions\.risk"):
+            gate("1")
+    assert asked == ["/v2/models/churn/infer", "/predict"]

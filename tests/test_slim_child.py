@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import cache_from_source
 from pathlib import Path
 
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from hostile_cases import call, stream, text
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from slim_cases import TOLERANCE, save
 
 from fnmodel.errors import SlimError
@@ -47,7 +49,14 @@ def _compiled(tmp_path_factory):
 
 def _slim(source, cache, sample=None, target=None, trust=(), **more) -> Slimmed:
     return slim(
-        Order(source, sample, target, Budget(TOLERANCE), trust),
+        Order(
+            source,
+            sample,
+            target,
+            Budget(TOLERANCE),
+            trust,
+            processing=more.pop("processing", None),
+        ),
         cache=cache,
         progress=more.pop("progress", lambda _: None),
         **more,
@@ -464,3 +473,24 @@ def _gone(look, seconds=10):
     while look() and time.monotonic() < deadline:
         time.sleep(0.1)
     return not look()
+
+
+def test_a_projects_own_code_leaves_nothing_beside_the_model(tmp_path: Path) -> None:
+    """The child imports processing.py, and what it writes is a model directory and no more."""
+    rows = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [4.0, 3.0, 2.0, 1.0]})
+    joblib.dump(LinearRegression().fit(rows[["a"]], rows["b"]), tmp_path / "m.joblib")
+    rows[["a"]].to_csv(tmp_path / "rows.csv", index=False)
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Answer:\n    value: float\n"
+        "def postprocess(p, r):\n"
+        "    return [{'double': 2 * Answer(**one).value} for one in p]\n"
+    )
+
+    slimmed = _slim(tmp_path / "m.joblib", tmp_path / "c", tmp_path / "rows.csv", processing=own)
+
+    assert "processing.py" in slimmed.model.files
+    assert slimmed.model.probe()["answers"][0]["double"] == pytest.approx(8.0)

@@ -37,9 +37,9 @@ def main(
 
 
 for command in (
-    build.init, build.slim, build.pack, deploy.plan, deploy.deploy, traffic.invoke, traffic.shift,
-    traffic.promote, traffic.rollback, traffic.abort, operate.status, operate.history,
-    operate.logs, operate.doctor, operate.explain, deploy.destroy,
+    build.init, build.slim, build.lock, build.pack, deploy.plan, deploy.deploy, traffic.invoke,
+    traffic.shift, traffic.promote, traffic.rollback, traffic.abort, operate.status,
+    operate.history, operate.logs, operate.doctor, operate.explain, deploy.destroy,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(batch.app, name="batch")

@@ -172,5 +172,47 @@ def pack(
     work.console.data(data, text)
 
 
+def lock(
+    *,
+    upgrade: Annotated[
+        bool,
+        typer.Option("--upgrade", help="Choose every version anew."),
+    ] = False,
+    project: ProjectOption = Path(),
+    stage: StageOption = None,
+    local: LocalOption = False,
+    output: OutputOption = Output.table,
+) -> None:
+    """Pin the packages of `requirements:` with their hashes, for the image's Python and processor.
+
+    `pack` and `deploy` do it by themselves where the requirements changed.
+
+    Example: fnmodel lock --upgrade
+    """
+    from fnmodel.cli.workspace import Workspace
+
+    work = Workspace(project, stage=stage, local=local, output=output)
+    if work.project.requirements is None:
+        raise UsageError(
+            "fnmodel.yaml names no requirements",
+            hint="write `requirements: requirements.txt` for packages that `processing:` imports",
+        )
+    with work.console.step("lock") as step:
+        step.progress(f"resolving {work.project.requirements.name}")
+        found, changes = work.lock(work.project.requirements, renew=upgrade)
+        step.done(f"{found.path.name}: {len(changes)} packages changed")
+    rows = [[change.name, change.before or "", change.after or ""] for change in changes]
+    data = {
+        "lock": str(found.path),
+        "digest": found.digest,
+        "changes": [
+            {"package": change.name, "before": change.before, "after": change.after}
+            for change in changes
+        ],
+    }
+    text = table(["package", "before", "after"], rows) if rows else "nothing changed"
+    work.console.data(data, f"{text}\n\n{pairs({'lock': found.path})}")
+
+
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

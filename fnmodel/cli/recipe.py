@@ -11,6 +11,7 @@ from fnmodel.errors import ConfigError
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
 from fnmodel.pack import build as packing
+from fnmodel.pack.dependencies import Lock
 from fnmodel.pack.image import Image
 from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
@@ -64,6 +65,22 @@ def slim(work: Workspace, *, gate: bool = True) -> Slimmed:
     return slimmed
 
 
+def lock(work: Workspace) -> Lock | None:
+    """Return the lock of the project's own requirements, made again where they changed.
+
+    Raises:
+        LockError: they cannot be read or resolved.
+
+    """
+    if work.project.requirements is None:
+        return None
+    with work.console.step("lock") as step:
+        found, changes = work.lock(work.project.requirements)
+        if changes:
+            step.done(f"{found.path.name}: {len(changes)} packages changed")
+    return found
+
+
 def pack(work: Workspace, model: OnnxModel) -> Image:
     """Build the image into the store, or find it there.
 
@@ -71,8 +88,9 @@ def pack(work: Workspace, model: OnnxModel) -> Image:
         PackError: it cannot be built, or Lambda would refuse it.
 
     """
+    own = lock(work)
     with work.console.step("pack") as step:
-        image = packing.build(model, work.recipe, work.store, progress=step.progress)
+        image = packing.build(model, work.recipe, work.store, own=own, progress=step.progress)
         work.store.add_reference(f"{work.project.name}-{work.recipe.python}", image)
         step.done(f"{image.digest[:19]}, {size(image.size)} in {len(image.layers)} layers")
     return image

@@ -15,9 +15,11 @@ from fnmodel.local.control import Control
 from fnmodel.model import OnnxModel
 from fnmodel.pack.build import Recipe
 from fnmodel.pack.credentials import Credentials
+from fnmodel.pack.dependencies import Lock
 from fnmodel.pack.layout import Store
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
+from fnmodel.pack.requirements import Change, lock
 from fnmodel.provision.repository import Repositories
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
@@ -181,6 +183,12 @@ class Workspace:
             return Recipe(self.project.name, image.python, image.architecture, image.base)
         machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
         return Recipe(self.project.name, self._host_python(), machine)  # type: ignore[arg-type]
+
+    def lock(self, requirements: Path, *, renew: bool = False) -> tuple[Lock, tuple[Change, ...]]:
+        """Return the lock of a project's own requirements for the image, and what changed in it."""
+        return lock(
+            requirements, Lock.load(self.recipe.python), self.recipe.architecture, renew=renew
+        )
 
     def _host_python(self) -> str:
         """Return the project's Python where this machine has it, else the one that runs now."""

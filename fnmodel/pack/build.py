@@ -2,6 +2,7 @@
 
     base           its own blobs, untouched
     dependencies   /opt/python    hash-locked wheels, pruned and compiled
+    project        /opt/python    hash-locked wheels that the project asks for, where it does
     code           /var/task      fnmodel's runtime part and the handlers, compiled
     model          /opt/ml/model  the model directory
 
@@ -25,6 +26,7 @@ from fnmodel.pack.dependencies import AT as DEPENDENCIES
 from fnmodel.pack.dependencies import Install, Lock, dependency_layer
 from fnmodel.pack.image import CREATED, Architecture, Image, Layer, encode
 from fnmodel.pack.layout import Store
+from fnmodel.pack.requirements import project_layer
 from fnmodel.shipped import shipped
 
 CODE = "var/task"
@@ -54,10 +56,13 @@ def build(
     store: Store,
     *,
     progress: Callable[[str], None] = lambda _: None,
+    own: Lock | None = None,
     install: Install | None = None,
     pull: base.Pull = base.pull,
 ) -> Image:
     """Build an image into the store and return it; the same inputs give the same digest.
+
+    `own` is the lock of the project's own packages.
 
     Raises:
         LockError: a dependency cannot be had.
@@ -68,11 +73,12 @@ def build(
     """
     lock = Lock.load(recipe.python)
     image = base.resolve(recipe.base, recipe.architecture, store, pull)
-    layers = (
-        dependency_layer(store, lock, recipe.architecture, progress=progress, install=install),
-        code_layer(store, recipe.python, progress=progress),
-        model_layer(store, model, progress=progress),
-    )
+    target = recipe.architecture
+    layers = [dependency_layer(store, lock, target, progress=progress, install=install)]
+    if own is not None:
+        layers.append(project_layer(store, own, lock, target, progress=progress, install=install))
+    layers.append(code_layer(store, recipe.python, progress=progress))
+    layers.append(model_layer(store, model, progress=progress))
     for one in layers:
         image = image.append(one)
     image = image.configure(
@@ -84,7 +90,7 @@ def build(
             "OPENBLAS_NUM_THREADS": "1",
             "PYDANTIC_DISABLE_PLUGINS": "__all__",
         },
-        labels=_labels(model, recipe, lock),
+        labels=_labels(model, recipe, lock, own),
         entrypoint=ENTRYPOINT,
         cmd=CMD,
         working_dir=f"/{CODE}",
@@ -159,7 +165,7 @@ def _code() -> dict[str, bytes]:
     return {at: files[at].read_bytes() for at in sorted(files)}
 
 
-def _labels(model: OnnxModel, recipe: Recipe, lock: Lock) -> dict[str, str]:
+def _labels(model: OnnxModel, recipe: Recipe, lock: Lock, own: Lock | None) -> dict[str, str]:
     tool = version("fnmodel")
     labels = {
         "io.fnmodel.name": recipe.name,
@@ -170,6 +176,8 @@ def _labels(model: OnnxModel, recipe: Recipe, lock: Lock) -> dict[str, str]:
         "org.opencontainers.image.title": recipe.name,
         "org.opencontainers.image.created": CREATED,
     }
+    if own is not None:
+        labels["io.fnmodel.requirements"] = own.digest
     name, _, digest = (recipe.base or "").partition("@")
     if digest:
         labels["org.opencontainers.image.base.name"] = name

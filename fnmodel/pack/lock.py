@@ -16,22 +16,35 @@ from fnmodel.pack.dependencies import PLATFORMS, run_uv, runtime_folder
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
-def resolve(requirements: Path, python: str, platform: str) -> str:
+def resolve(
+    requirements: Path,
+    python: str,
+    platform: str,
+    *,
+    constraints: Path | None = None,
+    kept: str = "",
+) -> str:
     """Return the text of a lock, made from nothing but the requirements.
 
+    `constraints` are pins that hold for packages that it has in common with them; pins of `kept`,
+    the text of an earlier lock, stay where they fit.
+
     Raises:
-        LockError: no set of wheels fits, or the text would name a package index.
+        LockError: no set of wheels fits, or the text would name a package index or a path.
 
     """
     with tempfile.TemporaryDirectory(prefix="fnmodel-lock-") as name:
         path = Path(name) / "lock.txt"
+        if kept:
+            path.write_text(kept, encoding="utf-8")
+        bound = ["--constraints", str(constraints)] if constraints else []
         run_uv(
             [
                 "pip", "compile", "--no-header", "--no-annotate", "--generate-hashes",
                 "--no-emit-index-url", "--no-emit-find-links", "--only-binary", ":all:",
                 "--python", sys.executable, "--no-python-downloads",
                 "--python-platform", platform, "--python-version", python,
-                "--output-file", str(path), str(requirements),
+                "--output-file", str(path), *bound, str(requirements),
             ],
             path.parent,
             f"Python {python} on {platform} cannot be resolved",

@@ -8,7 +8,7 @@ pattern would remove. `#` starts a comment.
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,11 +61,16 @@ def _translate(pattern: str) -> str:
 
 def prune(folder: Path, listed: PruneList) -> None:
     """Remove files of an installed tree, their lines in RECORD, and folders left empty."""
+    prune_where(folder, listed.removes)
+
+
+def prune_where(folder: Path, unwanted: Callable[[str], bool]) -> None:
+    """Remove files as `prune` does, by their paths from the tree's root."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif listed.removes(path.relative_to(folder).as_posix()):
+        elif unwanted(path.relative_to(folder).as_posix()):
             path.unlink()
     for record in folder.glob("*.dist-info/RECORD"):
         rows = list(csv.reader(io.StringIO(record.read_text(encoding="utf-8"))))

@@ -13,7 +13,8 @@ from fnmodel.model import Tolerance
 class Mismatch:
     """One value that is not as proven; `row` is -1 when the whole output is wrong.
 
-    `excess` is by how many times the tolerance is exceeded, infinite for labels and shapes.
+    `column` is -1 where rows have no columns. `excess` is by how many times the tolerance is
+    exceeded, infinite for labels and shapes.
     """
 
     output: str
@@ -27,7 +28,9 @@ class Mismatch:
         """Say where it is and what differs."""
         place = f"output {self.output!r}"
         if self.row >= 0:
-            place += f", row {self.row}, column {self.column}"
+            place += f", row {self.row}"
+        if self.column >= 0:
+            place += f", column {self.column}"
         return f"{place}: expected {self.expected!r}, got {self.actual!r}"
 
 
@@ -65,6 +68,34 @@ def compare(probe: Mapping[str, Any], answer: Mapping[str, Any]) -> GateResult:
         checked += count
         mismatches += wrong
     return GateResult(checked, tuple(sorted(mismatches, key=lambda item: -item.excess)))
+
+
+def compare_answers(probe: Mapping[str, Any], answer: Mapping[str, Any]) -> GateResult:
+    """Compare what `/predict` answers to the probe's records, with the project's own code around.
+
+    Keys and texts must be equal; numbers may differ by the probe's tolerance.
+    """
+    tolerance = Tolerance(**probe["tolerance"])
+    wanted = probe["answers"]
+    found = answer.get("predictions")
+    if not isinstance(found, list) or len(found) != len(wanted):
+        count = f"{len(found)} answers" if isinstance(found, list) else found
+        mismatch = Mismatch("predictions", -1, -1, f"{len(wanted)} answers", count, math.inf)
+        return GateResult(len(wanted), (mismatch,))
+    checked, mismatches = 0, []
+    for row, pair in enumerate(zip(wanted, found, strict=True)):
+        for where, one, other in _leaves("predictions", *pair):
+            checked += 1
+            excess = _excess(one, other, tolerance if isinstance(one, float) else None)
+            if excess > 1:
+                mismatches.append(Mismatch(where, row, -1, one, other, excess))
+    return GateResult(checked, tuple(sorted(mismatches, key=lambda item: -item.excess)))
+
+
+def both(first: GateResult, second: GateResult) -> GateResult:
+    """Return what two comparisons found together, the worst first."""
+    mismatches = sorted((*first.mismatches, *second.mismatches), key=lambda item: -item.excess)
+    return GateResult(first.checked + second.checked, tuple(mismatches))
 
 
 def require(result: GateResult, where: str) -> None:
@@ -111,6 +142,18 @@ def _compare_output(
             row, column = divmod(index, width)
             mismatches.append(Mismatch(name, row, column, one, other, excess))
     return len(wanted), mismatches
+
+
+def _leaves(where: str, expected: Any, actual: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each plain value of an answer beside the other's; a part of another form as a whole."""
+    if isinstance(expected, dict) and isinstance(actual, dict) and expected.keys() == actual.keys():
+        for key in expected:
+            yield from _leaves(f"{where}.{key}", expected[key], actual[key])
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for index, pair in enumerate(zip(expected, actual, strict=True)):
+            yield from _leaves(f"{where}[{index}]", *pair)
+    else:
+        yield where, expected, actual
 
 
 def _excess(expected: Any, actual: Any, tolerance: Tolerance | None) -> float:

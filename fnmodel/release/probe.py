@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from fnmodel.aws import translated
 from fnmodel.errors import GateError
-from fnmodel.release.gate import GateResult, compare, require
+from fnmodel.release.gate import GateResult, both, compare, compare_answers, require
 
 _HINT = "`fnmodel logs` shows what the version said; mend it and deploy again"
 _LOG_LINES = 8
@@ -17,7 +17,8 @@ _LOG_LINES = 8
 class ProbeGate:
     """The gate of a model: its probe must be answered as proven when the model was made.
 
-    `probe` is the content of `probe.json`: request, expected outputs, tolerance.
+    `probe` is the content of `probe.json`: request, expected outputs, tolerance; and records with
+    the answers of `/predict`, where the project's own code runs around the model.
     """
 
     def __init__(self, client: Any, function: str, model: str, probe: Mapping[str, Any]) -> None:
@@ -35,6 +36,10 @@ class ProbeGate:
         """
         answer = invoke(self._client, self._function, version, self._event)
         result = compare(self._probe, answer)
+        if "answers" in self._probe:
+            body = json.dumps({"records": self._probe["records"]}, allow_nan=False)
+            answer = invoke(self._client, self._function, version, http_event("/predict", body))
+            result = both(result, compare_answers(self._probe, answer))
         require(result, f"{self._function}:{version}")
         return result
 

@@ -28,7 +28,7 @@ from fnmodel.slim.readers.open import open_subject
 from fnmodel.slim.rungs.catalogue import rungs
 from fnmodel.slim.rungs.measured import Judgement
 from fnmodel.slim.rungs.rung import Options
-from fnmodel.slim.subject import Converted, Questions, Raw, Subject
+from fnmodel.slim.subject import Converted, Questions, Subject
 from fnmodel.slim.timing import median_ms
 from fnmodel.slim.versions import versions
 
@@ -65,11 +65,13 @@ def _run(job: Job, progress: Progress) -> ParityReport:
         subject = _opened(job, Path(folder), progress)
     trial = _best(job, subject, progress)
     trial, ladder = _smaller(job, subject, trial, progress)
+    around: dict[str, Any] = {}
     if subject.raw is not None:
         progress(f"comparing with {PROCESSING} around")
-        processed.prove(trial, subject, subject.raw)
+        proven = processed.prove(trial, subject, subject.raw)
+        around = probe.around(subject.raw.records, proven)
     progress("measuring")
-    _write(job, trial, subject.questions, subject.raw)
+    _write(job, trial, subject.questions, around)
     profile = evidence.profile(subject, trial)
     if profile is not None:
         model_folder.write_json(job.folder / REFERENCE, profile.to_json())
@@ -287,7 +289,7 @@ def _on_rounding(trial: Trial) -> tuple[str, ...]:
     )
 
 
-def _write(job: Job, trial: Trial, questions: Questions, raw: Raw | None) -> None:
+def _write(job: Job, trial: Trial, questions: Questions, around: Mapping[str, Any]) -> None:
     model_folder.write(job.folder, trial.converted)
     first = next(iter(trial.expected.values()))
     numbers = first.dtype.kind == "f"
@@ -311,9 +313,7 @@ def _write(job: Job, trial: Trial, questions: Questions, raw: Raw | None) -> Non
         },
         job.order.budget.tolerance,
     )
-    if raw is not None:
-        content["records"] = [dict(record) for record in raw.records[: probe.REQUEST_ROWS]]
-    model_folder.write_json(job.folder / PROBE, content)
+    model_folder.write_json(job.folder / PROBE, {**content, **around})
 
 
 def _worst(trial: Trial, questions: Questions) -> tuple[WorstRow, ...]:

@@ -85,8 +85,10 @@ def attach(subject: Subject, prepared: Prepared, sample: Path) -> Subject:
     )
 
 
-def prove(trial: Trial, subject: Subject, raw: Raw) -> None:
+def prove(trial: Trial, subject: Subject, raw: Raw) -> list[Any]:
     """Compare the whole, both functions and the graph, with the original between them.
+
+    Returns what the original between the functions answers to the first rows, as JSON has it.
 
     Raises:
         SlimError: an answer differs, or is nothing that JSON can carry.
@@ -111,11 +113,13 @@ def prove(trial: Trial, subject: Subject, raw: Raw) -> None:
             )
     try:
         json.dumps(answers, allow_nan=False)
+        proven: list[Any] = json.loads(json.dumps(wanted, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise SlimError(
             f"postprocess returns what JSON cannot carry: {error}",
             hint="return dicts, lists, strings, numbers, booleans and None",
         ) from error
+    return proven
 
 
 def same(ours: Any, theirs: Any, tolerance: Tolerance) -> bool:

@@ -31,6 +31,15 @@ def build(
     }
 
 
+def around(records: Sequence[Mapping[str, Any]], answers: Sequence[Any]) -> dict[str, Any]:
+    """Return what `probe.json` holds besides where the project's own code runs around the model.
+
+    `records` are as callers send them, `answers` what `/predict` must say to them.
+    """
+    count = min(PROBE_ROWS, len(answers))
+    return {"records": [dict(record) for record in records[:count]], "answers": answers[:count]}
+
+
 def choose(labels: Sequence[Any], usable: Array, missing: Array, count: int = PROBE_ROWS) -> Array:
     """Return the positions of the rows to probe with, in order.
 
@@ -55,7 +64,7 @@ def sample_request(model: OnnxModel) -> dict[str, Any]:
     """
     content = model.probe()
     if "records" in content:
-        return {"records": content["records"]}
+        return {"records": content["records"][:REQUEST_ROWS]}
     inputs = {tensor["name"]: tensor for tensor in content["request"]["inputs"]}
     signature = model.signature
     features = signature.features

@@ -1,0 +1,189 @@
+"""A project's own packages: locked beside its requirements, in a layer on top of the runtime's.
+
+The runtime's lock constrains them, so that both are one set. The lock stands beside the
+requirements, one a target, and is made again when they or the runtime's lock change: what it pins
+already stays as long as it fits.
+"""
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fnmodel.errors import LockError
+from fnmodel.pack import bytecode, compression, layer
+from fnmodel.pack.dependencies import (
+    AT,
+    PLATFORMS,
+    Install,
+    Lock,
+    install_wheels,
+    runtime_folder,
+)
+from fnmodel.pack.image import Architecture, Layer, encode
+from fnmodel.pack.layout import Store
+from fnmodel.pack.lock import resolve
+from fnmodel.pack.prune import PruneList, prune_where
+from fnmodel.shipped import shipped
+
+_PIN = re.compile(r"^([a-z0-9-]+)==([\w.+]+)", re.MULTILINE)
+_INPUTS = re.compile(r"^# inputs: (sha256:[0-9a-f]{64})$", re.MULTILINE)
+_FORMAT = 1
+
+Resolve = Callable[..., str]
+"""`fnmodel.pack.lock.resolve`, or what stands in for it."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A package whose pin is new (`before` is None), gone (`after` is None), or another one."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+def lock(
+    requirements: Path,
+    runtime: Lock,
+    architecture: Architecture,
+    *,
+    renew: bool = False,
+    resolve: Resolve = resolve,
+) -> tuple[Lock, tuple[Change, ...]]:
+    """Return the lock of a project's requirements, and what changed in it; writes it if it did.
+
+    With `renew` every pin is chosen anew.
+
+    Raises:
+        LockError: the requirements cannot be read, hold options, do not fit the runtime's, or have
+            no wheels for the target; or the lock cannot be written.
+
+    """
+    path = requirements.with_name(f"{requirements.stem}.py{runtime.python}-{architecture}.lock")
+    wanted = _read(requirements)
+    inputs = f"sha256:{hashlib.sha256(encode([_FORMAT, wanted, runtime.digest])).hexdigest()}"
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = _INPUTS.search(before)
+    if found and found[1] == inputs and not renew:
+        return Lock(runtime.python, path, before.encode()), ()
+    pins = resolve(
+        requirements,
+        runtime.python,
+        PLATFORMS[architecture],
+        constraints=runtime.path,
+        kept="" if renew else before,
+    )
+    text = (
+        f"# Made by `fnmodel lock` of {requirements.name} and the runtime's own lock.\n"
+        f"# inputs: {inputs}\n{pins}"
+    )
+    _write(path, text)
+    return Lock(runtime.python, path, text.encode()), changes(_pins(before), _pins(text))
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return the packages whose pins differ, by name."""
+    return tuple(
+        Change(name, before.get(name), after.get(name))
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    )
+
+
+def project_layer(
+    store: Store,
+    own: Lock,
+    runtime: Lock,
+    architecture: Architecture,
+    *,
+    progress: Callable[[str], None],
+    install: Install | None = None,
+) -> Layer:
+    """Return the layer of a project's own packages; the same inputs are installed once a store.
+
+    Of a package that the runtime has too, it holds what the runtime's layer leaves out: serving
+    does without, and nobody knows whether these packages do.
+
+    Raises:
+        LockError: a wheel cannot be had.
+        PackError: no interpreter of that version is there to compile with.
+
+    """
+    lists = [_rules(shipped("layers") / "project"), _rules(runtime_folder())]
+    inputs = [_FORMAT, own.digest, runtime.digest, *lists, architecture, compression.DEFLATED]
+    key = f"project-{hashlib.sha256(encode(inputs)).hexdigest()}"
+    known = store.recall_layer(key)
+    if known:
+        progress("the project's packages: unchanged")
+        return known
+    interpreter = bytecode.find_interpreter(own.python)
+    with tempfile.TemporaryDirectory(prefix=".project-", dir=store.root) as name:
+        folder = Path(name) / "tree"
+        progress("installing the project's packages")
+        (install or install_wheels)(own, architecture, folder)
+        unwanted, left_out = map(PruneList.parse, lists)
+        there = _files_of(folder, set(_pins(runtime.data.decode())))
+        prune_where(
+            folder,
+            lambda path: unwanted.removes(path) or (path in there and not left_out.removes(path)),
+        )
+        progress("compiling the project's packages")
+        bytecode.compile_tree(interpreter, folder, f"/{AT}")
+        made = layer.write(
+            store, layer.tree(folder, AT), "fnmodel pack: the project's packages",
+            compression.deflated,
+        )  # fmt: skip
+    store.remember_layer(key, made)
+    return made
+
+
+def _read(requirements: Path) -> str:
+    try:
+        text = requirements.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LockError(
+            f"the requirements {requirements} cannot be read: {error}",
+            hint="mend `requirements:` in fnmodel.yaml",
+        ) from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("-"):
+            raise LockError(
+                f"{requirements.name}, line {number}: {line.strip()!r} is an option",
+                hint="write one package a line; indexes belong into uv's own settings",
+            )
+    return text
+
+
+def _pins(text: str) -> dict[str, str]:
+    return dict(_PIN.findall(text))
+
+
+def _rules(folder: Path) -> str:
+    return (folder / "prune.txt").read_text(encoding="utf-8")
+
+
+def _files_of(folder: Path, names: set[str]) -> set[str]:
+    """Return the files that belong to these packages, by the RECORD of each."""
+    found: set[str] = set()
+    for record in folder.glob("*.dist-info/RECORD"):
+        name = re.sub(r"[-_.]+", "-", record.parent.name.partition("-")[0]).lower()
+        if name in names:
+            lines = record.read_text(encoding="utf-8").splitlines()
+            found |= {line.partition(",")[0].strip('"') for line in lines}
+            found |= {p.relative_to(folder).as_posix() for p in record.parent.iterdir()}
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise LockError(
+            f"the lock {path} cannot be written: {error.strerror}",
+            hint="it stands beside the requirements, and is to be kept with them",
+        ) from error
