@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fnmodel.errors import SlimError, UnsupportedModelError
+from fnmodel.errors import FnmodelError, SlimError, UnsupportedModelError
 from fnmodel.slim.networks import network
-from fnmodel.slim.untrusted import allowed, unpickle
+from fnmodel.slim.untrusted import allowed, torch_script, unpickle
+from fnmodel.slim.untrusted.torch_script import FILE_OPERATORS
 
 _SAVE_WHOLE = (
     "save the whole module with torch.save(model, 'model.pt') or, without need of its class, with "
@@ -63,12 +64,13 @@ def script(path: Path) -> Any:
     """Read a TorchScript module, in eval mode.
 
     Raises:
-        SlimError: the file is damaged or of another version.
+        SlimError: the file is damaged or of another version, or its code reads or writes files.
 
     """
     import torch
 
     with _translated(path):
+        torch_script.check(path)
         return torch.jit.load(str(path), map_location="cpu").eval()
 
 
@@ -81,7 +83,7 @@ def program(path: Path) -> Any:
     """
     import torch
 
-    _check_formulas(path)
+    _check_json(path)
     # Without this, torch falls back to a pickle that runs code.
     with _environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"), _translated(path):
         return torch.export.load(str(path))
@@ -162,7 +164,8 @@ def _imported(path: Path, name: str) -> Any:
         ) from error
 
 
-def _check_formulas(path: Path) -> None:
+def _check_json(path: Path) -> None:
+    """Refuse a program whose sizes are no formulas, or that uses operators of files."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.filename.endswith(".json"):
@@ -173,12 +176,15 @@ def _check_formulas(path: Path) -> None:
                 data = json.loads(archive.read(info))
             except (ValueError, RecursionError) as error:
                 raise SlimError(f"{path.name}: {info.filename} is no JSON", hint=_AGAIN) from error
-            for text in _formulas(data):
-                if not _is_formula(text):
-                    raise SlimError(
-                        f"{path.name} has a size that is no formula: {text[:60]!r}",
-                        hint="do not use this file unless you wrote it",
-                    )
+            for key, text in _texts(data):
+                if key == "expr_str" and not _is_formula(text):
+                    raise _strange(path, f"has a size that is no formula: {text[:60]!r}")
+                if key == "target" and FILE_OPERATORS.intersection(text.split(".")):
+                    raise _strange(path, f"uses {text[:60]!r}, which reads or writes files")
+
+
+def _strange(path: Path, what: str) -> SlimError:
+    return SlimError(f"{path.name} {what}", hint="do not use this file unless you wrote it")
 
 
 def _is_formula(text: str) -> bool:
@@ -187,14 +193,15 @@ def _is_formula(text: str) -> bool:
     return bool(_FORMULA.fullmatch(bare)) and words <= _FORMULA_WORDS
 
 
-def _formulas(data: Any) -> Iterator[str]:
+def _texts(data: Any) -> Iterator[tuple[str, str]]:
+    """Yield every text below plain data with its key."""
     stack = [data]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
             for key, item in value.items():
-                if key == "expr_str" and isinstance(item, str):
-                    yield item
+                if isinstance(item, str):
+                    yield key, item
             stack.extend(value.values())
         elif isinstance(value, list):
             stack.extend(value)
@@ -222,7 +229,10 @@ def _translated(path: Path) -> Iterator[None]:
             f"{path.name} does what no saved module does: {network.first_line(error)}",
             hint=_SAVE_WHOLE,
         ) from error
-    except (RuntimeError, ValueError, OSError, EOFError, KeyError, AttributeError, TypeError) as e:
+    except FnmodelError:
+        raise
+    except Exception as error:
+        # Torch's own errors for what a file holds share no base class.
         raise SlimError(
-            f"{path.name} cannot be read by torch: {network.first_line(e)}", hint=_AGAIN
-        ) from e
+            f"{path.name} cannot be read by torch: {network.first_line(error)}", hint=_AGAIN
+        ) from error
