@@ -24,15 +24,15 @@ def metrics(subject: Subject, trial: Trial) -> tuple[Metric, ...]:
     """Return what the labels say of the original and of the ONNX model; nothing without labels."""
     if subject.labels is None:
         return ()
-    before, after = (
-        _answers(trial, subject, trial.expected),
-        _answers(trial, subject, trial.answers),
-    )
-    name = "accuracy" if after.labels is not None else "r2"
     try:
+        before, after = (
+            _answers(trial, subject, trial.expected),
+            _answers(trial, subject, trial.answers),
+        )
+        name = "accuracy" if after.labels is not None else "r2"
         figures = [quality.measure(name, one, subject.labels) for one in (before, after)]
         return (Metric(name, *figures),)
-    except SlimError:  # a target that is no label of this model says nothing
+    except SlimError:  # a target, or an answer, that is no label of this model says nothing
         return ()
 
 
