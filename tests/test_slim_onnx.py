@@ -220,3 +220,76 @@ def test_a_large_product_is_made_smaller(tmp_path: Path) -> None:
     assert len(report.ladder["rows"]) > 1
     assert any(row["name"] == report.ladder["kept"] for row in report.ladder["rows"])
     assert onnx.load(made.folder / "model.onnx").graph.name == "model"
+
+
+def _recurrent(batch: Any = "N") -> Any:
+    """Return what recurrent networks look like: a state of (layers, rows, units), and a rate."""
+    nodes = [
+        helper.make_node("Cast", ["rate"], ["r"], to=FLOAT),
+        helper.make_node("MatMul", ["x", "w"], ["driven"]),
+        helper.make_node("Mul", ["driven", "r"], ["scaled"]),
+        helper.make_node("ReduceSum", ["state", "layers"], ["kept"], keepdims=0),
+        helper.make_node("Add", ["scaled", "kept"], ["y"]),
+        helper.make_node("Unsqueeze", ["y", "layers"], ["one"]),
+        helper.make_node("Concat", ["one", "one"], ["both"], axis=0),
+        helper.make_node("Add", ["both", "state"], ["next"]),
+    ]
+    inputs = [_value("x", [batch, 3]), _value("state", [2, batch, 2]),
+              _value("rate", [], TensorProto.INT64)]  # fmt: skip
+    outputs = [_value("y", [batch, 2]), _value("next", [None, None, None])]
+    weights = numpy_helper.from_array(WEIGHTS, "w")
+    return _model(nodes, inputs, outputs, weights,
+                  numpy_helper.from_array(np.array([0]), "layers"))  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", ["N", None])
+def test_rows_on_another_axis_are_brought_to_the_first(batch: Any, tmp_path: Path) -> None:
+    """A state goes in and comes out a row at a time, and a single value becomes a constant."""
+    rows = RANDOM.normal(size=(12, 3)).astype(np.float32)
+    state = RANDOM.normal(size=(2, 12, 2)).astype(np.float32)
+    sample = {"x": rows, "state": state, "rate": np.int64(16)}
+
+    report, model = _slim(tmp_path, _recurrent(batch), sample)
+    told = {tensor.name: tensor.shape for tensor in model.signature.inputs}
+    answer = Predictor(model.folder).run({"x": rows[:5], "state": np.moveaxis(state, 1, 0)[:5]})
+
+    assert report.passed
+    assert told == {"x": (-1, 3), "state": (-1, 2, 2)}
+    assert [tensor.shape for tensor in model.signature.outputs] == [(-1, 2), (-1, 2, 2)]
+    y = 16 * (rows[:5] @ WEIGHTS) + state.sum(axis=0)[:5]
+    assert np.allclose(answer["y"], y, atol=1e-4)
+    assert np.allclose(answer["next"], y[:, None] + np.moveaxis(state, 1, 0)[:5], atol=1e-4)
+    assert any("'rate' is fixed at 16" in note for note in report.notes)
+    assert any("'state' takes rows on its first axis" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(None, "does not say the value of the input 'rate'"), (np.arange(3), "value of the input"),
+     (np.array("fast"), "value of the input")],
+)  # fmt: skip
+def test_a_single_value_has_to_be_told(rate: Any, words: str, tmp_path: Path) -> None:
+    """Without it the model is not asked; with something else there is no guessing."""
+    rows = {"x": np.ones((4, 3), np.float32), "state": np.ones((2, 4, 2), np.float32)}
+    sample = rows if rate is None else {**rows, "rate": rate}
+
+    with pytest.raises(SlimError, match=words):
+        _slim(tmp_path, _recurrent(), sample)
+    with pytest.raises(UnsupportedModelError, match="'rate' has no axis of rows") as caught:
+        _slim(tmp_path, _recurrent())
+    assert "--sample" in caught.value.hint
+
+
+def test_random_inputs_are_of_sizes_that_the_model_takes(tmp_path: Path) -> None:
+    """A picture that is made smaller and joined again needs a size that can be divided."""
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["half"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Resize", ["half", "", "twice"], ["large"], mode="nearest"),
+        helper.make_node("Add", ["x", "large"], ["y"]),
+    ]
+    twice = numpy_helper.from_array(np.array([1, 1, 8, 8], np.float32), "twice")
+    model = _model(
+        nodes, [_value("x", ["N", 1, "H", "W"])], [_value("y", ["N", 1, "H", "W"])], twice
+    )
+
+    assert _slim(tmp_path, model)[0].passed

@@ -57,8 +57,17 @@ class Rows:
     index: tuple[int, ...]
 
 
-def read(path: Path, target: str | None = None) -> Sample:
+def read(
+    path: Path,
+    target: str | None = None,
+    *,
+    without: Sequence[str] = (),
+    rows_at: Mapping[str, int] | None = None,
+) -> Sample:
     """Read a sample of tensors or of table rows.
+
+    Arrays that `without` names are left out; `rows_at` says which axis the rows of others are on,
+    where it is not the first, and brings it there.
 
     Raises:
         SlimError: it is missing, broken, of an unknown kind, has no rows, or rows of other things
@@ -71,7 +80,8 @@ def read(path: Path, target: str | None = None) -> Sample:
         match path.suffix.lower():
             case ".npz":
                 with np.load(path, allow_pickle=False) as file:
-                    found = Sample({name: file[name] for name in file.files if name != target})
+                    others = {*without, target}
+                    found = Sample({n: file[n] for n in file.files if n not in others})
             case ".npy":
                 found = Sample({"": np.load(path, allow_pickle=False)})
             case ".json" if (inputs := _inputs(path)) is not None:
@@ -82,6 +92,12 @@ def read(path: Path, target: str | None = None) -> Sample:
         raise SlimError(
             f"{path.name} cannot be read as a sample: {network.first_line(error)}", hint=GIVE_ONE
         ) from error
+    moved = {
+        name: np.moveaxis(found.arrays[name], axis, 0)
+        for name, axis in (rows_at or {}).items()
+        if name in found.arrays and found.arrays[name].ndim > axis
+    }
+    found = replace(found, arrays={**found.arrays, **moved})
     _check_rows(found.arrays, path.name)
     return found
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fnmodel.errors import InputError, SlimError, UnsupportedModelError
 from fnmodel.inference import DTYPES
 from fnmodel.model import Feature, Signature, Tensor
-from fnmodel.slim.networks import network, tensors
+from fnmodel.slim.networks import network, rows_first, tensors
 from fnmodel.slim.networks.tensors import Arrays
 from fnmodel.slim.readers.torch import require, timed
 from fnmodel.slim.subject import Candidate, Converted, Family, Subject
@@ -21,7 +21,10 @@ from fnmodel.slim.untrusted import onnxfile
 Array = NDArray[Any]
 
 _ROWS = 32
-_LENGTH = 6
+# Axes of any size: words, and what pictures that are halved five times can have.
+_LENGTHS = (6, 32, 64)
+# Whole numbers: bytes or words where the model has so many, else switches.
+_BELOW = (256, 2)
 _SAFE_NAME = re.compile(r"[\w.:/\- ]+")
 
 
@@ -62,10 +65,19 @@ def subject(
     classes = _without_zipmap(model)
     names = [value.name for value in _fed(model)]
     tidy = network.clean(model, names, [value.name for value in model.graph.output])
+    settings = _settings(rows_first.settings(tidy), sample)
+    rows_first.fix(tidy, settings)
+    rows_at = rows_first.turned(tidy)
+    rows_first.turn_inputs(tidy, rows_at)
     opened_rows = _open_rows(tidy)
     inputs = network.tensors(tidy.graph.input, "input")
     _check(inputs)
-    given = _arrays(inputs, sample, target)
+    if sample is None:
+        given = _drawn(inputs, _session(tidy, path.name))
+    else:
+        given = _arrays(inputs, sample, target, without=tuple(settings), rows_at=rows_at)
+    if rows_at:
+        _turn_outputs(tidy, given.arrays, path.name)
     session = _session(tidy, path.name)
 
     def answer(asked: Arrays) -> dict[str, Any]:
@@ -84,7 +96,7 @@ def subject(
         family=_family(tidy),
         candidates=(Candidate("as it is", lambda: Converted(tidied, signature, "as it is")),),
         questions=replace(
-            tensors.questions(rows, expected, notes=given.notes),
+            tensors.questions(rows, expected, notes=(*given.notes, *_told(settings, rows_at))),
             margin=_margin(signature, expected),
         ),
         answer=timed(answer, given.arrays),
@@ -181,15 +193,91 @@ def _session(model: Any, where: str) -> Any:
         ) from error
 
 
-def _arrays(inputs: tuple[Tensor, ...], path: Path | None, target: str | None) -> _Given:
-    if path is None:
-        drawn = tensors.seeded(inputs, _ROWS, lengths=lambda *_: _LENGTH, below={})
-        return _Given(drawn)
+def _settings(names: tuple[str, ...], path: Path | None) -> dict[str, Array]:
+    """Return the values of inputs that are no rows, from the sample.
+
+    Raises:
+        UnsupportedModelError: there is no sample that says them.
+        SlimError: it holds others than single numbers.
+
+    """
+    if not names:
+        return {}
+    listed = ", ".join(map(repr, names))
+    if path is None or path.suffix.lower() != ".npz":
+        raise UnsupportedModelError(
+            f"input {listed} has no axis of rows: it is a single value",
+            hint=f"give its value, which becomes a constant of the model: --sample with an .npz "
+            f"that holds {listed} beside the other inputs",
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in names if name in file.files}
+    except (ValueError, OSError, EOFError) as error:
+        raise SlimError(f"{path.name} cannot be read: {network.first_line(error)}") from error
+    for name in names:
+        if name not in found or found[name].size != 1 or found[name].dtype.kind not in "iufb":
+            raise SlimError(
+                f"{path.name} does not say the value of the input {name!r}",
+                hint=f"store a single number under {name!r}",
+            )
+    return {name: array.reshape(()) for name, array in found.items()}
+
+
+def _told(settings: Mapping[str, Array], rows_at: Mapping[str, int]) -> tuple[str, ...]:
+    fixed = (f"input {name!r} is fixed at {value.item()}" for name, value in settings.items())
+    moved = (f"input {name!r} takes rows on its first axis, not on axis {rows_at[name]}"
+             for name in rows_at)  # fmt: skip
+    return (*fixed, *moved)
+
+
+def _turn_outputs(model: Any, arrays: Arrays, where: str) -> None:
+    try:
+        rows_first.turn_outputs(
+            model, arrays, lambda asked, given: network.run(_session(asked, where), given)
+        )
+    except InputError as error:
+        raise SlimError(
+            f"{where} fails on two rows: {error.message}",
+            hint="export the model with rows of any number",
+        ) from error
+
+
+def _drawn(inputs: tuple[Tensor, ...], session: Any) -> _Given:
+    """Return seeded random arrays that the model takes, the first kind that it does."""
+    last = None
+    whole = [tensor for tensor in inputs if DTYPES[tensor.datatype].kind in "iu"]
+    for length in _LENGTHS:
+        for below in _BELOW if len(whole) == 1 else _BELOW[1:]:
+            drawn = tensors.seeded(
+                inputs,
+                _ROWS,
+                lengths=lambda *_, length=length: length,
+                below={tensor.name: below for tensor in whole},
+            )
+            last = last or drawn
+            try:
+                network.run(session, {name: array[:2] for name, array in drawn.items()})
+            except InputError:
+                continue
+            return _Given(drawn)
+    assert last is not None
+    return _Given(last)  # the model is asked once more, and says what is wrong
+
+
+def _arrays(
+    inputs: tuple[Tensor, ...],
+    path: Path,
+    target: str | None,
+    *,
+    without: tuple[str, ...],
+    rows_at: Mapping[str, int],
+) -> _Given:
     if len(inputs) > 1 and path.suffix.lower() in (".csv", ".parquet", ".json"):
         table = _by_column(inputs, path, target)
         if table is not None:
             return table
-    given = tensors.read(path, target)
+    given = tensors.read(path, target, without=without, rows_at=rows_at)
     arrays = tensors.fit(given, [tensor.name for tensor in inputs], (), path.name)
     typed = {t.name: _typed(arrays[t.name], t, path.name) for t in inputs}
     features: tuple[Feature, ...] = ()
