@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fnmodel.config import check_schedule, find, json_schema, load
+from fnmodel.cli import orders
+from fnmodel.config import Parity, SlimConfig, check_schedule, find, json_schema, load
 from fnmodel.errors import ConfigError, UsageError
 
 GOOD = "name: churn\nmodel: model.joblib\n"
@@ -106,3 +107,13 @@ def test_a_schedule_that_aws_refuses_is_refused_here(expression: str) -> None:
 def test_the_schema_describes_every_key() -> None:
     """The JSON Schema of the file names all keys."""
     assert {"name", "model", "sample", "batch", "stages"} <= set(json_schema()["properties"])
+
+
+def test_what_init_converted_is_what_deploy_asks_for(tmp_path: Path) -> None:
+    """A file that says nothing of parity and gates asks for the same conversion: it is cached."""
+    (tmp_path / "fnmodel.yaml").write_text(GOOD)
+    project = load(tmp_path / "fnmodel.yaml")
+
+    assert orders.conversion(project) == orders.conversion_of(
+        project.model, project.sample, project.target, Parity(), SlimConfig()
+    )

@@ -15,7 +15,8 @@ def conversion(project: Project) -> Order:
     )
     return replace(
         order,
-        gates=project.gates.model_dump(mode="json", exclude={"sample"}),
+        # What is left at its default leaves the order what it is without: one key of the cache.
+        gates=project.gates.model_dump(mode="json", exclude={"sample"}, exclude_defaults=True),
         processing=project.processing,
         held_out=project.gates.sample,
     )

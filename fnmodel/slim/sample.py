@@ -47,7 +47,34 @@ def read(path: Path, text_columns: Iterable[str] = ()) -> Any:
     if not len(frame):
         raise SlimError(f"{path.name} has no rows", hint="a sample needs at least one")
     frame.columns = [str(name) for name in frame.columns]
-    return frame
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise SlimError(
+            f"{path.name}: the column {twice[0]!r} stands twice", hint="leave one of the two out"
+        )
+    return _of_numpy(frame)
+
+
+def _of_numpy(frame: Any) -> Any:
+    """Return a frame with numpy's types in place of pandas' own nullable ones and Arrow's.
+
+    Numbers and booleans with holes become floats with NaN, as models were trained on.
+    """
+    from pandas.api import types
+
+    plain = {}
+    for name in frame.columns:
+        column = frame[name]
+        kind = getattr(column.dtype, "numpy_dtype", None)
+        if kind is None or not types.is_extension_array_dtype(column.dtype):
+            continue
+        if not (types.is_numeric_dtype(column) or types.is_bool_dtype(column)):
+            continue
+        if column.isna().any():
+            plain[name] = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            plain[name] = column.to_numpy(dtype=kind)
+    return frame.assign(**plain) if plain else frame
 
 
 def _read(path: Path, text_columns: Iterable[str]) -> Any:

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from fnmodel.errors import SlimError
 from fnmodel.inference import Predictor
-from fnmodel.slim import repair, sample, signature, source, text
+from fnmodel.slim import sample, signature, source, text
 from fnmodel.slim.convert import candidates
 from fnmodel.slim.formats import Found
 from fnmodel.slim.original import Original, describe
+from fnmodel.slim.proof import causes
 from fnmodel.slim.proof.rows import Rows, gather, nullable_columns, records
 from fnmodel.slim.readers import boosters
 from fnmodel.slim.readers.category_maps import framework
@@ -59,7 +60,7 @@ def subject(
         open=lambda: source.load(found, trust),
         rows_from=sample.name if sample else "the model's own statistics",
         notes=loaded.notes,
-        causes=repair.notes(loaded.model),
+        causes=causes.notes(loaded.model),
         labels=beside.get(target) if target is not None else None,
         columns=beside,
     )
