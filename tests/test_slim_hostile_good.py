@@ -1,5 +1,6 @@
 """What people really save is read: every estimator of the libraries, in each form of file."""
 
+import importlib
 import inspect
 import pickle
 import warnings
@@ -39,10 +40,6 @@ APART = {
     "MultiOutputClassifier", "MultiOutputRegressor", "PatchExtractor", "RegressorChain",
     "TfidfTransformer", "TfidfVectorizer",
 }  # fmt: skip
-
-
-# It is there only where something asked for it, and needs to be trusted by name.
-_EXPERIMENTAL = ("IterativeImputer",)
 
 
 def _table():
@@ -114,11 +111,9 @@ def fitted():
     """Return every estimator of scikit-learn that a small table can fit, by name."""
     with warnings.catch_warnings():  # no mark reaches a fixture
         warnings.simplefilter("ignore")
-        tried = {
-            name: _fitted(name, kind)
-            for name, kind in all_estimators()
-            if name not in _EXPERIMENTAL
-        }
+        # IterativeImputer is there only where something asked for it.
+        importlib.import_module("sklearn.experimental.enable_iterative_imputer")
+        tried = {name: _fitted(name, kind) for name, kind in all_estimators()}
     return {name: model for name, model in tried.items() if model is not None}
 
 

@@ -168,6 +168,7 @@ _MADE = (
         " compose._column_transformer._RemainderColsList"
         " compose._column_transformer.make_column_selector"
         " ensemble._hist_gradient_boosting.predictor.TreePredictor"
+        " impute._iterative._ImputerTriplet"
         " metrics._scorer._BaseScorer metrics._scorer._CurveScorer"
         " metrics._scorer._MultimetricScorer metrics._scorer._PassthroughScorer"
         " metrics._scorer._Scorer metrics._scorer._PredictScorer metrics._scorer._ProbaScorer"

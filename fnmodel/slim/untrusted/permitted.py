@@ -120,6 +120,8 @@ class Reader(Machine):
         permit = self._permit(kind)
         if not permit.make or not isinstance(arguments, tuple) or not isinstance(keywords, dict):
             raise RefusedError(f"it makes {self._shown(kind)}")
+        if _is_record(permit.value) and len(arguments) == len(permit.value._fields):
+            return tuple.__new__(permit.value, arguments)
         if permit.value not in self._own and (arguments or keywords):
             raise RefusedError(f"it makes {self._shown(kind)} with arguments")
         return permit.value.__new__(permit.value, *arguments, **keywords)
@@ -260,6 +262,11 @@ class Reader(Machine):
     dispatch[pickle.DICT[0]] = _dict
     dispatch[pickle.ADDITEMS[0]] = _additems
     dispatch[pickle.FROZENSET[0]] = _frozenset
+
+
+def _is_record(kind: type) -> bool:
+    """Whether a class is a named tuple, which no more than its parts makes."""
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 def _check_key(key: Any) -> None:
