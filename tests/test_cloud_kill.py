@@ -77,7 +77,7 @@ def test_ctrl_c_ends_a_deploy_cleanly(tmp_path: Path) -> None:
         ["ps", "-eo", "pgid,sid,args"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
 
-    assert deploy.returncode == 130
+    assert deploy.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
     assert "FNM-X130" in err

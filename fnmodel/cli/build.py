@@ -111,7 +111,7 @@ def slim(
             "difference": f"{report.max_abs:.2e} at most, {report.mean_abs:.2e} on average "
             f"(relative {report.max_rel:.2e})",
             "label flips": f"{report.label_flips} (ties: {report.ties})",
-            "edge flips": f"{report.edge_flips} in {report.edge_rows:,} rows next to splits"
+            "edge flips": f"{report.edge_flips} in {report.edge_rows:,} edge rows"
             if report.edge_rows
             else None,
             **{one.name: f"{one.onnx:.4g} (original {one.original:.4g})" for one in report.metrics},

@@ -36,6 +36,7 @@ Array = NDArray[Any]
 Progress = Callable[[str], None]
 
 _WORST = 5
+_SHOWN = 4
 _PROBE_VALUES = 100_000
 _LADDER_ROWS = 200
 _WIDEST_ROW = 1 << 16
@@ -324,17 +325,28 @@ def _worst(trial: Trial, questions: Questions) -> tuple[WorstRow, ...]:
             trial.expected,
             key=lambda n: _difference(trial.expected[n], trial.answers[n], position),
         )
+        original, onnx = trial.expected[name][position], trial.answers[name][position]
+        where, original, onnx = _furthest(name, original, onnx)
         found.append(
             WorstRow(
                 row=questions.index[position],
-                output=name,
-                original=_plain(trial.expected[name][position]),
-                onnx=_plain(trial.answers[name][position]),
+                output=where,
+                original=_plain(original),
+                onnx=_plain(onnx),
                 origin=questions.origin[position],
                 changed=questions.changed[position],
             )
         )
     return tuple(found)
+
+
+def _furthest(name: str, original: Any, onnx: Any) -> tuple[str, Any, Any]:
+    """Return of two long vectors the one number where they lie furthest apart, with its place."""
+    if original.shape != onnx.shape or original.size <= _SHOWN or original.dtype.kind != "f":
+        return name, original, onnx
+    far = parity.distance(original[None], onnx[None])[0].reshape(original.shape)
+    place = np.unravel_index(int(np.argmax(far)), original.shape)
+    return f"{name}[{', '.join(map(str, place))}]", original[place], onnx[place]
 
 
 def _difference(expected: Array, actual: Array, row: int) -> float:

@@ -76,7 +76,7 @@ def _questions(report: ParityReport) -> str:
         ("rows of the sample", f"{own:,}"),
         ("with values missing", f"{report.missing_rows:,}"),
         ("with values that the model never saw", f"{report.unseen_rows:,}"),
-        ("next to the splits of its trees", f"{report.edge_rows:,}"),
+        ("at edges: next to splits of trees, or with other numbers", f"{report.edge_rows:,}"),
         *(
             (f"in batches of {size}", "the same answers" if same else "OTHER ANSWERS")
             for size, same in report.batches.items()
@@ -112,8 +112,8 @@ def _worst(report: ParityReport) -> str:
             row.row,
             f"{row.origin}{': ' if row.changed else ''}{', '.join(row.changed)}",
             row.output,
-            row.original,
-            row.onnx,
+            _value(row.original),
+            _value(row.onnx),
         )
         for row in report.worst
     ]
@@ -186,6 +186,13 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     )
     top = f"<thead><tr>{head}</tr></thead>" if any(heads) else ""
     return f"<table>{top}<tbody>{lines}</tbody></table>"
+
+
+def _value(value: Any) -> str:
+    """Return an answer as people read it, with the digits in which float32 differs."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
 
 
 def _text(value: Any) -> str:

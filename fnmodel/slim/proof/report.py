@@ -120,7 +120,7 @@ class ParityReport:
             return
         found = [f"largest difference {self.max_abs:.3g}", f"{self.label_flips} label flips"]
         if self.edge_flips:
-            found.append(f"{self.edge_flips} flips in {self.edge_rows} rows next to splits")
+            found.append(f"{self.edge_flips} flips in {self.edge_rows} edge rows")
         wrong = [size for size, same in self.batches.items() if not same]
         if wrong:
             found.append(f"other answers in batches of {', '.join(wrong)}")
