@@ -168,7 +168,7 @@ def test_a_model_that_is_worse_than_what_serves_is_never_published(
     """The version that serves is asked the same rows; the ledger keeps how the new one stood."""
     config = project.folder / "fnmodel.yaml"
     before = config.read_text()
-    gate = "{metric: accuracy, champion: {margin: 0.05}}"
+    gate = "{metric: accuracy, at_least: 0.3, champion: {margin: 0.05}}"
     config.write_text(f"{before}gates: {{sample: rows.csv, metrics: [{gate}]}}\n")
     state = project.json("status", "--local")
     project.train(1e-6)
@@ -185,6 +185,7 @@ def test_a_model_that_is_worse_than_what_serves_is_never_published(
     assert untouched["versions"] == state["versions"]
     assert skipped["champion"] is None
     assert (better["champion"]["version"], better["champion"]["rows"]) == ("1", 178)
+    assert "at least 0.3" in reasons[0]
     assert "against version 1 on 178 rows: accuracy" in reasons[0]
     assert "--skip-champion" in reasons[1]
 

@@ -16,6 +16,8 @@ from fnmodel.cli.options import (
 )
 from fnmodel.errors import UsageError
 
+_WHY = 120
+
 
 def status(
     *,
@@ -77,7 +79,7 @@ def history(
     region: RegionOption = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Show who released what, when and why, newest first.
+    """Show who released what, when and why, newest first; `--output json` has every word.
 
     Example: fnmodel history -n 5
     """
@@ -98,7 +100,7 @@ def history(
             describe(r.stable, r.weights) if r.stable else f"version {r.version}",
             r.digest[:19],
             r.who,
-            r.reason,
+            r.reason if len(r.reason) <= _WHY else f"{r.reason[: _WHY - 1]}…",
         ]
         for r in records
     ]

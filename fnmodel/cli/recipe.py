@@ -207,11 +207,11 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
         FnmodelError: one of the steps failed; what served before still serves.
 
     """
-    model = slim(work).model
-    image = pack(work, model)
+    slimmed = slim(work)
+    image = pack(work, slimmed.model)
     done = _nothing_to_do(work, image)
     if done is None:
-        done = _deploy(work, model, image, skip_champion=skip_champion)
+        done = _deploy(work, slimmed, image, skip_champion=skip_champion)
     if promote and done.state.version != done.version:
         with work.console.step("promote") as step:
             state = work.releases.promote(done.version)
@@ -237,7 +237,7 @@ def _nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
     return Deployed(version.number, image.digest, work.router.read(), changed=False)
 
 
-def _deploy(work: Workspace, model: OnnxModel, image: Image, *, skip_champion: bool) -> Deployed:
+def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: bool) -> Deployed:
     if not work.local and work.recipe.base is None:
         raise ConfigError(
             FILE,
@@ -252,17 +252,21 @@ def _deploy(work: Workspace, model: OnnxModel, image: Image, *, skip_champion: b
     opened = stack is not None and "Url" in stack.outputs
     compared = None
     if opened and not skip_champion:
-        compared = _compared(work, model, image)
+        compared = _compared(work, slimmed.model, image)
     repository_uri = work.repositories.ensure(work.project.name).uri
     wanted = desired(work, image, repository_uri, serving=opened)
     push(work, wanted)
     provision(work, wanted)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")
-        evidence = compared.words if compared else ""
+        evidence = [gate["reason"] for gate in slimmed.report.gates]
+        if compared:
+            evidence.append(compared.words)
         if skip_champion:
-            evidence = "the champion was not asked (--skip-champion)"
-        released = work.releases.release(image.digest, work.gate(model), evidence=evidence)
+            evidence.append("the champion was not asked (--skip-champion)")
+        released = work.releases.release(
+            image.digest, work.gate(slimmed.model), evidence="; ".join(evidence)
+        )
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
     if not opened:
