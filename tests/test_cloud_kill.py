@@ -59,6 +59,8 @@ def kill_after(project: Project, seconds: float) -> None:
 
 def test_ctrl_c_ends_a_deploy_cleanly(tmp_path: Path) -> None:
     """An interrupt exits 130 with a word and no traceback, and leaves no process behind."""
+    # A shell that runs this in the background has it ignored, which children would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     project = Project(tmp_path / "project", tmp_path / "home")
     project.folder.mkdir()
     project.train(1.0)
