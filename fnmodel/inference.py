@@ -98,6 +98,13 @@ class Predictor:
         self._joins = all(-1 not in tensor.shape[1:] for tensor in self.signature.outputs)
         self._front = _front(folder)
         self.processing = _processing(folder)
+        # What would be looked up in the features at each request.
+        features = self.signature.features
+        self._names = [feature.name for feature in features]
+        self._known = frozenset(self._names)
+        self._stacked = self.signature.stacked
+        self._closed = any(feature.closed for feature in features)
+        self._nullable = all(feature.nullable for feature in features)
 
     def encode(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
         """Turn records, one mapping of feature name to value a row, into input tensors.
@@ -115,17 +122,16 @@ class Predictor:
             raise InputError(
                 "this model has no named features", hint="send tensors to /v2/models/{model}/infer"
             )
-        known = {feature.name for feature in features}
+        names, known = self._names, self._known
         for row, record in enumerate(records):
             if not isinstance(record, Mapping):
                 raise InputError(f"row {row} is not an object of feature names and values")
             # A count first: rows are many, and nearly all of them are right.
             if len(record) != len(known) or not known.issuperset(record):
                 _check_names(row, record, features)
-        if self.signature.stacked:
+        if self._stacked:
             # One array for the whole table: thirty small ones would cost more than the model.
             tensor = self.signature.inputs[0]
-            names = [feature.name for feature in features]
             values = [record.get(name) for record in records for name in names]
             return {tensor.name: self.encode_tensor(tensor, (len(records), len(names)), values)}
         columns = [
@@ -160,18 +166,16 @@ class Predictor:
             InputError: a value does not fit; names row and field, or input and element.
 
         """
-        feature_at, place = self._slots(tensor)
-        nullable = all(feature.nullable for feature in self.signature.features)
-        array = _bulk(tensor.datatype, values, nullable=nullable)
+        array = _bulk(tensor.datatype, values, nullable=self._nullable)
         if array is None or not self._closed_hold(tensor, values):
-            array = _one_by_one(tensor.datatype, values, feature_at, place)
+            array = _one_by_one(tensor.datatype, values, *self._slots(tensor))
         return array.reshape(shape)
 
     def _closed_hold(self, tensor: Tensor, values: Sequence[Any]) -> bool:
         """Whether the features with closed categories have only these, in row-major values."""
-        features = self.signature.features
-        if not any(feature.closed for feature in features):
+        if not self._closed:
             return True
+        features = self.signature.features
         if not self.signature.stacked:
             features = (features[self.signature.inputs.index(tensor)],)
         width = len(features)
@@ -346,6 +350,8 @@ def encode_column(feature: Feature, values: Sequence[Any]) -> Array:
 
 # From here on numpy's own cost is less than that of the values.
 _FEW = 4
+# Up to here Python looks at each number as fast as numpy does at all of them.
+_SMALL = 128
 
 # A number of this size or more becomes infinite: the largest one and half of its last digit.
 _TOO_LARGE: dict[str, int] = {
@@ -384,6 +390,8 @@ def _bulk(datatype: Datatype, values: Sequence[Any], *, nullable: bool) -> Array
 def _bulk_floats(
     datatype: Datatype, values: Sequence[Any], kinds: set[type], *, nullable: bool
 ) -> Array | None:
+    if len(values) <= _SMALL and kinds <= {int, float}:
+        return _small_floats(datatype, values)
     missing = values.count(None) if nullable and type(None) in kinds else 0
     if not kinds <= ({int, float, type(None)} if missing else {int, float}):
         return None
@@ -396,6 +404,20 @@ def _bulk_floats(
     if np.count_nonzero(np.abs(wide) < limit) != len(values) - missing:
         return None
     return wide.astype(DTYPES[datatype], copy=False)
+
+
+def _small_floats(datatype: Datatype, values: Sequence[Any]) -> Array | None:
+    """Return a few numbers as an array if all are in range: each call of numpy is a microsecond."""
+    if not values:
+        return np.empty(0, DTYPES[datatype])
+    limit = _TOO_LARGE[datatype]
+    try:
+        # A NaN makes the sum one; a sum that overflows only sends the caller on the careful path.
+        if math.isfinite(sum(values)) and -limit < min(values) and max(values) < limit:
+            return np.array(values, dtype=DTYPES[datatype])
+    except OverflowError:  # an integer that no float can be
+        return None
+    return None
 
 
 def _array(dtype: np.dtype[Any], values: Sequence[Any]) -> Array:
@@ -504,12 +526,19 @@ def _check_names(row: int, record: Mapping[str, Any], features: Iterable[Feature
 
 def _plain(array: Array) -> list[Any]:
     """Return nested lists of Python values, with None for NaN and infinities."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        values = array.astype(object)
-        values[~np.isfinite(array)] = None
-        array = values
     nested: list[Any] = array.tolist()
-    return nested
+    if array.dtype.kind != "f" or _all_finite(array):
+        return nested
+    values = array.astype(object)
+    values[~np.isfinite(array)] = None
+    plain: list[Any] = values.tolist()
+    return plain
+
+
+def _all_finite(array: Array) -> bool:
+    if array.size <= _SMALL:
+        return math.isfinite(sum(array.ravel().tolist()))
+    return bool(np.isfinite(array).all())
 
 
 def _is_text(text: str) -> bool:

@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 from fnmodel.inference import Predictor
 from fnmodel.model import MODEL, PROBE, SIGNATURE, Feature, Signature, Tensor
 from fnmodel.serve.app import create_app
+from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
+from fnmodel.serve.service import Service
 
 EVENTS = Path(__file__).parent / "events"
 
@@ -200,9 +203,40 @@ def event(name: str = "predict", **changes: Any) -> dict[str, Any]:
     return {**recorded, **changes}
 
 
-def gateway(name: str, model: str = "churn", version: str = "3") -> Gateway:
-    """Return the Lambda handler of one of the models, as `handlers.model` builds it."""
-    return Gateway(create_app(predictor(name), name=model, version=version))
+class BothWays:
+    """The Lambda handler as `handlers.model` builds it, held against the web framework alone.
+
+    Each event goes both ways, and the answers have to be the same but for ids by chance.
+    """
+
+    def __init__(self, model: Predictor, name: str, version: str) -> None:
+        def framework() -> Gateway:
+            return Gateway(create_app(model, name=name, version=version))
+
+        self.framework = framework()
+        self.direct = Direct(
+            Service(model, name, version, ""),
+            report=lambda _: None,
+            clock=time.perf_counter,
+            others=framework,
+        )
+
+    def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
+        """Return the answer to one event."""
+        answer, other = self.direct(event, context), self.framework(event, context)
+        assert _without_id(answer) == _without_id(other)
+        return answer
+
+
+def _without_id(answer: Mapping[str, Any]) -> Any:
+    found = json.dumps(answer, sort_keys=True)
+    known = answer["headers"].get("x-request-id")
+    return json.loads(found.replace(known, "ID") if known else found)
+
+
+def gateway(name: str, model: str = "churn", version: str = "3") -> BothWays:
+    """Return the Lambda handler of one of the models."""
+    return BothWays(predictor(name), model, version)
 
 
 def error_of(answer: Mapping[str, Any]) -> str:

@@ -131,7 +131,7 @@ def test_a_waiting_application_is_answered() -> None:
     """A route that awaits something real works, at Mangum's own pace."""
     import asyncio
 
-    entry = gateway("classifier")
+    entry = gateway("classifier").framework
 
     @entry.app.get("/slow")
     async def slow() -> dict[str, bool]:
@@ -167,3 +167,37 @@ def test_report_is_a_metric_and_a_log_line() -> None:
     assert [line["server_errors"] for line in parsed] == [0, 0, 1]
     assert [line["cold_start"] for line in parsed] == [1, 0, 0]
     assert [line["level"] for line in parsed] == ["INFO", "INFO", "ERROR"]
+
+
+def test_the_web_framework_is_loaded_when_something_else_is_asked(tmp_path: Path) -> None:
+    """A prediction needs neither FastAPI nor Mangum; the OpenAPI document brings both."""
+    program = """
+import json, sys
+from handlers import model
+events = json.load(open(sys.argv[1]))
+said = []
+for event in events:
+    said.append(model.handler(event, None)["statusCode"])
+    said.append(sorted({"fastapi", "mangum", "pydantic", "starlette"} & set(sys.modules)))
+sys.stderr.write(json.dumps(said))
+"""
+    row = {"a": 1, "b": 2, "c": 3}
+    path = tmp_path / "events.json"
+    path.write_text(
+        json.dumps(
+            [
+                event(body={"records": [row]}),
+                event(body={"records": [{}]}),
+                event(method="GET", path="/v2/health/ready"),
+                event(method="GET", path="/openapi.json"),
+            ]
+        )
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        env={**os.environ, "FNMODEL_MODEL_DIR": str(model_folder("classifier"))},
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    everything = ["fastapi", "mangum", "pydantic", "starlette"]
+    assert json.loads(ran.stderr) == [200, [], 400, [], 200, [], 200, everything]

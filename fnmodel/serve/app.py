@@ -12,9 +12,7 @@ FastAPI's loads its scripts from elsewhere.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 from fastapi import FastAPI
@@ -27,10 +25,10 @@ from starlette.routing import Route
 
 from fnmodel.errors import InputError
 from fnmodel.inference import Predictor
-from fnmodel.serve import tensors
-from fnmodel.serve.endpoint import Answer, Call, Endpoint
-from fnmodel.serve.envelope import Clock, Envelope, Report
-from fnmodel.serve.predict import records_of
+from fnmodel.serve.endpoint import Answer, Call, Endpoint, worded
+from fnmodel.serve.envelope import Envelope
+from fnmodel.serve.record import Clock, Report
+from fnmodel.serve.service import Service
 
 
 def create_app(
@@ -47,7 +45,7 @@ def create_app(
     `version` is the model version that callers see. Without a predictor it answers 503 with the
     `reason`, which callers see too, so it names no path. `report` gets one record a request.
     """
-    service = _Service(predictor, name, version, reason)
+    service = Service(predictor, name, version, reason)
     app = FastAPI(
         title=name,
         version=version,
@@ -67,7 +65,7 @@ def create_app(
     return app
 
 
-def _routes(service: "_Service") -> list[Route]:
+def _routes(service: Service) -> list[Route]:
     get, post = ["GET"], ["POST"]
     table: list[tuple[str, Callable[[Call], Answer], list[str]]] = [
         ("/predict", service.predict, post),
@@ -86,79 +84,6 @@ def _routes(service: "_Service") -> list[Route]:
     return [Route(path, Endpoint(answer), methods=methods) for path, answer, methods in table]
 
 
-@dataclass(frozen=True)
-class _Service:
-    """The answers, one method a route."""
-
-    predictor: Predictor | None
-    name: str
-    version: str
-    reason: str
-
-    def predict(self, call: Call) -> Answer:
-        predictor = self._loaded()
-        records = records_of(call.json(), predictor.signature)
-        body = {
-            "predictions": predictor.predict(records),
-            "model_name": self.name,
-            "model_version": self.version,
-        }
-        return Answer.of(body, rows=len(records))
-
-    def infer(self, call: Call) -> Answer:
-        self._check(call)
-        predictor = self._loaded()
-        request = tensors.read_request(call.json(), predictor)
-        outputs = predictor.run(request.tensors, request.outputs)
-        body = tensors.response(request, outputs, name=self.name, version=self.version)
-        return Answer.of(body, rows=request.rows)
-
-    def live(self, _: Call) -> Answer:
-        return Answer.of({"live": True})
-
-    def ready(self, _: Call) -> Answer:
-        self._loaded()
-        # The text of the protocol asks for `live`, its clients for `ready`.
-        return Answer.of({"live": True, "ready": True})
-
-    def server(self, _: Call) -> Answer:
-        return Answer.of({"name": "fnmodel", "version": self.version, "extensions": []})
-
-    def model(self, call: Call) -> Answer:
-        self._check(call)
-        signature = self._loaded().signature
-        return Answer.of(tensors.metadata(signature, name=self.name, version=self.version))
-
-    def model_ready(self, call: Call) -> Answer:
-        self._check(call)
-        self._loaded()
-        return Answer.of({"name": self.name, "ready": True})
-
-    def openapi(self, _: Call) -> Answer:
-        return Answer(self._openapi)
-
-    @cached_property
-    def _openapi(self) -> bytes:
-        from fnmodel.serve.openapi import document
-
-        signature = self._loaded().signature
-        return orjson.dumps(document(signature, name=self.name, version=self.version))
-
-    def _check(self, call: Call) -> None:
-        if call.path["model"] != self.name:
-            raise HTTPException(404, f"there is no such model; this is {self.name!r}")
-        if call.path.get("version", self.version) != self.version:
-            raise HTTPException(404, f"there is no such version; this is {self.version!r}")
-
-    def _loaded(self) -> Predictor:
-        if self.predictor is None:
-            self._unavailable()
-        return self.predictor
-
-    def _unavailable(self) -> NoReturn:
-        raise HTTPException(503, self.reason or "the model is not loaded")
-
-
 class _Failure(Response):
     """`{"error": …}`, the protocol's error body."""
 
@@ -175,8 +100,8 @@ _TEXTS = {
 
 
 async def _on_input_error(_: Request, error: Any) -> Response:
-    hint = f"; {error.hint}" if error.hint else ""
-    return _Failure(f"{error.message}{hint}", 400)
+    # Of routes that others add; ours say it themselves.
+    return _Failure(worded(error), 400)
 
 
 async def _on_http_exception(_: Request, error: Any) -> Response:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from starlette.exceptions import HTTPException
 
 from fnmodel.errors import InputError
+from fnmodel.serve.refusal import RefusalError
 
 # Lambda takes an event of 6 MiB: the body, its escapes, and the headers.
 LIMIT = 6_000_000
@@ -16,11 +16,11 @@ def check_size(size: int) -> None:
     """Refuse a body over the limit.
 
     Raises:
-        HTTPException: 413.
+        RefusalError: 413.
 
     """
     if size > LIMIT:
-        raise HTTPException(
+        raise RefusalError(
             413, f"the body is larger than {LIMIT:,} bytes; send fewer rows, or use batch"
         )
 
@@ -31,13 +31,13 @@ def read_object(raw: bytes, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     orjson refuses NaN, Infinity, 1e999, lone surrogates, invalid UTF-8 and a nesting over 1,024.
 
     Raises:
-        HTTPException: 415, the body is compressed.
+        RefusalError: 415, the body is compressed.
         InputError: it is not JSON, or not an object.
 
     """
     encoding = headers.get(b"content-encoding", b"").strip().lower()
     if encoding not in (b"", b"identity"):
-        raise HTTPException(415, "Content-Encoding is not supported; send the body uncompressed")
+        raise RefusalError(415, "Content-Encoding is not supported; send the body uncompressed")
     if b"inference-header-content-length" in headers:
         raise InputError("binary tensors are not supported; send each input's values in `data`")
     if not raw:

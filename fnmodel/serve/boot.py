@@ -7,6 +7,7 @@ Measured in CPU time of the whole start: without garbage collection 0.77, with l
 import gc
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,32 +18,41 @@ from fnmodel.errors import FnmodelError
 
 if TYPE_CHECKING:
     from fnmodel.inference import Predictor
-    from fnmodel.serve.gateway import Gateway
+    from fnmodel.serve.direct import Direct, Handler
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Gateway]":
-    """Load the model and the web stack; return the predictor and the handler of HTTP events.
+def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
+    """Load the model; return the predictor and the handler of HTTP events.
 
-    A model that cannot be loaded gives no predictor and a gateway that answers 503: a function
-    that crashes in its initialisation would be started, and would fail, again and again.
+    The web framework is loaded with the first request that needs it. A model that cannot be loaded
+    gives no predictor and a handler that answers 503: a function that crashes in its initialisation
+    would be started, and would fail, again and again.
     """
     # Read by pydantic and OpenBLAS on import; the image sets them too.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     predictor, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
-    with _lazy_schemas():
-        from fnmodel.serve.app import create_app
-    from fnmodel.serve.gateway import Gateway
+    from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
+    from fnmodel.serve.service import Service
 
     name = environ.get("FNMODEL_MODEL_NAME", "model")
     version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
     report = EmfReport(
         model=name, function=environ.get("AWS_LAMBDA_FUNCTION_NAME", name), version=version
     )
-    app = create_app(predictor, name=name, version=version, reason=reason, report=report)
-    app.middleware_stack = app.build_middleware_stack()
-    return predictor, Gateway(app)
+
+    def others() -> "Handler":
+        with _lazy_schemas():
+            from fnmodel.serve.app import create_app
+        from fnmodel.serve.gateway import Gateway
+
+        app = create_app(predictor, name=name, version=version, reason=reason, report=report)
+        app.middleware_stack = app.build_middleware_stack()
+        return Gateway(app)
+
+    service = Service(predictor, name, version, reason)
+    return predictor, Direct(service, report=report, clock=time.perf_counter, others=others)
 
 
 @contextmanager

@@ -6,12 +6,16 @@ route.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
-from starlette.types import Receive, Scope, Send
 
-from fnmodel.serve.body import check_size, read_object
+from fnmodel.errors import InputError
+from fnmodel.serve.body import LIMIT, check_size, read_object
+from fnmodel.serve.refusal import RefusalError
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +45,38 @@ class Answer:
         return cls(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, rows)
 
 
+def respond(answer: Callable[[Call], Answer], call: Call) -> Answer:
+    """Return what a function answers, or its refusal as `{"error": …}`."""
+    try:
+        check_size(len(call.raw))
+        return answer(call)
+    except InputError as error:
+        return Answer.of({"error": worded(error)}, status=400)
+    except RefusalError as error:
+        return Answer.of({"error": error.text}, status=error.status)
+
+
+def worded(error: InputError) -> str:
+    """Return what a caller reads of a mistake in the input."""
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
 class Endpoint:
     """An ASGI application that reads the body within the limit and calls one function."""
 
     def __init__(self, answer: Callable[[Call], Answer]) -> None:
         self._answer = answer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one HTTP request."""
         raw = await _body(receive)
-        answer = self._answer(Call(scope["path_params"], dict(scope["headers"]), raw))
+        answer = respond(self._answer, Call(scope["path_params"], dict(scope["headers"]), raw))
         scope["fnmodel.rows"] = answer.rows
         await send_json(send, answer.status, answer.body)
 
 
 async def send_json(
-    send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None
+    send: "Send", status: int, body: bytes, headers: Mapping[str, str] | None = None
 ) -> None:
     """Send one whole JSON response.
 
@@ -71,13 +91,13 @@ async def send_json(
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: "Receive") -> bytes:
+    """Return the body, or as much of it as shows that it is too large."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        check_size(size)
-        if not message.get("more_body", False):
+        if size > LIMIT or not message.get("more_body", False):
             return b"".join(parts)

@@ -5,21 +5,17 @@ never waits for anything, so its coroutine is stepped by hand, which takes 0.8 o
 does wait is run again from the start, as Mangum runs it.
 """
 
-import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from mangum import Mangum
 from mangum.handlers.api_gateway import HTTPGateway
 
+from fnmodel.serve.response import refused, too_long
+
 if TYPE_CHECKING:
     from mangum.types import Response
-
-# Lambda's limit of a response: 6 MiB and 100 bytes, counted in the JSON that the runtime sends.
-RESPONSE_LIMIT = 6_291_556
-# Escaping makes a byte of UTF-8 at most six times as long (a control character: \u0001).
-_ESCAPED = 6
 
 
 class Gateway(Mangum):
@@ -36,16 +32,11 @@ class Gateway(Mangum):
             scope = adapter.scope
         except (ValueError, TypeError, KeyError, AttributeError):
             # A body that is not base64, a port that is no number, a lone surrogate in a header.
-            return _failure(400, "this is not a well-formed HTTP API request")
+            return refused(400, "this is not a well-formed HTTP API request")
         if not cycle.finishes(self.app(scope, cycle.receive, cycle.send)):
             return self._on_event_loop(adapter.event, context)
         answer: dict[str, Any] = adapter(cast("Response", cycle.response))
-        if _too_long(answer):
-            text = (
-                f"the answer is larger than {RESPONSE_LIMIT:,} bytes; send fewer rows or use batch"
-            )
-            return _failure(413, text, answer["headers"])
-        return answer
+        return too_long(answer)
 
     def _on_event_loop(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         import asyncio
@@ -100,20 +91,3 @@ def _tidied(event: dict[str, Any]) -> dict[str, Any]:
     if headers and None not in headers.values():
         return event
     return {**event, "headers": {k: v for k, v in (headers or {}).items() if v is not None}}
-
-
-def _too_long(answer: dict[str, Any]) -> bool:
-    if len(answer["body"]) * _ESCAPED < RESPONSE_LIMIT:
-        return False
-    return len(json.dumps(answer)) > RESPONSE_LIMIT
-
-
-def _failure(status: int, text: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    body = json.dumps({"error": text})
-    kept = {k: v for k, v in (headers or {}).items() if k.startswith("x-")}
-    return {
-        "statusCode": status,
-        "headers": {"content-type": "application/json", **kept},
-        "body": body,
-        "isBase64Encoded": False,
-    }

@@ -1,0 +1,94 @@
+"""The shortest way of an HTTP API event to the model, which is that of nearly every request.
+
+Requests to the model's own paths are answered here, without a web framework: importing FastAPI
+and Mangum takes longer than everything else in a cold start together, and passing a request
+through them longer than its answer. They are loaded when the first request for anything else
+comes, and answer it: the OpenAPI document, wrong paths and methods, odd events. Tests hold that
+both ways give the same bytes.
+"""
+
+import base64
+import traceback
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from fnmodel.serve.endpoint import Answer, Call, respond
+from fnmodel.serve.record import Clock, Report, failure, record, request_id
+from fnmodel.serve.response import response, too_long
+from fnmodel.serve.service import Service
+
+_Routes = dict[tuple[str, str], tuple[Callable[[Call], Answer], Mapping[str, str]]]
+
+Handler = Callable[[Any, Any], dict[str, Any]]
+"""A Lambda handler of HTTP API events, payload format 2.0."""
+
+
+class Direct:
+    """A Lambda handler that answers the model's own paths, and hands other requests on.
+
+    `others` makes the handler that these go to; it is called once, when it is needed.
+    """
+
+    def __init__(
+        self, service: Service, *, report: Report, clock: Clock, others: Callable[[], Handler]
+    ) -> None:
+        self._report = report
+        self._clock = clock
+        self._make_others = others
+        self._version = service.version
+        self._routes = _routes(service)
+
+    @cached_property
+    def _others(self) -> Handler:
+        return self._make_others()
+
+    def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+        """Return the HTTP API response of one event."""
+        started = self._clock()
+        try:
+            http = event["requestContext"]["http"]
+            method, path = http["method"], http["path"]
+            answer, names = self._routes[method, path]
+            headers = {
+                key.lower().encode(): value.encode() for key, value in event["headers"].items()
+            }
+            call = Call(names, headers, _body(event))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return self._others(event, context)
+        given = headers.get(b"x-request-id")
+        identity = request_id(event, context, given.decode("latin-1") if given else None)
+        more: dict[str, Any] = {}
+        try:
+            made = respond(answer, call)
+        except Exception as error:
+            # The model is somebody else's code: whatever it raises ends here, in the log.
+            more["exception"] = "".join(traceback.format_exception(error))
+            made = Answer.of({"error": failure(identity)}, status=500)
+        seconds = self._clock() - started
+        self._report({**record(method, path, made.status, seconds, made.rows, identity), **more})
+        return too_long(response(made, version=self._version, identity=identity))
+
+
+def _routes(service: Service) -> _Routes:
+    name, version = service.name, service.version
+    plain = {"model": name}
+    table: _Routes = {
+        ("POST", "/predict"): (service.predict, {}),
+        ("GET", "/v2/health/live"): (service.live, {}),
+        ("GET", "/v2/health/ready"): (service.ready, {}),
+    }
+    for path, names in (
+        (f"/v2/models/{name}", plain),
+        (f"/v2/models/{name}/versions/{version}", {**plain, "version": version}),
+    ):
+        # A path that would be escaped on its way is left to the router, which undoes that.
+        if quote(path) == path:
+            table["POST", f"{path}/infer"] = (service.infer, names)
+    return table
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    body: str = event.get("body") or ""
+    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()

@@ -1,0 +1,46 @@
+"""An answer as Lambda gives it back to an HTTP API, within the size that it can be."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fnmodel.serve.endpoint import Answer
+
+# Lambda's limit of a response: 6 MiB and 100 bytes, counted in the JSON that the runtime sends.
+RESPONSE_LIMIT = 6_291_556
+# Escaping makes a byte of UTF-8 at most six times as long (a control character: \u0001).
+_ESCAPED = 6
+
+
+def response(answer: Answer, *, version: str, identity: str) -> dict[str, Any]:
+    """Return the HTTP API response of an answer."""
+    return {
+        "statusCode": answer.status,
+        "body": answer.body.decode(),
+        "headers": {
+            "content-type": "application/json",
+            "content-length": str(len(answer.body)),
+            "x-model-version": version,
+            "x-request-id": identity,
+        },
+        "isBase64Encoded": False,
+    }
+
+
+def too_long(made: dict[str, Any]) -> dict[str, Any]:
+    """Return a response, or 413 in its place where Lambda could not carry it."""
+    if len(made["body"]) * _ESCAPED < RESPONSE_LIMIT or len(json.dumps(made)) <= RESPONSE_LIMIT:
+        return made
+    text = f"the answer is larger than {RESPONSE_LIMIT:,} bytes; send fewer rows or use batch"
+    return refused(413, text, made["headers"])
+
+
+def refused(status: int, text: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return an error as a response, with those of the headers that are ours."""
+    kept = {k: v for k, v in (headers or {}).items() if k.startswith("x-")}
+    return {
+        "statusCode": status,
+        "headers": {"content-type": "application/json", **kept},
+        "body": json.dumps({"error": text}),
+        "isBase64Encoded": False,
+    }

@@ -1,0 +1,97 @@
+"""What the endpoint of one model answers, whatever brings the request."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NoReturn
+
+import orjson
+
+from fnmodel.inference import Predictor
+from fnmodel.serve import tensors
+from fnmodel.serve.endpoint import Answer, Call
+from fnmodel.serve.predict import records_of
+from fnmodel.serve.refusal import RefusalError
+
+
+@dataclass(frozen=True)
+class Service:
+    """The answers of one model, one method a route; no web framework is needed for them.
+
+    Without a predictor all but `live` and `server` refuse with 503 and the `reason`.
+    """
+
+    predictor: Predictor | None
+    name: str
+    version: str
+    reason: str
+
+    def predict(self, call: Call) -> Answer:
+        """Answer `POST /predict`."""
+        predictor = self._loaded()
+        records = records_of(call.json(), predictor.signature)
+        body = {
+            "predictions": predictor.predict(records),
+            "model_name": self.name,
+            "model_version": self.version,
+        }
+        return Answer.of(body, rows=len(records))
+
+    def infer(self, call: Call) -> Answer:
+        """Answer the protocol's inference request."""
+        self._check(call)
+        predictor = self._loaded()
+        request = tensors.read_request(call.json(), predictor)
+        outputs = predictor.run(request.tensors, request.outputs)
+        body = tensors.response(request, outputs, name=self.name, version=self.version)
+        return Answer.of(body, rows=request.rows)
+
+    def live(self, _: Call) -> Answer:
+        """Say that the process answers."""
+        return Answer.of({"live": True})
+
+    def ready(self, _: Call) -> Answer:
+        """Say that the model is loaded."""
+        self._loaded()
+        # The text of the protocol asks for `live`, its clients for `ready`.
+        return Answer.of({"live": True, "ready": True})
+
+    def server(self, _: Call) -> Answer:
+        """Answer what the server is."""
+        return Answer.of({"name": "fnmodel", "version": self.version, "extensions": []})
+
+    def model(self, call: Call) -> Answer:
+        """Answer the model's metadata."""
+        self._check(call)
+        signature = self._loaded().signature
+        return Answer.of(tensors.metadata(signature, name=self.name, version=self.version))
+
+    def model_ready(self, call: Call) -> Answer:
+        """Say that this model is loaded."""
+        self._check(call)
+        self._loaded()
+        return Answer.of({"name": self.name, "ready": True})
+
+    def openapi(self, _: Call) -> Answer:
+        """Answer the OpenAPI document."""
+        return Answer(self._openapi)
+
+    @cached_property
+    def _openapi(self) -> bytes:
+        from fnmodel.serve.openapi import document
+
+        signature = self._loaded().signature
+        return orjson.dumps(document(signature, name=self.name, version=self.version))
+
+    def _check(self, call: Call) -> None:
+        if call.path["model"] != self.name:
+            raise RefusalError(404, f"there is no such model; this is {self.name!r}")
+        if call.path.get("version", self.version) != self.version:
+            raise RefusalError(404, f"there is no such version; this is {self.version!r}")
+
+    def _loaded(self) -> Predictor:
+        if self.predictor is None:
+            self._unavailable()
+        return self.predictor
+
+    def _unavailable(self) -> NoReturn:
+        raise RefusalError(503, self.reason or "the model is not loaded")
