@@ -102,6 +102,19 @@ def entry(
     return member
 
 
+def small_base(store: Store, *more: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]) -> Image:
+    """Return what the least base image has, and more entries: a loader, a C library, Python."""
+    libc = b"GNU C Library (GNU libc) stable release version 2.34."
+    tar = tar_of(
+        (entry("lib64/libc.so.6", mode=0o755), libc),
+        (entry(f"usr/bin/python{HERE}", mode=0o755), b"\x7fELF"),
+        entry("usr/bin/python3", tarfile.SYMTYPE, f"python{HERE}"),
+        (entry("lambda-entrypoint.sh", mode=0o755), b"#!/bin/sh"),
+        *more,
+    )
+    return foreign_image(store, [tar])
+
+
 def foreign_layer(store: Store, tar: bytes) -> Layer:
     """Store a tar as a layer, whatever it holds."""
     blob = b"".join(bytes(chunk) for chunk in compression.deflated([tar]))

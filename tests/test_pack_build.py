@@ -14,16 +14,17 @@ from pack_cases import (
     model_directory,
     program,
     refuse_to_install,
+    small_base,
     small_image,
     tar_of,
     tiny_wheels,
 )
 
-from fnmodel.errors import ImageLimitError, LockError, PackError
+from fnmodel.errors import LockError, PackError
 from fnmodel.model import MODEL, OnnxModel
-from fnmodel.pack import bytecode, limits
+from fnmodel.pack import bytecode
 from fnmodel.pack.build import Recipe, build
-from fnmodel.pack.image import Image, Layer, empty, oci_architecture, size_by_layer
+from fnmodel.pack.image import Layer, empty, oci_architecture, size_by_layer
 from fnmodel.pack.layout import Store
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.rootfs import unpack
@@ -157,7 +158,7 @@ def test_a_model_that_changes_while_it_is_packed_is_refused(
 def test_a_base_keeps_its_blobs_variables_and_entry_point(model: OnnxModel, tmp_path: Path) -> None:
     """Our layers lie above the base's untouched ones; its entry point stays."""
     other = Store(tmp_path / "base")
-    base = small_image(other, {"usr/bin/python3": b"#!"}).configure(
+    base = small_base(other).configure(
         env={"PATH": "/bin", "OPENBLAS_NUM_THREADS": "4"},
         labels={"vendor": "x"}, entrypoint=["/lambda-entrypoint.sh"], cmd=[], working_dir="/",
     )  # fmt: skip
@@ -191,26 +192,6 @@ def test_a_base_must_be_pinned_and_of_the_same_architecture(
     nothing = dataclasses.replace(RECIPE, base=f"oci:{tmp_path / 'nowhere'}")
     with pytest.raises(PackError, match="not an OCI image layout"):
         build(model, nothing, store, install=tiny_wheels)
-
-
-def test_limits_are_reported_all_at_once(tmp_path: Path) -> None:
-    """Size, manifest, architecture and history: one error names every one."""
-    store = Store(tmp_path)
-    image = small_image(store)
-    layer = image.layers[0]
-    store.remember("sizes", layer.diff_id.removeprefix("sha256:"), limits.UNCOMPRESSED + 1)
-    many = empty("x86_64")
-    for _ in range(200):
-        many = many.append(layer)
-    settings = {**many.settings, "history": []}
-    broken = Image(many.layers, json.dumps(settings).encode(), many.manifest)
-    with pytest.raises(ImageLimitError) as caught:
-        limits.check(broken, "arm64", store)
-
-    message = caught.value.message
-    for part in ("manifest has", "linux/amd64", "entries of history", "Lambda allows 10 GB"):
-        assert part in message
-    assert caught.value.hint
 
 
 def test_a_python_without_lock_or_interpreter_is_an_error_with_a_hint(

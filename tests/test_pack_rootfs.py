@@ -132,8 +132,17 @@ def test_a_tampered_or_broken_layer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PackError, match="damaged"):
         unpack(image, store, tmp_path / "one")
     cut = foreign_image(store, [tar_of((entry("a"), bytes(5000)))[:2000]])
-    with pytest.raises(PackError, match="not a tar archive"):
+    with pytest.raises(PackError, match="ends early"):
         unpack(cut, store, tmp_path / "two")
 
     assert not (tmp_path / "one").exists()
     assert not (tmp_path / "two").exists()
+
+
+def test_a_name_of_megabytes_is_not_read(tmp_path: Path) -> None:
+    """A header names its own length; a long one would be held in memory whole."""
+    store = Store(tmp_path / "store")
+    long = tarfile.TarInfo("a" * (2 << 20))
+    with pytest.raises(PackError, match="not a tar archive"):
+        unpack(foreign_image(store, [tar_of((long, b"x"))]), store, tmp_path / "root")
+    assert not (tmp_path / "root").exists()

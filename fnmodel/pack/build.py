@@ -95,7 +95,7 @@ def build(
         cmd=CMD,
         working_dir=f"/{CODE}",
     )
-    limits.check(image, recipe.architecture, store)
+    limits.check(image, recipe.architecture, recipe.python, store)
     store.save(image)
     return image
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from fnmodel.errors import PackError
+from fnmodel.pack import survey
 from fnmodel.pack.compression import Compressor
 from fnmodel.pack.image import EPOCH, LAYER_TYPE, Descriptor, Layer
 from fnmodel.pack.layout import Store
@@ -80,13 +81,13 @@ def write(
             writer.write(chunk)
         descriptor = Descriptor(LAYER_TYPE, writer.digest, writer.size)
     layer = Layer(descriptor, f"sha256:{diff_id.hexdigest()}", created_by)
-    store.remember("sizes", layer.diff_id.removeprefix("sha256:"), size)
+    survey.remember(layer, survey.of_files(files, _folders(files), size), store)
     return layer
 
 
 def tar(files: Mapping[str, Content]) -> Iterator[bytes]:
     """Yield a tar archive (POSIX ustar; pax headers where a name or size needs one)."""
-    folders = {str(parent) for path in files for parent in _checked(path).parents} - {"."}
+    folders = _folders(files)
     both = folders & files.keys()
     if both:
         raise PackError(f"{min(both)} is a file and a folder")
@@ -102,6 +103,10 @@ def tar(files: Mapping[str, Content]) -> Iterator[bytes]:
         else:
             yield from _file(path, content)
     yield bytes(2 * _BLOCK)
+
+
+def _folders(files: Iterable[str]) -> set[str]:
+    return {str(parent) for path in files for parent in _checked(path).parents} - {"."}
 
 
 def _file(path: str, source: Path) -> Iterator[bytes]:

@@ -10,13 +10,12 @@ import stat
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from fnmodel.errors import PackError
+from fnmodel.pack.archive import entries
 from fnmodel.pack.compression import Inflated
 from fnmodel.pack.image import Image, Layer
-from fnmodel.pack.layout import Store, damaged
-from fnmodel.pack.limits import UNCOMPRESSED
+from fnmodel.pack.layout import Store
 
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _CHUNK = 1 << 20
@@ -54,24 +53,13 @@ def unpack(image: Image, store: Store, into: Path) -> Path:
 
 
 def _apply(layer: Layer, store: Store, root: Path) -> None:
-    stream = Inflated(store.chunks(layer.descriptor), limit=2 * UNCOMPRESSED)
     where = f"layer {layer.descriptor.digest}"
     tree = _Tree(str(root), where)
-    # tarfile parses the headers; it only reads, tells, and seeks forward.
-    source: Any = stream
     try:
-        with tarfile.open(fileobj=source, mode="r:") as archive:
-            for member in archive:
-                tree.add(member, stream)
-                # It would keep every header of the layer.
-                archive.members = []  # type: ignore[attr-defined]
-        stream.drain()
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        raise PackError(f"{where} is not a tar archive: {error}") from error
+        for member, stream in entries(layer, store):
+            tree.add(member, stream)
     except OSError as error:
         raise PackError(f"{where} cannot be unpacked: {error}") from error
-    if stream.diff_id != layer.diff_id:
-        raise damaged(layer.descriptor)
 
 
 class _Tree:
@@ -188,8 +176,7 @@ def _write(full: str, member: tarfile.TarInfo, stream: Inflated) -> None:
         while left:
             chunk = stream.read(min(_CHUNK, left))
             if not chunk:
-                message = "unexpected end of data"
-                raise tarfile.ReadError(message)
+                raise PackError(f"{member.name!r} ends early: the layer is damaged")
             left -= len(chunk)
             view = memoryview(chunk)
             while view:
