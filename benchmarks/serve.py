@@ -45,18 +45,24 @@ assert model.handler(event, None)["statusCode"] == 200
 """
 
 
-def write_model(folder: Path) -> None:
-    """Write a gradient-boosted classifier: 100 trees, 30 features, two classes."""
+def train() -> tuple[Any, Any]:
+    """Return a gradient-boosted classifier and its rows: 100 trees, 30 features, two classes."""
     import numpy as np
-    from skl2onnx import to_onnx
     from sklearn.ensemble import GradientBoostingClassifier
-
-    from fnmodel.model import Feature, Signature, Tensor
 
     chance = np.random.default_rng(7)
     rows = chance.normal(size=(2000, FEATURES)).astype(np.float32)
     model = GradientBoostingClassifier(n_estimators=100, random_state=7)
-    model.fit(rows, rows[:, 0] + rows[:, 1] ** 2 > 0.5)
+    return model.fit(rows, rows[:, 0] + rows[:, 1] ** 2 > 0.5), rows
+
+
+def write_model(folder: Path) -> None:
+    """Write the classifier of `train` as a model directory."""
+    from skl2onnx import to_onnx
+
+    from fnmodel.model import Feature, Signature, Tensor
+
+    model, rows = train()
     onnx_model = to_onnx(model, rows[:1], options={"zipmap": False})
     signature = Signature(
         task="classification",

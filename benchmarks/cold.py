@@ -1,0 +1,574 @@
+"""A cold start in the layers that `fnmodel pack` makes, against bare scripts and other servers.
+
+    python benchmarks/cold.py [--rounds 9] [--peers] [--check] [--json]
+
+A cold start is the time from the start of a process to its first answer of one HTTP API event,
+without the end of the process and without Lambda's runtime client. The image is built and unpacked
+here, and each process starts as `python -S` with Lambda's variables and one tree on its path. All
+take turns, and a ratio is the median over rounds of the ratio in a round. All answer the same
+gradient-boosted classifier (100 trees, 30 features) with the same label.
+
+    ours              the image's own layers, variables and handler
+    floor             imports onnxruntime from the same tree, opens the same model with default
+                      settings and runs it once; the tuned floor with one thread
+    tutorial handler  FastAPI, pydantic and Mangum over onnxruntime, from the same tree;
+                      without bytecode, from a copy of the tree that has none
+    evicted           once more, after the tree's files have left the page cache
+    --peers           other servers of the classifier itself, each with bytecode and in a virtual
+                      environment below build/peers: scikit-learn behind FastAPI and Mangum; the
+                      ASGI applications of MLflow's scoring server and of BentoML, in process
+
+Goals: ours at most 1.2 of the floor (gate 1.5), and 1.0 evicted (gate 1.2); of ours, the tutorial
+handler at least 2.4 (gate 2), without bytecode 5.5, scikit-learn 6, MLflow 10, BentoML 9; the
+layers of dependencies and code at most 36 MB compressed. Where no gate is named, the goal is the
+gate; `--check` fails where one is missed. `build/bench-cold.json` keeps the figures.
+"""
+
+import argparse
+import errno
+import json
+import os
+import platform
+import select
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
+
+import serve
+
+from fnmodel.errors import LockError
+from fnmodel.interpreter import RUNNING
+from fnmodel.local.sandbox import FunctionVersion, RootFs, interpreter, launch
+from fnmodel.model import OnnxModel
+from fnmodel.pack.build import MODEL_DIRECTORY, Recipe, build
+from fnmodel.pack.dependencies import AT, run_uv
+from fnmodel.pack.image import Architecture, Image
+from fnmodel.pack.layout import Store
+from fnmodel.pack.rootfs import unpack
+
+BUILD = serve.ROOT / "build"
+SECONDS = 120
+"""The longest that a start, and its end, may take."""
+KEPT = 0.02
+"""The share of files that may stay in the page cache for the evicted rounds to mean anything."""
+ARCHITECTURES: dict[str, Architecture] = {
+    "x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64",
+}  # fmt: skip
+
+# Each script ends so: it says its answer through a pipe, since handlers log to standard output.
+SAY = """
+import os
+os.write(int(sys.argv[-1]), str({answer}).encode())
+"""
+
+FLOOR = serve.FLOOR + SAY.format(answer='"ran"')
+
+_ANSWER = """
+import json, sys
+event = json.load(open(sys.argv[1]))
+from handlers import model
+answer = model.handler(event, None)
+assert answer["statusCode"] == 200, answer
+"""
+
+OURS = _ANSWER + SAY.format(answer='json.loads(answer["body"])["predictions"][0]["label"]')
+
+# How many files of a tree ours opens; started apart, since the hook takes time.
+OPENED = (
+    """
+import sys
+opened = set()
+def hook(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        opened.add(arguments[0])
+sys.addaudithook(hook)
+"""
+    + _ANSWER
+    + SAY.format(answer="sum(path.startswith(sys.argv[2]) for path in tuple(opened))")
+)
+
+# The usual handler, as tutorials have it; {load} and {run} are what differs between engines.
+TUTORIAL = """
+import json, sys
+event = json.load(open(sys.argv[1]))
+import numpy as np
+from fastapi import FastAPI
+from mangum import Mangum
+from pydantic import BaseModel
+{load}
+class Request(BaseModel):
+    records: list[dict[str, float]]
+class Prediction(BaseModel):
+    label: int
+    score: float
+class Answer(BaseModel):
+    predictions: list[Prediction]
+app = FastAPI(title="model")
+@app.post("/predict")
+def predict(request: Request) -> Answer:
+    rows = np.array([list(record.values()) for record in request.records], np.float32)
+    {run}
+    return Answer(predictions=[
+        Prediction(label=int(label), score=float(score[1]))
+        for label, score in zip(labels, scores)
+    ])
+handler = Mangum(app)
+answer = handler(event, None)
+assert answer["statusCode"] == 200, answer
+""" + SAY.format(answer='json.loads(answer["body"])["predictions"][0]["label"]')
+
+ONNX_TUTORIAL = TUTORIAL.format(
+    load="""
+import onnxruntime as ort
+session = ort.InferenceSession(sys.argv[2], providers=["CPUExecutionProvider"])
+""",
+    run='labels, scores = session.run(None, {"X": rows})',
+)
+JOBLIB_TUTORIAL = TUTORIAL.format(
+    load="""
+import joblib
+model = joblib.load(sys.argv[2])
+""",
+    run="labels, scores = model.predict(rows), model.predict_proba(rows)",
+)
+
+# A server that is an ASGI application is asked by hand: a test client would cost an import. The
+# loop is left as it is after the answer, so that closing it takes none of the time.
+ASGI = """
+import asyncio, json, sys
+event = json.load(open(sys.argv[1]))
+async def talk(app, path, body):
+    inbox, outbox, sent = asyncio.Queue(), asyncio.Queue(), []
+    scope = {"asgi": {"version": "3.0"}, "state": {}}
+    tasks.append(asyncio.create_task(app({**scope, "type": "lifespan"}, inbox.get, outbox.put)))
+    await inbox.put({"type": "lifespan.startup"})
+    started = await outbox.get()
+    assert started["type"] == "lifespan.startup.complete", started
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+    async def send(message):
+        sent.append(message)
+    await app({
+        **scope, "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"",
+        "headers": [(b"host", b"model"), (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode())],
+        "client": ("127.0.0.1", 1), "server": ("model", 80),
+    }, receive, send)
+    assert sent[0]["status"] == 200, sent
+    return json.loads(b"".join(message.get("body", b"") for message in sent))
+tasks = []
+def ask(app, path, content):
+    loop = asyncio.new_event_loop()
+    return loop.run_until_complete(talk(app, path, json.dumps(content).encode()))
+"""
+
+MLFLOW = (
+    ASGI
+    + """
+import mlflow.pyfunc
+from mlflow.pyfunc import scoring_server
+app = scoring_server.init(mlflow.pyfunc.load_model(sys.argv[2]))
+row = list(json.loads(event["body"])["records"][0].values())
+answer = ask(app, "/invocations", {"inputs": [row]})
+"""
+    + SAY.format(answer='int(answer["predictions"][0])')
+)
+
+BENTOML = (
+    ASGI
+    + """
+import bentoml
+import joblib
+import numpy as np
+@bentoml.service
+class Classifier:
+    def __init__(self) -> None:
+        self.model = joblib.load(sys.argv[2])
+    @bentoml.api
+    def predict(self, records: list[dict[str, float]]) -> list[int]:
+        rows = np.array([list(record.values()) for record in records], np.float32)
+        return [int(label) for label in self.model.predict(rows)]
+answer = ask(Classifier.to_asgi(), "/predict", json.loads(event["body"]))
+"""
+    + SAY.format(answer="answer[0]")
+)
+
+# MLflow's pickle, since its default (skops) loads more slowly and would flatter ours.
+SAVE_MLFLOW = """
+import sys, joblib, mlflow.sklearn
+mlflow.sklearn.save_model(joblib.load(sys.argv[1]), sys.argv[2], serialization_format="pickle")
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another server: its folder below `build/peers`, what is installed there, its script."""
+
+    name: str
+    folder: str
+    packages: tuple[str, ...]
+    code: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """A script, what follows it on the command line, its environment, and what it must say."""
+
+    code: str
+    arguments: tuple[str, ...]
+    env: Mapping[str, str]
+    says: str
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The bound of one figure, and the gate, where `--check` fails."""
+
+    bound: float
+    gate: float
+    at_most: bool = False
+
+    def verdict(self, value: float | None) -> str:
+        """Say how a figure stands to the goal and its gate."""
+        if value is None:
+            return "not measured"
+        if self._holds(value, self.bound):
+            return "met"
+        return "missed, gate held" if self._holds(value, self.gate) else "GATE MISSED"
+
+    def _holds(self, value: float, bound: float) -> bool:
+        return value <= bound if self.at_most else value >= bound
+
+    def __str__(self) -> str:
+        return f"{'<=' if self.at_most else '>='} {self.bound:g}"
+
+
+PEERS = (
+    Peer("scikit-learn", "sklearn", ("joblib", "fastapi", "mangum"), JOBLIB_TUTORIAL),
+    Peer("MLflow", "mlflow", ("mlflow",), MLFLOW),
+    Peer("BentoML", "bentoml", ("bentoml", "joblib"), BENTOML),
+)
+
+SIZE = "python layers, MB"
+GOALS = {
+    "ours / floor": Goal(1.2, 1.5, at_most=True),
+    "evicted ours / evicted floor": Goal(1.0, 1.2, at_most=True),
+    "tutorial handler / ours": Goal(2.4, 2.0),
+    "without bytecode / ours": Goal(5.5, 5.5),
+    "scikit-learn / ours": Goal(6, 6),
+    "MLflow / ours": Goal(10, 10),
+    "BentoML / ours": Goal(9, 9),
+    SIZE: Goal(36, 36, at_most=True),
+}
+
+
+def main() -> int:
+    """Measure, write `build/bench-cold.json`, and print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--peers", action="store_true", help="measure other servers too")
+    parser.add_argument("--check", action="store_true", help="fail where a gate is missed")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    BUILD.mkdir(exist_ok=True)
+    # Below build/, since a temporary folder in memory has no page cache to leave.
+    with tempfile.TemporaryDirectory(prefix="cold-", dir=BUILD) as name:
+        result = measured(Path(name), options.rounds, PEERS if options.peers else ())
+    (BUILD / "bench-cold.json").write_text(json.dumps(result, indent=2) + "\n")
+    if options.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+    missed = any(line["verdict"] == "GATE MISSED" for line in result["goals"].values())
+    return int(options.check and missed)
+
+
+def measured(folder: Path, rounds: int, peers: tuple[Peer, ...]) -> dict[str, Any]:
+    """Build the image in a folder, start everything in turns, and return all figures."""
+    bench = Bench(folder)
+    starts = bench.starts()
+    versions = {"python": platform.python_version()} | {
+        name: version(name) for name in ("onnxruntime", "numpy", "scikit-learn")
+    }
+    skipped = {}
+    for peer in peers:
+        try:
+            starts[peer.name] = bench.peer(peer)
+        except LockError as error:
+            skipped[peer.name] = str(error)
+            print(f"{peer.name} is skipped: {error}", file=sys.stderr)
+        else:
+            versions |= bench.versions(peer)
+    times = timed(starts, rounds, folder)
+    cached = None
+    if hasattr(os, "posix_fadvise"):
+        os.sync()  # a page that was not written yet cannot leave the cache
+        cached = cached_share(bench.root)
+    if cached is not None and cached < KEPT:
+        cold = {f"evicted {name}": starts[name] for name in ("floor", "ours")}
+        times |= timed(cold, rounds, folder, before=lambda: evict(bench.root))
+    else:
+        print("evicted files are skipped: files here do not leave the cache", file=sys.stderr)
+    figures = {
+        f"{one} / {other}": ratio(times[one], times[other])
+        for one, other in [
+            *((name, "floor") for name in starts if name != "floor"),
+            *((name, "ours") for name in starts if name not in ("floor", "tuned floor", "ours")),
+            ("ours", "tuned floor"),
+            ("evicted ours", "evicted floor"),
+        ]
+        if one in times and other in times
+    }
+    layers = {line.created_by: line.size for line in bench.image.layers}
+    figures[SIZE] = sum(size for by, size in layers.items() if ": model" not in by) / 1e6
+    return {
+        "rounds": rounds,
+        "versions": versions,
+        "ms": {name: statistics.median(values) for name, values in times.items()},
+        "figures": figures,
+        "goals": {
+            name: {
+                "goal": str(goal),
+                "gate": goal.gate,
+                "value": figures.get(name),
+                "verdict": goal.verdict(figures.get(name)),
+            }
+            for name, goal in GOALS.items()
+        },
+        "layer bytes": layers,
+        "files opened below opt/python": int(said(bench.opened(), folder)),
+        "share of files still cached after eviction": cached,
+        "skipped": sorted(skipped),
+    }
+
+
+class Bench:
+    """The unpacked image, the classifier of the peers, and how each process is started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        model, event = folder / "model", folder / "event.json"
+        model.mkdir()
+        serve.write_model(model)
+        request = serve.request()
+        event.write_text(json.dumps(request))
+        recipe = Recipe("bench", RUNNING, ARCHITECTURES[platform.machine()])
+        store = Store(folder / "store")
+        self.image: Image = build(OnnxModel.load(model), recipe, store)
+        self.root = unpack(self.image, store, folder / "root")
+        self._event = str(event)
+        self._joblib = folder / "model.joblib"
+        self._label = self._train(request)
+
+    def _train(self, request: Mapping[str, Any]) -> str:
+        """Keep the classifier for the peers, and return the label that all must answer."""
+        import joblib
+        import numpy as np
+
+        model, _ = serve.train()
+        joblib.dump(model, self._joblib)
+        (record,) = json.loads(request["body"])["records"]
+        return str(int(model.predict(np.array([list(record.values())], np.float32))[0]))
+
+    def env(self, *path: Path, image: bool = False, **more: str) -> dict[str, str]:
+        """Return Lambda's variables, with those of the image or with a path of its own."""
+        config = self.image.settings["config"]
+        rootfs = RootFs(
+            self.root,
+            dict(entry.split("=", 1) for entry in config["Env"]) if image else {},
+            tuple(config["Entrypoint"]),
+            tuple(config["Cmd"]),
+            config["WorkingDir"],
+            RUNNING,
+        )
+        function = FunctionVersion("bench", "1", "", memory=1024, timeout=30)
+        _, env = launch(function, rootfs, "127.0.0.1:9", self._folder)
+        if path:
+            env["PYTHONPATH"] = os.pathsep.join(map(str, path))
+        # No process of a benchmark reports home.
+        quiet = {
+            "ORT_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "true",
+            "MLFLOW_DISABLE_TELEMETRY": "true", "BENTOML_DO_NOT_TRACK": "true",
+        }  # fmt: skip
+        return {**env, **quiet, **more}
+
+    def starts(self) -> dict[str, Start]:
+        """Return what starts from the image's own files."""
+        tree, onnx = self.root / AT, str(self.root / MODEL_DIRECTORY / "model.onnx")
+        bare = self._folder / "bare"
+        shutil.copytree(tree, bare, ignore=shutil.ignore_patterns("__pycache__"))
+        tuned = self.env(tree, OPENBLAS_NUM_THREADS="1")
+        handler = (self._event, onnx)
+        return {
+            "floor": Start(FLOOR, (onnx, "default"), self.env(tree), "ran"),
+            "tuned floor": Start(FLOOR, (onnx, "tuned"), tuned, "ran"),
+            "ours": Start(OURS, (self._event,), self.env(image=True), self._label),
+            "tutorial handler": Start(ONNX_TUTORIAL, handler, self.env(tree), self._label),
+            "without bytecode": Start(ONNX_TUTORIAL, handler, self.env(bare), self._label),
+        }
+
+    def opened(self) -> Start:
+        """Return the start that counts the files which ours opens below the dependencies."""
+        return Start(OPENED, (self._event, str(self.root / AT)), self.env(image=True), "")
+
+    def peer(self, peer: Peer) -> Start:
+        """Install a peer where that was not done, save its model, and return its start.
+
+        Raises:
+            LockError: it cannot be installed.
+
+        """
+        # The versions that trained the classifier, so that its pickle can be read.
+        same = [f"{name}=={version(name)}" for name in ("scikit-learn", "numpy")]
+        wanted = " ".join((RUNNING, *peer.packages, *same))
+        home = BUILD / "peers" / peer.folder
+        python, done = home / "bin" / "python", home / "installed.txt"
+        if not done.is_file() or done.read_text() != wanted:
+            home.parent.mkdir(exist_ok=True)
+            failure = f"{peer.name} cannot be installed"
+            arguments = ["venv", "--clear", "--python", interpreter(RUNNING), str(home)]
+            run_uv(arguments, home.parent, failure)
+            arguments = ["pip", "install", "--compile-bytecode", "--python", str(python)]
+            run_uv([*arguments, *peer.packages, *same], home.parent, failure)
+            done.write_text(wanted)
+        model = self._joblib
+        if peer.name == "MLflow":
+            model = self._folder / "mlflow"
+            subprocess.run(
+                [python, "-c", SAVE_MLFLOW, self._joblib, model],
+                env=self.env(), stderr=subprocess.DEVNULL, check=True,
+            )  # fmt: skip
+        env = self.env(self._site(peer))
+        return Start(peer.code, (self._event, str(model)), env, self._label)
+
+    def _site(self, peer: Peer) -> Path:
+        return BUILD / "peers" / peer.folder / "lib" / f"python{RUNNING}" / "site-packages"
+
+    def versions(self, peer: Peer) -> dict[str, str]:
+        """Return the version of a peer's first package."""
+        path = [str(self._site(peer))]
+        found = distributions(name=peer.packages[0], path=path)
+        return {one.name: one.version for one in found}
+
+
+def timed(
+    starts: Mapping[str, Start],
+    rounds: int,
+    folder: Path,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Start everything once a round, in alternating order; return ms to the first answer."""
+    times: dict[str, list[float]] = {name: [] for name in starts}
+    for number in range(-1, rounds):  # the first round only warms the page cache
+        for name in list(starts) if number % 2 else reversed(list(starts)):
+            before()
+            started = time.perf_counter()
+            answer, ended = answered(starts[name], folder)
+            if answer != starts[name].says:
+                raise SystemExit(f"{name} answers {answer!r}, not {starts[name].says!r}")
+            if number >= 0:
+                times[name].append((ended - started) * 1000)
+    return times
+
+
+def said(start: Start, folder: Path) -> str:
+    """Start a process and return what it says."""
+    return answered(start, folder)[0]
+
+
+def answered(start: Start, folder: Path) -> tuple[str, float]:
+    """Start a process; return what it says, and when. It has ended when this returns."""
+    reader, writer = os.pipe()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [interpreter(RUNNING), "-S", "-c", start.code, *start.arguments, str(writer)],
+            env=dict(start.env), cwd=folder / "model", pass_fds=(writer,),
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+        os.close(writer)
+        try:
+            ready, _, _ = select.select([reader], [], [], SECONDS)
+            answer = os.read(reader, 100) if ready else b""
+            ended = time.perf_counter()
+            process.wait(SECONDS if ready else 0)
+        finally:
+            os.close(reader)
+            process.kill()  # does nothing to one that has ended
+            process.wait()
+    if not answer:
+        raise SystemExit((folder / "log").read_text(errors="replace")[-2000:])
+    return answer.decode(), ended
+
+
+def ratio(ones: list[float], others: list[float]) -> float:
+    """Return the median over rounds of one time over the other."""
+    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
+
+
+def evict(root: Path) -> None:
+    """Take a tree's files out of the page cache."""
+    for path in files(root):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def cached_share(root: Path) -> float | None:
+    """Evict a tree and return the share of files still in memory, None where none can tell."""
+    evict(root)
+    try:
+        found = [_cached(path) for path in files(root)]
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return None
+    return sum(found) / len(found)
+
+
+def _cached(path: Path) -> bool:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.preadv(handle, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def files(root: Path) -> list[Path]:
+    """Return the files of a tree that have content."""
+    return [
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not path.is_symlink() and path.stat().st_size
+    ]
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print a line for each start, then for each goal."""
+    print(f"{'process start to first answer':<32}{'ms':>8}{'/ floor':>9}{'/ ours':>9}")
+    for name, milliseconds in result["ms"].items():
+        word = "evicted " if name.startswith("evicted ") else ""
+        ratios = [result["figures"].get(f"{name} / {word}{to}") for to in ("floor", "ours")]
+        columns = "".join(f"{'' if value is None else f'{value:.2f}':>9}" for value in ratios)
+        print(f"{name:<32}{milliseconds:>8.0f}{columns}")
+    print()
+    for name, line in result["goals"].items():
+        value = "" if line["value"] is None else f"{line['value']:.2f}"
+        print(f"{name:<32}{value:>8}{line['goal']:>9}  {line['verdict']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
