@@ -5,8 +5,8 @@
 A cold start is the time from the start of a process to its first answer of one HTTP API event,
 without the end of the process and without Lambda's runtime client. The image is built and unpacked
 here, and each process starts as `python -S` with Lambda's variables and one tree on its path. All
-take turns, and a ratio is the median over rounds of the ratio in a round. All answer the same
-gradient-boosted classifier (100 trees, 30 features) with the same label.
+take turns, and a ratio is the median over rounds of the ratio in a round. The model is a
+gradient-boosted classifier of 100 trees and 30 features, and each handler must answer its label.
 
     ours              the image's own layers, variables and handler
     floor             imports onnxruntime from the same tree, opens the same model with default
@@ -345,7 +345,7 @@ def measured(folder: Path, rounds: int, peers: tuple[Peer, ...]) -> dict[str, An
             for name, goal in GOALS.items()
         },
         "layer bytes": layers,
-        "files opened below opt/python": int(said(bench.opened(), folder)),
+        f"files opened below {AT}": int(said(bench.opened(), folder)),
         "share of files still cached after eviction": cached,
         "skipped": sorted(skipped),
     }
@@ -499,13 +499,15 @@ def answered(start: Start, folder: Path) -> tuple[str, float]:
             ready, _, _ = select.select([reader], [], [], SECONDS)
             answer = os.read(reader, 100) if ready else b""
             ended = time.perf_counter()
-            process.wait(SECONDS if ready else 0)
+            if ready:
+                process.wait(SECONDS)
         finally:
             os.close(reader)
             process.kill()  # does nothing to one that has ended
             process.wait()
     if not answer:
-        raise SystemExit((folder / "log").read_text(errors="replace")[-2000:])
+        log_end = (folder / "log").read_text(errors="replace")[-2000:]
+        raise SystemExit(f"a start gave no answer:\n{log_end}")
     return answer.decode(), ended
 
 
@@ -557,17 +559,30 @@ def files(root: Path) -> list[Path]:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Print a line for each start, then for each goal."""
-    print(f"{'process start to first answer':<32}{'ms':>8}{'/ floor':>9}{'/ ours':>9}")
-    for name, milliseconds in result["ms"].items():
+    """Print a line for each start, with its goal, then the image's size."""
+    goals = {name.partition(" / ")[0]: name for name in GOALS}
+    figures = result["figures"]
+    print(f"{'start to first answer':<22}{'ms':>8}{'/ floor':>9}{'/ ours':>9}  goal")
+    for name in dict.fromkeys([*result["ms"], *(n for n in goals if n != SIZE)]):
         word = "evicted " if name.startswith("evicted ") else ""
-        ratios = [result["figures"].get(f"{name} / {word}{to}") for to in ("floor", "ours")]
-        columns = "".join(f"{'' if value is None else f'{value:.2f}':>9}" for value in ratios)
-        print(f"{name:<32}{milliseconds:>8.0f}{columns}")
-    print()
-    for name, line in result["goals"].items():
-        value = "" if line["value"] is None else f"{line['value']:.2f}"
-        print(f"{name:<32}{value:>8}{line['goal']:>9}  {line['verdict']}")
+        ratios = [figures.get(f"{name} / {word}{other}") for other in ("floor", "ours")]
+        cells = "".join(f"{_cell(value, 2):>9}" for value in ratios)
+        line = f"{name:<22}{_cell(result['ms'].get(name), 0):>8}{cells}"
+        print(f"{line}  {_goal(result, goals.get(name))}".rstrip())
+    print(f"{SIZE:<22}{figures[SIZE]:>8.2f}{'':18}  {_goal(result, SIZE)}")
+    print(f"files opened below {AT} by ours: {result[f'files opened below {AT}']}")
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _goal(result: Mapping[str, Any], name: str | None) -> str:
+    if name is None:
+        return ""
+    line = result["goals"][name]
+    what = "" if name == SIZE else f"{name} "
+    return f"{what}{line['goal']}: {line['verdict']}"
 
 
 if __name__ == "__main__":
