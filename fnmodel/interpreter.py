@@ -1,6 +1,7 @@
 """Finds a Python of a minor version on this machine: to compile for an image, and to run one."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ MINORS = ("3.11", "3.12", "3.13", "3.14")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The minor version that runs now."""
 
-_VERSION = "import sys; print('%d.%d' % sys.version_info[:2], sys.implementation.name)"
+_VERSION = "import platform as p; print(p.python_version(), p.python_implementation().lower())"
 
 
 def find(python: str, path: str | None = None) -> Path | None:
@@ -29,12 +30,26 @@ def find(python: str, path: str | None = None) -> Path | None:
     return None
 
 
+def version(program: Path) -> str:
+    """Return the full version of an interpreter that `find` returned, such as `3.13.5`."""
+    if program == find(RUNNING):
+        return platform.python_version()
+    return _asked(program)[0]
+
+
 def _answers(candidate: Path, python: str) -> bool:
+    full, implementation = _asked(candidate)
+    return implementation == "cpython" and full.startswith(f"{python}.")
+
+
+def _asked(program: Path) -> tuple[str, str]:
+    """Return version and implementation of an interpreter; empty words when it does not start."""
     try:
         asked = subprocess.run(
-            [candidate, "-I", "-S", "-c", _VERSION],
+            [program, "-I", "-S", "-c", _VERSION],
             capture_output=True, text=True, timeout=20, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return asked.returncode == 0 and asked.stdout.split() == [python, "cpython"]
+        return "", ""
+    words = asked.stdout.split()
+    return (words[0], words[1]) if asked.returncode == 0 and len(words) == 2 else ("", "")

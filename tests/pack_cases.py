@@ -5,7 +5,8 @@ import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fnmodel.model import MODEL, PROBE, SIGNATURE, Feature, OnnxModel, Signature, Tensor
-from fnmodel.pack import compression, layer
+from fnmodel.pack import bytecode, compression, layer
 from fnmodel.pack.dependencies import Lock
 from fnmodel.pack.image import (
     LAYER_TYPE,
@@ -72,6 +73,12 @@ def refuse_to_install(lock: Lock, architecture: Architecture, folder: Path) -> N
     """Stand in for uv where nothing may be installed."""
     message = "the dependencies were installed again"
     raise AssertionError(message)
+
+
+@contextmanager
+def host_compiles(base: Image, python: str, store: Store) -> Iterator[bytecode.Compiler]:
+    """Let this machine's Python compile, for bases that hold none that starts."""
+    yield bytecode.host(python)
 
 
 def small_image(store: Store, files: dict[str, layer.Content] | None = None) -> Image:

@@ -11,6 +11,7 @@ from pack_cases import (
     HERE,
     entry,
     foreign_image,
+    host_compiles,
     model_directory,
     program,
     refuse_to_install,
@@ -165,7 +166,7 @@ def test_a_base_keeps_its_blobs_variables_and_entry_point(model: OnnxModel, tmp_
     other.add_reference("v1", base)
     store = Store(tmp_path / "store")
     recipe = dataclasses.replace(RECIPE, base=f"oci:{tmp_path / 'base'}:v1")
-    image = build(model, recipe, store, install=tiny_wheels)
+    image = build(model, recipe, store, install=tiny_wheels, choose=host_compiles)
 
     config = image.settings["config"]
     assert image.layers[0] == base.layers[0]
@@ -203,12 +204,12 @@ def test_a_python_without_lock_or_interpreter_is_an_error_with_a_hint(
     assert "3.13" in caught.value.hint
     shim = tmp_path / "shims" / "python3.99"
     shim.parent.mkdir()
-    shim.write_text("#!/bin/sh\necho 3.98 cpython\n")
+    shim.write_text("#!/bin/sh\necho 3.98.1 cpython\n")
     shim.chmod(0o755)
     with pytest.raises(PackError, match=r"needs a Python 3\.99") as missing:
         bytecode.find_interpreter("3.99", str(shim.parent))
     assert f"set `image.python` to {HERE}" in missing.value.hint
-    shim.write_text("#!/bin/sh\necho 3.99 cpython\n")
+    shim.write_text("#!/bin/sh\necho 3.99.1 cpython\n")
     assert bytecode.find_interpreter("3.99", f"/nowhere:{shim.parent}") == shim
 
 

@@ -15,6 +15,7 @@ import pytest
 from pack_cases import HERE, model_directory, refuse_to_install
 
 from fnmodel.errors import LockError
+from fnmodel.pack import bytecode
 from fnmodel.pack import lock as locks
 from fnmodel.pack.build import Recipe, build
 from fnmodel.pack.dependencies import (
@@ -187,7 +188,9 @@ def test_an_unchanged_layer_does_not_touch_uv(image: Image, store: Store) -> Non
     """A hit needs neither the index nor uv nor an interpreter."""
     lock = Lock.load(HERE)
     said: list[str] = []
-    layer = dependency_layer(store, lock, "x86_64", progress=said.append, install=refuse_to_install)
+    layer = dependency_layer(
+        store, lock, "x86_64", bytecode.host(HERE), progress=said.append, install=refuse_to_install
+    )
 
     assert layer == image.layers[0]
     assert said == [f"dependencies for Python {HERE}, x86_64: unchanged"]

@@ -59,10 +59,11 @@ def build(
     own: Lock | None = None,
     install: Install | None = None,
     pull: base.Pull = base.pull,
+    choose: bytecode.Choose = bytecode.choose,
 ) -> Image:
     """Build an image into the store and return it; the same inputs give the same digest.
 
-    `own` is the lock of the project's own packages.
+    `own` is the lock of the project's own packages; `choose` gives the Python that compiles.
 
     Raises:
         LockError: a dependency cannot be had.
@@ -74,10 +75,17 @@ def build(
     lock = Lock.load(recipe.python)
     image = base.resolve(recipe.base, recipe.architecture, store, pull)
     target = recipe.architecture
-    layers = [dependency_layer(store, lock, target, progress=progress, install=install)]
-    if own is not None:
-        layers.append(project_layer(store, own, lock, target, progress=progress, install=install))
-    layers.append(code_layer(store, recipe.python, progress=progress))
+    with choose(image, recipe.python, store) as compiler:
+        layers = [
+            dependency_layer(store, lock, target, compiler, progress=progress, install=install)
+        ]
+        if own is not None:
+            layers.append(
+                project_layer(
+                    store, own, lock, target, compiler, progress=progress, install=install
+                )
+            )
+        layers.append(code_layer(store, compiler, progress=progress))
     layers.append(model_layer(store, model, progress=progress))
     for one in layers:
         image = image.append(one)
@@ -124,29 +132,30 @@ def model_layer(store: Store, model: OnnxModel, *, progress: Callable[[str], Non
     return made
 
 
-def code_layer(store: Store, python: str, *, progress: Callable[[str], None]) -> Layer:
+def code_layer(
+    store: Store, compiler: bytecode.Compiler, *, progress: Callable[[str], None]
+) -> Layer:
     """Return the layer of fnmodel's runtime part and the handlers, with bytecode.
 
     Raises:
-        PackError: no interpreter of that version is there, or a file does not compile.
+        PackError: a file does not compile.
 
     """
     files = _code()
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
-    key = f"code-{_key([_FORMAT, python, compression.DEFLATED, digests])}"
+    key = f"code-{_key([_FORMAT, compiler.identity, compression.DEFLATED, digests])}"
     known = store.recall_layer(key)
     if known:
         progress("code: unchanged")
         return known
     progress("compiling code")
-    interpreter = bytecode.find_interpreter(python)
     with tempfile.TemporaryDirectory(prefix=".code-", dir=store.root) as name:
         folder = Path(name)
         for path, data in files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        bytecode.compile_tree(interpreter, folder, f"/{CODE}")
+        compiler.compile(folder, f"/{CODE}")
         tree = layer.tree(folder, CODE)
         made = layer.write(store, tree, "fnmodel pack: code", compression.deflated)
         shutil.rmtree(folder, ignore_errors=True)

@@ -83,6 +83,7 @@ def dependency_layer(
     store: Store,
     lock: Lock,
     architecture: Architecture,
+    compiler: bytecode.Compiler,
     *,
     progress: Callable[[str], None],
     install: Install | None = None,
@@ -91,27 +92,26 @@ def dependency_layer(
 
     Raises:
         LockError: a wheel cannot be had.
-        PackError: no interpreter of that version is there to compile with.
+        PackError: a file does not compile.
 
     """
     rules = (runtime_folder() / "prune.txt").read_text(encoding="utf-8")
     inputs = [
         _FORMAT, lock.digest, rules, lock.python, architecture,
-        version("fnmodel"), compression.DEFLATED,
+        version("fnmodel"), compression.DEFLATED, compiler.identity,
     ]  # fmt: skip
     key = f"dependencies-{hashlib.sha256(encode(inputs)).hexdigest()}"
     known = store.recall_layer(key)
     if known:
         progress(f"dependencies for Python {lock.python}, {architecture}: unchanged")
         return known
-    interpreter = bytecode.find_interpreter(lock.python)
     with tempfile.TemporaryDirectory(prefix=".wheels-", dir=store.root) as name:
         folder = Path(name) / "tree"
         progress(f"installing dependencies for Python {lock.python}, {architecture}")
         (install or install_wheels)(lock, architecture, folder)
         prune(folder, PruneList.parse(rules))
         progress("compiling dependencies")
-        bytecode.compile_tree(interpreter, folder, f"/{AT}")
+        compiler.compile(folder, f"/{AT}")
         progress("compressing dependencies")
         created_by = f"fnmodel pack: dependencies, Python {lock.python}, {architecture}"
         made = layer.write(store, layer.tree(folder, AT), created_by, compression.deflated)

@@ -6,7 +6,6 @@ to start.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +19,6 @@ from fnmodel.pack.tree import Tree, plain
 MANIFEST = 25_400
 
 _FORMAT = 1
-_PYTHON = re.compile(r"(?:^|/)bin/python(3\.\d+)$")
 
 
 @dataclass(frozen=True)
@@ -135,10 +133,10 @@ def _of_files(image: Image, surveys: list[Survey], python: str) -> Iterator[_Pro
             f"its entry point {entry_point} is not a program that Lambda's user may start",
             "take a base with Python in it, or one with an entry point of its own",
         )
-    minors = {m[1] for path in tree.paths if (m := _PYTHON.search(path))}
-    started = _PYTHON.search(program.path) if program else None
-    wrong = started[1] if started else min(minors, default=python)
-    if (started and started[1] != python) or (minors and python not in minors):
+    pythons = dict(tree.pythons())
+    started = pythons.get(program.path) if program else None
+    wrong = started or min(pythons.values(), default=python)
+    if (started and started != python) or (pythons and python not in pythons.values()):
         yield _Problem(
             f"its base has Python {wrong}, and the packages are for {python}",
             f'set `image.python: "{wrong}"`, or take a base with Python {python}',

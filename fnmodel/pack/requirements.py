@@ -98,6 +98,7 @@ def project_layer(
     own: Lock,
     runtime: Lock,
     architecture: Architecture,
+    compiler: bytecode.Compiler,
     *,
     progress: Callable[[str], None],
     install: Install | None = None,
@@ -109,17 +110,19 @@ def project_layer(
 
     Raises:
         LockError: a wheel cannot be had.
-        PackError: no interpreter of that version is there to compile with.
+        PackError: a file does not compile.
 
     """
     lists = [_rules(shipped("layers") / "project"), _rules(runtime_folder())]
-    inputs = [_FORMAT, own.digest, runtime.digest, *lists, architecture, compression.DEFLATED]
+    inputs = [
+        _FORMAT, own.digest, runtime.digest, *lists,
+        architecture, compression.DEFLATED, compiler.identity,
+    ]  # fmt: skip
     key = f"project-{hashlib.sha256(encode(inputs)).hexdigest()}"
     known = store.recall_layer(key)
     if known:
         progress("the project's packages: unchanged")
         return known
-    interpreter = bytecode.find_interpreter(own.python)
     with tempfile.TemporaryDirectory(prefix=".project-", dir=store.root) as name:
         folder = Path(name) / "tree"
         progress("installing the project's packages")
@@ -131,7 +134,7 @@ def project_layer(
             lambda path: unwanted.removes(path) or (path in there and not left_out.removes(path)),
         )
         progress("compiling the project's packages")
-        bytecode.compile_tree(interpreter, folder, f"/{AT}")
+        compiler.compile(folder, f"/{AT}")
         made = layer.write(
             store, layer.tree(folder, AT), "fnmodel pack: the project's packages",
             compression.deflated,

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from fnmodel.pack.survey import Entry, Survey
 
 _LINKS = 40
+_PYTHON = re.compile(r"(?:^|/)bin/python(3\.\d+)$")
 # Folders where a Linux image keeps what belongs to root alone; a function reads nothing there.
 _ROOTS_OWN = ("boot", "etc", "root", "var/cache", "var/lib", "var/log", "var/spool")
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
@@ -35,6 +36,12 @@ class Tree:
     def is_musl(self) -> bool:
         """Whether its dynamic loader is musl's."""
         return any(re.match(r"(?:usr/)?lib/ld-musl-", path) for path in self.paths)
+
+    def pythons(self) -> Iterator[tuple[str, str]]:
+        """Yield path and minor version of each Python that lies where programs do."""
+        for path in self.paths:
+            if found := _PYTHON.search(path):
+                yield path, found[1]
 
     def find(self, path: str) -> Entry | None:
         """Return what a path leads to, links followed; None when nothing is there."""
