@@ -1,21 +1,23 @@
 """Pushes images to a registry and pulls them, by the OCI distribution specification.
 
-A push asks before it sends, sends each missing blob in one monolithic PUT (ECR breaks chunked
-uploads) and the manifest last, so that nothing ever names a blob that is not there. A pull
-believes digests, not the registry.
+A push asks before it sends. What another repository of the registry has is mounted from there;
+each blob that is missing goes in one monolithic PUT (ECR breaks chunked uploads), and the manifest
+last, so that nothing ever names a blob that is not there. A pull believes digests, not the
+registry.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 import urllib3
 
-from fnmodel.errors import RegistryError
+from fnmodel.errors import PackError, RegistryError
+from fnmodel.pack import places
 from fnmodel.pack.credentials import Credentials
 from fnmodel.pack.image import (
     DOCKER_INDEX_TYPE,
@@ -31,9 +33,9 @@ from fnmodel.pack.image import (
     parse,
 )
 from fnmodel.pack.layout import Store, damaged
+from fnmodel.pack.transfer import Report, in_parallel
 from fnmodel.pack.transport import Answer, BrokenError, Transport
 
-_PARALLEL = 3
 _CHUNK = 1 << 20
 _INDEXES = frozenset({INDEX_TYPE, DOCKER_INDEX_TYPE})
 _ACCEPT = f"{MANIFEST_TYPE}, {DOCKER_MANIFEST_TYPE}, {INDEX_TYPE}, {DOCKER_INDEX_TYPE}"
@@ -69,6 +71,7 @@ class Registry:
         """Send an image, and name it `tag` if one is given; return its digest.
 
         What the registry has is not sent again, so a push that broke off can be repeated.
+        `progress` hears of each blob, and of bytes while they move.
 
         Raises:
             RegistryError: the registry refused, or the connection broke too often.
@@ -78,7 +81,10 @@ class Registry:
         if self.digest(repository, image.digest) is None:
             blobs = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
             store.save(image)
-            self._in_parallel(lambda blob: self._send(blob, store, repository), blobs, progress)
+            self._foresee(blobs, store, repository)
+            in_parallel(
+                lambda blob, report: self._send(blob, store, repository, report), blobs, progress
+            )
             self._name(image, repository, image.digest)
         if tag is not None and self.digest(repository, tag) != image.digest:
             self._name(image, repository, tag)
@@ -134,8 +140,10 @@ class Registry:
             config = Descriptor.from_json(document["config"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(f"{repository}@{digest} is not an image manifest") from error
-        self._in_parallel(
-            lambda blob: self._fetch(blob, store, repository), [config, *blobs], progress
+        in_parallel(
+            lambda blob, report: self._fetch(blob, store, repository, report),
+            [config, *blobs],
+            progress,
         )
         image = parse(answer.body, store.read(config))
         store.save(image)
@@ -162,32 +170,71 @@ class Registry:
         )
         if answer.status not in (200, 201, 202):
             raise self._transport.refused(answer, f"manifest {reference} of {repository}")
-        stated = answer.headers.get("Docker-Content-Digest", image.digest)
-        if stated != image.digest:
-            raise RegistryError(f"the registry stored {stated} when it was given {image.digest}")
+        _check_digest(image.digest, answer)
 
-    def _send(self, blob: Descriptor, store: Store, repository: str) -> str:
+    def _foresee(self, blobs: list[Descriptor], store: Store, repository: str) -> None:
+        """Ask for the right to pull where blobs may be mounted from, before any is sent."""
+        sources = {places.other(store, blob, self._transport.host, repository) for blob in blobs}
+        self._transport.wish(f"repository:{name}:pull" for name in sources if name)
+
+    def _send(self, blob: Descriptor, store: Store, repository: str, report: Report) -> str:
+        done = self._transferred(blob, store, repository, report)
+        places.remember(store, blob, self._transport.host, repository)
+        return f"{_short(blob)} {done}"
+
+    def _transferred(self, blob: Descriptor, store: Store, repository: str, report: Report) -> str:
+        """Bring a blob into a repository by the cheapest way, and return what that was."""
         answer = self._request("HEAD", f"/v2/{repository}/blobs/{blob.digest}")
-        if answer.status == 200:
-            return f"{_short(blob)} is there already"
-        if answer.status != 404:
+        stated = answer.headers.get("Content-Length", str(blob.size))
+        if answer.status == 200 and stated == str(blob.size):
+            return "is there already"
+        if answer.status not in (200, 404):  # 200 with another size: half a blob, so send it
             raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
-        self._transport.persist(
-            lambda: self._upload(blob, store, repository), f"upload of {blob.digest}"
-        )
-        return f"{_short(blob)} pushed"
+        source = places.other(store, blob, self._transport.host, repository)
+        opened = self._mount(blob, repository, source) if source else None
+        if opened is not None and opened.status == 201:
+            return f"mounted from {source}"
+        sessions = [] if opened is None else [opened]
 
-    def _upload(self, blob: Descriptor, store: Store, repository: str) -> None:
-        """Send one blob through a new upload session."""
+        def attempt() -> None:
+            session = sessions.pop() if sessions else self._open(repository)
+            self._upload(blob, store, repository, session, report)
+
+        self._transport.persist(attempt, f"upload of {blob.digest}")
+        return "pushed"
+
+    def _mount(self, blob: Descriptor, repository: str, source: str) -> Answer | None:
+        """Ask once to have a blob from another repository: 201 it is there, 202 send it here.
+
+        None stands for any other answer. It is no error, since the blob can be sent instead.
+        """
+        query = urlencode({"mount": blob.digest, "from": source})
+        with suppress(BrokenError, RegistryError):
+            answer = self._transport.request(
+                "POST",
+                f"/v2/{repository}/blobs/uploads/?{query}",
+                headers={"Content-Length": "0"},
+            )
+            return answer if answer.status in (201, 202) else None
+        return None
+
+    def _open(self, repository: str) -> Answer:
+        """Open an upload session."""
         opened = self._transport.request(
             "POST", f"/v2/{repository}/blobs/uploads/", headers={"Content-Length": "0"}
         )
         if opened.status != 202:
             raise self._transport.refused(opened, f"upload to {repository}")
-        location = self._transport.upload_location(opened.headers.get("Location"))
+        return opened
+
+    def _upload(
+        self, blob: Descriptor, store: Store, repository: str, session: Answer, report: Report
+    ) -> None:
+        """Send one blob into a session that is open."""
+        location = self._transport.upload_location(session.headers.get("Location"))
         joint = "&" if "?" in location else "?"
         with store.path(blob.digest).open("rb") as file:
-            body = _Hashed(file)
+            body = _Outgoing(file, blob, report)
             answer = self._transport.request(
                 "PUT",
                 f"{location}{joint}{urlencode({'digest': blob.digest})}",
@@ -197,67 +244,68 @@ class Registry:
                 },
                 body=body,
             )
-        if answer.status == 201:
-            return
         if answer.status in _SESSION_LOST:
             raise BrokenError(f"the upload session was lost ({answer.status})")
-        if body.read_to(blob.size) and body.digest != blob.digest:
+        if body.whole and body.digest != blob.digest:
             store.path(blob.digest).unlink(missing_ok=True)
             raise damaged(blob)
-        raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
+        if answer.status != 201:
+            raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
+        _check_digest(blob.digest, answer)
 
-    def _fetch(self, blob: Descriptor, store: Store, repository: str) -> str:
-        if store.has(blob):
-            return f"{_short(blob)} is here already"
+    def _fetch(self, blob: Descriptor, store: Store, repository: str, report: Report) -> str:
+        known = store.has(blob)
+        if not known:
 
-        def attempt() -> None:
-            with self._transport.download(f"/v2/{repository}/blobs/{blob.digest}") as response:
-                _store(blob, response, store)
+            def attempt() -> None:
+                with self._transport.download(f"/v2/{repository}/blobs/{blob.digest}") as response:
+                    _store(blob, response, store, report)
 
-        self._transport.persist(attempt, f"download of {blob.digest}")
-        return f"{_short(blob)} pulled"
-
-    def _in_parallel(
-        self,
-        action: Callable[[Descriptor], str],
-        blobs: Iterable[Descriptor],
-        progress: Callable[[str], None],
-    ) -> None:
-        """Run an action on each blob; `progress` hears of each in the calling thread."""
-        unique = {blob.digest: blob for blob in blobs}.values()
-        with ThreadPoolExecutor(_PARALLEL, "registry") as threads:
-            try:
-                for future in as_completed([threads.submit(action, blob) for blob in unique]):
-                    progress(future.result())
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
+            self._transport.persist(attempt, f"download of {blob.digest}")
+        places.remember(store, blob, self._transport.host, repository)
+        return f"{_short(blob)} {'is here already' if known else 'pulled'}"
 
 
-class _Hashed:
-    """A file being sent, hashed on the way to tell whether it is what its name says."""
+class _Outgoing:
+    """A blob being sent: exactly its size, and hashed to tell whether it is what its name says."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, blob: Descriptor, report: Report) -> None:
+        self._file, self._blob, self._report = file, blob, report
         self._hash = hashlib.sha256()
         self._size = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._file.read(size)
+        left = self._blob.size - self._size
+        data = self._file.read(left if size < 0 else min(size, left))
+        if left and not data:
+            raise PackError(
+                f"{self._blob.digest} became shorter while it was sent",
+                hint="run the command again",
+            )
         self._hash.update(data)
         self._size += len(data)
+        self._report(self._size)
         return data
 
-    def read_to(self, size: int) -> bool:
-        """Whether all of the file's bytes have been read."""
-        return self._size >= size
+    @property
+    def whole(self) -> bool:
+        """Whether all of the blob has been read."""
+        return self._size == self._blob.size
 
     @property
     def digest(self) -> str:
         return f"sha256:{self._hash.hexdigest()}"
 
 
-def _store(blob: Descriptor, response: urllib3.BaseHTTPResponse, store: Store) -> None:
+def _check_digest(digest: str, answer: Answer) -> None:
+    stated = answer.headers.get("Docker-Content-Digest", digest)
+    if stated != digest:
+        raise RegistryError(f"the registry stored {stated} when it was given {digest}")
+
+
+def _store(
+    blob: Descriptor, response: urllib3.BaseHTTPResponse, store: Store, report: Report
+) -> None:
     """Write a response into the store, reading no byte more than the blob may have."""
     stated = response.headers.get("Content-Length")
     if stated is not None and stated != str(blob.size):
@@ -267,6 +315,7 @@ def _store(blob: Descriptor, response: urllib3.BaseHTTPResponse, store: Store) -
             writer.write(chunk)
             if writer.size > blob.size:
                 raise RegistryError(f"the registry sends more than the {blob.size} bytes of a blob")
+            report(writer.size)
         if writer.size < blob.size:
             raise BrokenError("the answer ended early")
         if writer.digest != blob.digest:

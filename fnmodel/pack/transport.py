@@ -9,9 +9,10 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -106,10 +107,23 @@ class Transport:
         self._lock = threading.Lock()
         self._authorization: str | None = None
         self._scopes: tuple[str, ...] = ()
+        self._wished: tuple[str, ...] = ()
 
     def close(self) -> None:
         """Close idle connections."""
         self._http.clear()
+
+    def wish(self, scopes: Iterable[str]) -> None:
+        """Ask for these scopes too with the next bearer token; they may be refused.
+
+        A registry's challenge names what one request lacks, which is known only when that is sent.
+        """
+        with self._lock:
+            wished = unite((*self._wished, *scopes))
+            if wished != self._wished:
+                self._wished = wished
+                if (self._authorization or "").startswith("Bearer "):
+                    self._authorization = None
 
     def persist(self, action: Callable[[], T], what: str) -> T:
         """Run an action until it ends in anything but `BrokenError`, five times at most.
@@ -241,8 +255,7 @@ class Transport:
                 retries=False, decode_content=False,
             )  # fmt: skip
             if response.status in _RETRIED:
-                asked = response.headers.get("Retry-After", "")
-                wait = float(asked) if asked.isdigit() else None
+                wait = _seconds(response.headers.get("Retry-After", ""))
                 raise BrokenError(f"it answers {response.status}", wait)
             yield response
         except urllib3.exceptions.HTTPError as error:
@@ -260,8 +273,9 @@ class Transport:
             if challenge is None:
                 raise self.refused(answer, "it asks for credentials in an unknown way")
             if challenge.scheme == "bearer":
-                self._scopes = unite((*self._scopes, challenge.scope))
-                self._authorization = f"Bearer {self._token(challenge)}"
+                scopes = unite((*self._scopes, challenge.scope))
+                self._authorization = f"Bearer {self._token(challenge, scopes)}"
+                self._scopes = scopes
                 return
             if self._credentials is None:
                 raise self.refused(answer, "it needs credentials, and there are none")
@@ -269,21 +283,16 @@ class Transport:
                 raise self.refused(answer, "the credentials are wrong or have expired")
             self._authorization = self._credentials.basic
 
-    def _token(self, challenge: Challenge) -> str:
+    def _token(self, challenge: Challenge, scopes: tuple[str, ...]) -> str:
         realm = urlsplit(challenge.realm)
         local = is_loopback(realm.netloc) and is_loopback(self.host)
         if realm.scheme != "https" and not local:
             raise RegistryError(f"{self.host} wants its credentials sent without TLS")
-        query = [("service", challenge.service)] if challenge.service else []
-        query += [("scope", scope) for scope in self._scopes]
-        joint = "&" if realm.query else "?"
-        answer = self._exchange(
-            "GET",
-            f"{challenge.realm}{joint}{urlencode(query)}",
-            None,
-            None,
-            self._credentials.basic if self._credentials else None,
-        )
+        answer = self._asked_for_token(challenge, unite((*scopes, *self._wished)))
+        if answer.status != 200 and self._wished:
+            # Some give nothing where they would not give all.
+            self._wished = ()
+            answer = self._asked_for_token(challenge, scopes)
         if answer.status != 200:
             raise self.refused(answer, f"no token from {realm.netloc}")
         try:
@@ -292,6 +301,14 @@ class Transport:
         except (ValueError, KeyError, AttributeError):
             # The answer may hold a token, so neither it nor its error is shown.
             raise RegistryError(f"{realm.netloc} answered without a token") from None
+
+    def _asked_for_token(self, challenge: Challenge, scopes: tuple[str, ...]) -> Answer:
+        query = [("service", challenge.service)] if challenge.service else []
+        query += [("scope", scope) for scope in scopes]
+        joint = "&" if urlsplit(challenge.realm).query else "?"
+        basic = self._credentials.basic if self._credentials else None
+        url = f"{challenge.realm}{joint}{urlencode(query)}"
+        return self._exchange("GET", url, None, None, basic)
 
     def _check_redirect(self, url: str) -> None:
         target, local = urlsplit(url), is_loopback(self.host)
@@ -305,6 +322,16 @@ class Transport:
             private = target.hostname in (None, "localhost")
         if private:
             raise RegistryError(f"{self.host} sends the download into a private network")
+
+
+def _seconds(asked: str) -> float | None:
+    """Return the wait of a Retry-After header, which has seconds or a date."""
+    if asked.isdigit():
+        return float(asked)
+    try:
+        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> Answer:

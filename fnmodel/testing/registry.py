@@ -6,13 +6,15 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
+_CHUNK = 1 << 20
 _NAME = r"(?P<name>[a-z0-9]+(?:[._/-][a-z0-9]+)*)"
 _BLOB = re.compile(rf"/v2/{_NAME}/blobs/(?P<digest>sha256:[0-9a-f]{{64}})")
 _UPLOADS = re.compile(rf"/v2/{_NAME}/blobs/uploads/")
@@ -37,8 +39,15 @@ class InMemoryRegistry:
     here with their true sizes, a reference by digest is that of the bytes, and with
     `auth="bearer"` a token covers the action on the repository.
 
-    Faults are ordered before they happen: `answer`, `drop_upload_after`, `cut_downloads_at`,
-    `expire_tokens`. `requests` lists what came in, as `METHOD /path`.
+    `mounts`: blobs of one repository can be mounted into another, else such a request opens an
+    upload, as ECR does by default. `immutable_tags`: a tag that is there keeps its manifest.
+    `forbidden`: repositories that no token covers. `token_uses`: requests until a token expires.
+    `absolute_locations`, `location_queries`: the form of an upload's Location.
+
+    Faults are ordered before they happen: `answer`, `drop_upload_after`, `lose_uploads`,
+    `cut_downloads_at`, `expire_tokens`. `requests` lists what came in, as `METHOD /path`, and
+    `received` counts bytes of blobs. `arrived` is called at each request, and for each megabyte of
+    a blob, before anything is done with it.
     """
 
     def __init__(
@@ -48,19 +57,35 @@ class InMemoryRegistry:
         username: str = "AWS",
         password: str = "token",  # noqa: S107 - the password of a fake
         absolute_locations: bool = False,
+        location_queries: bool = True,
         redirect_downloads: str | None = None,
+        mounts: bool = True,
+        immutable_tags: bool = False,
+        forbidden: Collection[str] = (),
+        token_uses: int | None = None,
+        arrived: Callable[[], object] = lambda: None,
     ) -> None:
         self.auth = auth
+        self.arrived = arrived
+        self.received = 0
+        self.connections = 0
         self.requests: list[str] = []
         self.authorizations: list[tuple[str, str | None]] = []
         self.tokens_given = 0
         self._basic = "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
         self._absolute = absolute_locations
+        self._state = {"_state": ["secret"]} if location_queries else {}
         self._redirect = redirect_downloads
-        self._lock = threading.RLock()
+        self._mounts = mounts
+        self._immutable = immutable_tags
+        self._forbidden = frozenset(forbidden)
+        self._token_uses = token_uses
+        self.lock = threading.RLock()
         self._repositories: dict[str, _Repository] = {}
         self._sessions: dict[str, str] = {}
+        self._lost = 0
         self._tokens: dict[str, frozenset[str]] = {}
+        self._used: Counter[str] = Counter()
         self._answers: list[tuple[str, int, dict[str, str]]] = []
         self._drops: list[int] = []
         self._cuts: list[int] = []
@@ -114,12 +139,19 @@ class InMemoryRegistry:
     def answer(
         self, method: str, status: int, times: int = 1, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Answer the next requests of a method with a status, and do nothing else for them."""
+        """Answer the next requests of a method with a status, and do nothing else for them.
+
+        `TOKEN` stands for requests to the token server.
+        """
         self._answers += [(method, status, dict(headers or {}))] * times
 
     def drop_upload_after(self, size: int, times: int = 1) -> None:
         """Close the connection of the next uploads when `size` bytes have arrived."""
         self._drops += [size] * times
+
+    def lose_uploads(self, times: int = 1) -> None:
+        """Forget the next upload sessions before their content arrives."""
+        self._lost += times
 
     def cut_downloads_at(self, size: int, times: int = 1) -> None:
         """Close the connection of the next blob downloads when `size` bytes have left."""
@@ -131,12 +163,12 @@ class InMemoryRegistry:
 
     def expire_tokens(self) -> None:
         """Let every token that was given be refused from now on."""
-        with self._lock:
+        with self.lock:
             self._tokens.clear()
 
     def fault(self, method: str) -> tuple[int, dict[str, str]] | None:
         """Take the next ordered answer for a method."""
-        with self._lock:
+        with self.lock:
             for position, (wanted, status, headers) in enumerate(self._answers):
                 if wanted == method:
                     del self._answers[position]
@@ -145,19 +177,22 @@ class InMemoryRegistry:
 
     def take(self, kind: Literal["drop", "cut"]) -> int | None:
         """Take the next ordered break of an upload or a download."""
-        with self._lock:
+        with self.lock:
             orders = self._drops if kind == "drop" else self._cuts
             return orders.pop(0) if orders else None
 
-    def permits(self, authorization: str | None, scope: str) -> bool:
-        """Whether an Authorization header covers `repository:NAME:ACTION`."""
+    def permits(self, authorization: str | None, scopes: Iterable[str]) -> bool:
+        """Whether an Authorization header covers each `repository:NAME:ACTION`."""
         if self.auth == "none":
             return True
         if self.auth == "basic":
             return authorization == self._basic
         token = (authorization or "").removeprefix("Bearer ")
-        with self._lock:
-            return scope in self._tokens.get(token, frozenset())
+        with self.lock:
+            self._used[token] += 1
+            if self._token_uses is not None and self._used[token] > self._token_uses:
+                self._tokens.pop(token, None)
+            return self._tokens.get(token, frozenset()).issuperset(scopes)
 
     def token(self, authorization: str | None, query: Query) -> str | None:
         """Give a bearer token for the scopes of a query, if the credentials are right."""
@@ -166,27 +201,44 @@ class InMemoryRegistry:
         granted = set()
         for scope in query.get("scope", []):
             resource, _, actions = scope.rpartition(":")
-            granted |= {f"{resource}:{action}" for action in actions.split(",")}
+            if resource.removeprefix("repository:") not in self._forbidden:
+                granted |= {f"{resource}:{action}" for action in actions.split(",")}
         token = secrets.token_hex(8)
-        with self._lock:
+        with self.lock:
             self._tokens[token] = frozenset(granted)
             self.tokens_given += 1
         return token
 
     def open_upload(self, name: str) -> str:
         """Open an upload session and return its Location."""
-        with self._lock:
+        with self.lock:
             session = secrets.token_hex(8)
             self._sessions[session] = name
             if self._locations:
                 return self._locations.pop(0)
-        path = f"/v2/{name}/blobs/uploads/{session}?_state=secret"
+        query = f"?{urlencode(self._state, doseq=True)}" if self._state else ""
+        path = f"/v2/{name}/blobs/uploads/{session}{query}"
         return f"{self.url}{path}" if self._absolute else path
 
     def close_upload(self, name: str, session: str) -> bool:
         """Use up a session; whether it was open for this repository."""
-        with self._lock:
+        with self.lock:
+            if self._lost:
+                self._lost -= 1
+                self._sessions.pop(session, None)
             return self._sessions.pop(session, None) == name
+
+    def keeps_state(self, query: Query) -> bool:
+        """Whether an upload kept the query that its Location had."""
+        return {key: values for key, values in query.items() if key != "digest"} == self._state
+
+    def mount(self, name: str, digest: str, source: str) -> bool:
+        """Let a repository have another's blob too; whether that was done."""
+        with self.lock:
+            body = self.blobs(source).get(digest) if self._mounts else None
+            if body is not None:
+                self.blobs(name)[digest] = body
+        return body is not None
 
     def storage(self, digest: str) -> str | None:
         """Return where a blob is to be downloaded instead, when downloads are redirected."""
@@ -208,12 +260,14 @@ class InMemoryRegistry:
             return 400, "MANIFEST_INVALID", "Content-Type and mediaType differ"
         if reference.startswith("sha256:") and reference != digest:
             return 400, "DIGEST_INVALID", "the manifest has another digest"
-        with self._lock:
+        with self.lock:
             for blob, size in stated:
                 if blob not in repository.blobs:
                     return 400, "MANIFEST_BLOB_UNKNOWN", f"there is no blob {blob}"
                 if len(repository.blobs[blob]) != size:
                     return 400, "MANIFEST_INVALID", f"blob {blob} has another size"
+            if self._immutable and repository.tags.get(reference, digest) != digest:
+                return 400, "TAG_INVALID", f"the tag {reference} is there and is immutable"
             repository.manifests[digest] = (str(media_type), body)
             if not reference.startswith("sha256:"):
                 repository.tags[reference] = digest
@@ -232,6 +286,16 @@ class _Requests(BaseHTTPRequestHandler):
     registry: InMemoryRegistry
     protocol_version = "HTTP/1.1"
 
+    def setup(self) -> None:
+        super().setup()
+        with self.registry.lock:
+            self.registry.connections += 1
+
+    def finish(self) -> None:
+        super().finish()
+        with self.registry.lock:
+            self.registry.connections -= 1
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base names it so
         """Keep quiet."""
 
@@ -244,9 +308,17 @@ class _Requests(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         url, query = self._begin("POST")
         match = _UPLOADS.fullmatch(url)
-        if match and self._allowed(match["name"], "push"):
-            if self.headers.get("Content-Length") != "0" or query:
+        source = query.get("from", [None])[0]
+        if match is None:
+            self._refuse(404, "NAME_UNKNOWN", "no such path", close=True)
+        elif self._allowed(match["name"], "push", source=source):
+            if self.headers.get("Content-Length") != "0" or query.keys() - {"mount", "from"}:
                 self._refuse(400, "UNSUPPORTED", "an upload begins with an empty POST")
+                return
+            digest = query.get("mount", [""])[0]
+            if source and self.registry.mount(match["name"], digest, source):
+                at = f"/v2/{match['name']}/blobs/{digest}"
+                self._reply(201, {"Location": at, "Docker-Content-Digest": digest})
                 return
             location = self.registry.open_upload(match["name"])
             self._reply(202, {"Location": location, "Docker-Upload-UUID": "1", "Range": "0-0"})
@@ -284,24 +356,35 @@ class _Requests(BaseHTTPRequestHandler):
         registry = self.registry
         order = registry.take("drop")
         if order is not None:
-            self.rfile.read(min(order, length))
+            self._body(min(order, length))
             registry.close_upload(name, session)
             self.close_connection = True
             return
         if not registry.close_upload(name, session):
             self._refuse(404, "BLOB_UPLOAD_UNKNOWN", "no such upload session", close=True)
             return
-        body = self.rfile.read(length)
+        body = self._body(length)
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         if len(body) != length:
             self._refuse(400, "SIZE_INVALID", "the body is shorter than stated", close=True)
         elif query.get("digest") != [digest]:
             self._refuse(400, "DIGEST_INVALID", "the content has another digest")
-        elif query.get("_state") != ["secret"]:
+        elif not registry.keeps_state(query):
             self._refuse(400, "BLOB_UPLOAD_INVALID", "the Location's query was not kept")
         else:
             registry.blobs(name)[digest] = body
             self._reply(201, {"Docker-Content-Digest": digest})
+
+    def _body(self, length: int) -> bytes:
+        """Read the content of a blob, which ends early when the client does."""
+        parts: list[bytes] = []
+        while length and (part := self.rfile.read(min(_CHUNK, length))):
+            with self.registry.lock:
+                self.registry.received += len(part)
+            self.registry.arrived()
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
 
     def _get(self, *, head: bool) -> None:
         url, query = self._begin("HEAD" if head else "GET")
@@ -348,6 +431,10 @@ class _Requests(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _token(self, query: Query) -> None:
+        order = self.registry.fault("TOKEN")
+        if order is not None:
+            self._refuse(order[0], "DENIED", "ordered by the test")
+            return
         token = self.registry.token(self.headers.get("Authorization"), query)
         if token is None:
             self._refuse(401, "UNAUTHORIZED", "wrong credentials")
@@ -360,24 +447,31 @@ class _Requests(BaseHTTPRequestHandler):
         self.registry.authorizations.append(
             (f"{method} {url.path}", self.headers.get("Authorization"))
         )
+        self.registry.arrived()
         return url.path, parse_qs(url.query)
 
-    def _allowed(self, name: str, action: str) -> bool:
-        """Whether the request may go on; otherwise it has been answered."""
+    def _allowed(self, name: str, action: str, *, source: str | None = None) -> bool:
+        """Whether the request may go on; otherwise it has been answered.
+
+        `source` is a repository that it wants to read from, too.
+        """
         registry = self.registry
         order = registry.fault(self.command)
         if order is not None:
             status, headers = order
             self._refuse(status, "UNAVAILABLE", "ordered by the test", close=True, headers=headers)
             return False
-        if registry.permits(self.headers.get("Authorization"), f"repository:{name}:{action}"):
+        wanted = [f"repository:{name}:{action}"]
+        if source:
+            wanted.append(f"repository:{source}:pull")
+        if registry.permits(self.headers.get("Authorization"), wanted):
             return True
         challenge = 'Basic realm="in-memory"'
         if registry.auth == "bearer":
             actions = "pull,push" if action == "push" else "pull"
             challenge = (
                 f'Bearer realm="{registry.url}/token",service="in-memory",'
-                f'scope="repository:{name}:{actions}"'
+                f'scope="{" ".join([f"repository:{name}:{actions}", *wanted[1:]])}"'
             )
         self._refuse(
             401, "UNAUTHORIZED", "log in", close=True, headers={"WWW-Authenticate": challenge}

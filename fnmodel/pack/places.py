@@ -1,0 +1,32 @@
+"""Remembers which repositories hold a blob, so that a push can have it mounted, not sent again.
+
+A note may be out of date: a registry that finds no such blob there takes it as an upload.
+"""
+
+from fnmodel.pack.image import Descriptor
+from fnmodel.pack.layout import Store
+
+_KIND = "places"
+_KEPT = 4
+
+
+def remember(store: Store, blob: Descriptor, host: str, repository: str) -> None:
+    """Note that a repository holds a blob."""
+    places, here = _places(store, blob), (host, repository)
+    if here not in places:
+        store.remember(_KIND, _key(blob), [here, *places][:_KEPT])
+
+
+def other(store: Store, blob: Descriptor, host: str, repository: str) -> str | None:
+    """Return another repository of the same registry that held the blob when last seen."""
+    found = (name for at, name in _places(store, blob) if at == host and name != repository)
+    return next(found, None)
+
+
+def _places(store: Store, blob: Descriptor) -> list[tuple[str, str]]:
+    note = store.recall(_KIND, _key(blob))
+    return [(str(host), str(name)) for host, name in note] if isinstance(note, list) else []
+
+
+def _key(blob: Descriptor) -> str:
+    return blob.digest.removeprefix("sha256:")
