@@ -1,18 +1,19 @@
-"""The registry client, against a strict fake and two real registries."""
+"""The registry client, against a strict fake and the embedded cloud's registry."""
 
 import base64
 import json
 import os
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 import urllib3
-from pack_cases import program, small_image
+from pack_cases import small_image
+from registry_cases import Running, free_port
 
 from fnmodel.aws import Cloud
 from fnmodel.errors import PackError, RegistryError
@@ -62,13 +63,19 @@ def client(waits: list[float]) -> Iterator[Callable[..., Registry]]:
 Client = Callable[..., Registry]
 
 
+@pytest.mark.parametrize("query", [False, True])
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("auth", ["none", "basic", "bearer"])
 def test_push_and_pull_give_the_same_image(
-    auth: str, absolute: bool, store: Store, image: Image, client: Client, tmp_path: Path
-) -> None:
-    """With any authentication and either form of Location, what is pulled is what was pushed."""
-    with InMemoryRegistry(auth=auth, absolute_locations=absolute) as fake:  # type: ignore[arg-type]
+    auth: str, absolute: bool, query: bool, store: Store, image: Image, client: Client,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """With any authentication and any form of Location, what is pulled is what was pushed."""
+    with InMemoryRegistry(
+        auth=auth,
+        absolute_locations=absolute,
+        location_queries=query,  # type: ignore[arg-type]
+    ) as fake:
         registry = client(fake.url, LOGIN)
         digest = registry.push(image, store, NAME, "v1")
         pulled = client(fake.url, LOGIN).pull(NAME, digest, Store(tmp_path / "other"))
@@ -152,6 +159,71 @@ def test_a_token_that_expires_during_a_push_is_renewed(
 
         assert fake.tags(NAME)["again"]
         assert given < fake.tokens_given <= given + 3
+
+
+@pytest.mark.parametrize("uses", [6, 8, 11])
+def test_a_token_that_expires_between_two_blobs_is_renewed(
+    uses: int, store: Store, image: Image, client: Client, waits: list[float]
+) -> None:
+    """Whatever request meets the expiry, an upload included, the push ends whole."""
+    for number in range(4):
+        image = image.append(small_image(store, {f"{number}": os.urandom(50_000)}).layers[0])
+    with InMemoryRegistry(auth="bearer", token_uses=uses) as fake:
+        client(fake.url, LOGIN).push(image, store, NAME, "v1")
+
+        assert fake.tags(NAME) == {"v1": image.digest}
+        assert fake.tokens_given >= 2
+
+
+def test_an_upload_session_that_is_lost_is_opened_again(
+    store: Store, image: Image, client: Client, waits: list[float]
+) -> None:
+    """Sessions that the registry forgot cost an attempt each, and nothing else."""
+    with InMemoryRegistry() as fake:
+        fake.lose_uploads(2)
+        client(fake.url).push(image, store, NAME, "v1")
+
+        assert fake.tags(NAME) == {"v1": image.digest}
+        assert len(waits) == 2
+
+
+def test_half_a_blob_in_the_registry_is_sent_again(
+    store: Store, image: Image, client: Client
+) -> None:
+    """A blob whose size is not the true one does not count as being there."""
+    layer = image.layers[0].descriptor
+    with InMemoryRegistry() as fake:
+        fake.blobs(NAME)[layer.digest] = b"half"
+        client(fake.url).push(image, store, NAME)
+
+        assert len(fake.blobs(NAME)[layer.digest]) == layer.size
+
+
+def test_an_immutable_tag_keeps_its_image(store: Store, image: Image, client: Client) -> None:
+    """The same image may be pushed to it again; another one is refused in the registry's words."""
+    other = image.append(small_image(store, {"more": b"1"}).layers[0])
+    with InMemoryRegistry(immutable_tags=True) as fake:
+        for _ in range(2):
+            client(fake.url).push(image, store, NAME, "v1")
+        with pytest.raises(RegistryError, match="TAG_INVALID the tag v1 is there"):
+            client(fake.url).push(other, store, NAME, "v1")
+
+        assert fake.tags(NAME) == {"v1": image.digest}
+        assert other.digest in fake.manifests(NAME)
+
+
+def test_a_registrys_wait_may_be_a_date(
+    store: Store, image: Image, client: Client, waits: list[float]
+) -> None:
+    """Retry-After holds seconds or a time of day; what is neither is not waited for longer."""
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    with InMemoryRegistry() as fake:
+        fake.answer("HEAD", 429, headers={"Retry-After": soon})
+        fake.answer("HEAD", 429, headers={"Retry-After": "soon"})
+        client(fake.url).push(image, store, NAME)
+
+    assert 10 < waits[0] <= 20
+    assert waits[1] <= 1
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
@@ -367,46 +439,17 @@ def test_the_environments_proxy_is_used_but_not_for_this_machine(
     }
 
 
-@pytest.mark.debian
-def test_a_real_registry_with_a_password(
-    store: Store, image: Image, client: Client, tmp_path: Path
-) -> None:
-    """Distribution takes our push, gives it back, and refuses a wrong password."""
-    server, htpasswd = program("docker-registry"), program("htpasswd")
-    users = subprocess.run(
-        [htpasswd, "-Bbn", "AWS", "token"], capture_output=True, check=True, text=True
-    ).stdout
-    (tmp_path / "htpasswd").write_text(users)
-    port = _free_port()
-    (tmp_path / "config.yml").write_text(
-        f"version: 0.1\nlog: {{level: error}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {tmp_path}/data}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}', secret: test}}\n"
-        f"auth: {{htpasswd: {{realm: test, path: {tmp_path}/htpasswd}}}}\n"
-    )
-    with _Running([server, "serve", str(tmp_path / "config.yml")], port, tmp_path):
-        registry = client(f"http://127.0.0.1:{port}", LOGIN)
-        digest = registry.push(image, store, NAME, "v1")
-        pulled = registry.pull(NAME, digest, Store(tmp_path / "other"))
-        with pytest.raises(RegistryError, match="wrong or have expired"):
-            client(f"http://127.0.0.1:{port}", Credentials("AWS", "no")).digest(NAME, "v1")
-
-        assert pulled == image
-        assert registry.digest(NAME, "v1") == image.digest
-        assert registry.digest(NAME, "v2") is None
-
-
 @pytest.mark.cloud
 def test_the_embedded_clouds_registry(
     store: Store, image: Image, client: Client, tmp_path: Path
 ) -> None:
     """ECR of the emulator takes an image once its repository is there, and says so before."""
-    port = _free_port()
+    port = free_port()
     environment = {
         "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port),
         "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0",
     }  # fmt: skip
-    with _Running([sys.executable, "-m", "ministack"], port, tmp_path, environment):
+    with Running([sys.executable, "-m", "ministack"], port, tmp_path, environment):
         url = f"http://127.0.0.1:{port}"
         registry = client(url, LOGIN)
         with pytest.raises(RegistryError, match="NAME_UNKNOWN") as caught:
@@ -421,42 +464,3 @@ def test_the_embedded_clouds_registry(
         assert "does not make it by itself" in caught.value.hint
         assert pulled == image
         assert [(i["imageDigest"], i["imageTags"]) for i in listed] == [(image.digest, ["v1"])]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class _Running:
-    """A server process for the length of a block, ready when its port answers."""
-
-    def __init__(
-        self, command: list[str], port: int, folder: Path, environment: dict[str, str] | None = None
-    ) -> None:
-        self._command, self._port, self._folder = command, port, folder
-        self._environment = {**os.environ, **(environment or {})}
-
-    def __enter__(self) -> None:
-        with (self._folder / "server.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._environment, cwd=self._folder, stdout=log, stderr=log
-            )
-        end = time.monotonic() + 60
-        while time.monotonic() < end and self._process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
-                    return
-            time.sleep(0.05)
-        self.__exit__()
-        pytest.fail((self._folder / "server.log").read_text()[-2000:])
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()

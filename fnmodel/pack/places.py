@@ -24,8 +24,10 @@ def other(store: Store, blob: Descriptor, host: str, repository: str) -> str | N
 
 
 def _places(store: Store, blob: Descriptor) -> list[tuple[str, str]]:
-    note = store.recall(_KIND, _key(blob))
-    return [(str(host), str(name)) for host, name in note] if isinstance(note, list) else []
+    try:
+        return [(str(host), str(name)) for host, name in store.recall(_KIND, _key(blob))]
+    except (TypeError, ValueError):
+        return []  # no note, or one that another version wrote
 
 
 def _key(blob: Descriptor) -> str:

@@ -78,10 +78,10 @@ class Registry:
             PackError: a blob of the store is missing or damaged.
 
         """
+        blobs = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
+        self._foresee(blobs, store, repository)
         if self.digest(repository, image.digest) is None:
-            blobs = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
             store.save(image)
-            self._foresee(blobs, store, repository)
             in_parallel(
                 lambda blob, report: self._send(blob, store, repository, report), blobs, progress
             )
@@ -173,9 +173,10 @@ class Registry:
         _check_digest(image.digest, answer)
 
     def _foresee(self, blobs: list[Descriptor], store: Store, repository: str) -> None:
-        """Ask for the right to pull where blobs may be mounted from, before any is sent."""
+        """Let one token do for all: for the push, and where blobs may be mounted from."""
         sources = {places.other(store, blob, self._transport.host, repository) for blob in blobs}
-        self._transport.wish(f"repository:{name}:pull" for name in sources if name)
+        scopes = [f"repository:{name}:pull" for name in sources if name]
+        self._transport.wish([f"repository:{repository}:pull,push", *scopes])
 
     def _send(self, blob: Descriptor, store: Store, repository: str, report: Report) -> str:
         done = self._transferred(blob, store, repository, report)

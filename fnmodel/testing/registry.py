@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -290,6 +291,10 @@ class _Requests(BaseHTTPRequestHandler):
         super().setup()
         with self.registry.lock:
             self.registry.connections += 1
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client has gone, perhaps killed
+            super().handle()
 
     def finish(self) -> None:
         super().finish()
