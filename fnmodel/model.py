@@ -10,8 +10,8 @@ Imports only the standard library, because the image pays for it at each cold st
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,32 +154,34 @@ class Tolerance:
 class OnnxModel:
     """A model directory: `model.onnx`, its signature, and the probe that proves its answers.
 
-    `digest` is the SHA-256 over its files, so that it names the model and its proof.
+    `digest` is the SHA-256 over its files, so that it names the model and its proof; `hashes` has
+    the SHA-256 of each, 32 bytes.
     """
 
     folder: Path
     signature: Signature
     digest: str
+    hashes: Mapping[str, bytes] = field(repr=False, compare=False)
 
     @staticmethod
-    def load(folder: Path) -> "OnnxModel":
-        """Open a model directory.
+    def load(folder: Path, sha256: Callable[[Path], bytes] | None = None) -> "OnnxModel":
+        """Open a model directory; `sha256` may know hashes without reading.
 
         Raises:
             SlimError: a file is missing or unreadable.
 
         """
-        digest = hashlib.sha256()
+        hashes: dict[str, bytes] = {}
         for name in FILES:
             path = folder / name
             if not path.is_file():
                 if name in OPTIONAL:
                     continue
                 raise SlimError(f"{path} does not exist", hint="run `fnmodel slim` again")
-            with path.open("rb") as file:
-                digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
+            hashes[name] = (sha256 or _sha256)(path)
         signature = read_signature(folder)
-        return OnnxModel(folder, signature, f"sha256:{digest.hexdigest()}")
+        digest = hashlib.sha256(b"".join(name.encode() + hashes[name] for name in hashes))
+        return OnnxModel(folder, signature, f"sha256:{digest.hexdigest()}", hashes)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -200,6 +202,11 @@ class OnnxModel:
         """
         probe: dict[str, Any] = json.loads((self.folder / PROBE).read_bytes())
         return probe
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def read_signature(folder: Path) -> Signature:

@@ -52,6 +52,7 @@ def slim(work: Workspace, *, gate: bool = True) -> Slimmed:
             cache=folder("cache", "slim"),
             progress=step.progress,
             full_isolation=project.slim.isolation == "full",
+            hashed=work.hashes,
         )
         report = slimmed.report
         verdict = "answers as the original" if report.passed else "answers DIFFER"

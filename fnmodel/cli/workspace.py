@@ -10,6 +10,7 @@ from fnmodel.aws import EMULATOR_REGION, Cloud, translated
 from fnmodel.cli.console import Console, Output
 from fnmodel.config import FunctionConfig, Project, Stage, find, load
 from fnmodel.errors import StackNotFoundError
+from fnmodel.hashes import Hashes
 from fnmodel.home import folder
 from fnmodel.local.control import Control
 from fnmodel.model import OnnxModel
@@ -17,9 +18,10 @@ from fnmodel.pack.build import Recipe
 from fnmodel.pack.credentials import Credentials
 from fnmodel.pack.dependencies import Lock
 from fnmodel.pack.layout import Store
+from fnmodel.pack.lock import Change
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
-from fnmodel.pack.requirements import Change, lock
+from fnmodel.pack.requirements import lock
 from fnmodel.provision.repository import Repositories
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
@@ -174,6 +176,11 @@ class Workspace:
         if self.local:
             return f"{self.cloud.endpoint_url}/_aws/execute-api/{self.stack.outputs['ApiId']}"
         return self.stack.outputs["Url"].rstrip("/")
+
+    @cached_property
+    def hashes(self) -> Hashes:
+        """The hashes of large files that have not changed."""
+        return Hashes(folder("cache", "hashes"))
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -21,11 +21,18 @@ from fnmodel.pack.registry import Registry
 
 LAYOUT = "oci:"
 
-Pull = Callable[[Reference, Architecture, Store], Image]
+Progress = Callable[[str], None]
+Pull = Callable[[Reference, Architecture, Store, Progress], Image]
 """Fetches the image of a digest from its registry into the store."""
 
 
-def resolve(base: str | None, architecture: Architecture, store: Store, pull: Pull) -> Image:
+def resolve(
+    base: str | None,
+    architecture: Architecture,
+    store: Store,
+    pull: Pull,
+    progress: Progress = lambda _: None,
+) -> Image:
     """Return the base image, its blobs in the store: one without layers when `base` is None.
 
     Raises:
@@ -44,7 +51,7 @@ def resolve(base: str | None, architecture: Architecture, store: Store, pull: Pu
                 f"the base image {base} is not pinned: what it means can change",
                 hint=f"write {base}@sha256:…; `skopeo inspect docker://{base}` shows the digest",
             )
-        image = pull(reference, architecture, store)
+        image = pull(reference, architecture, store, progress)
     settings = image.settings
     found = f"{settings.get('os')}/{settings.get('architecture')}"
     wanted = f"linux/{oci_architecture(architecture)}"
@@ -56,7 +63,9 @@ def resolve(base: str | None, architecture: Architecture, store: Store, pull: Pu
     return as_base(image)
 
 
-def pull(reference: Reference, architecture: Architecture, store: Store) -> Image:
+def pull(
+    reference: Reference, architecture: Architecture, store: Store, progress: Progress
+) -> Image:
     """Fetch a pinned image unless it is in the store; credentials are those of `docker login`.
 
     Raises:
@@ -72,7 +81,11 @@ def pull(reference: Reference, architecture: Architecture, store: Store) -> Imag
     registry = Registry(reference.url, credentials.from_docker(reference.host))
     try:
         image = registry.pull(
-            reference.repository, reference.digest, store, architecture=architecture
+            reference.repository,
+            reference.digest,
+            store,
+            architecture=architecture,
+            progress=lambda text: progress(f"base image: {text}"),
         )
     finally:
         registry.close()

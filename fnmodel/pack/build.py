@@ -19,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import fnmodel
-from fnmodel.errors import PackError
 from fnmodel.model import OnnxModel
 from fnmodel.pack import base, bytecode, compression, layer, limits
 from fnmodel.pack.dependencies import AT as DEPENDENCIES
@@ -73,7 +72,7 @@ def build(
 
     """
     lock = Lock.load(recipe.python)
-    image = base.resolve(recipe.base, recipe.architecture, store, pull)
+    image = base.resolve(recipe.base, recipe.architecture, store, pull, progress)
     target = recipe.architecture
     with choose(image, recipe.python, store) as compiler:
         layers = [
@@ -121,13 +120,12 @@ def model_layer(store: Store, model: OnnxModel, *, progress: Callable[[str], Non
         progress("model: unchanged")
         return known
     progress("writing the model")
-    names = model.files
     files: dict[str, layer.Content] = {
-        f"{MODEL_DIRECTORY}/{name}": model.folder / name for name in names
+        f"{MODEL_DIRECTORY}/{name}": model.folder / name for name in model.hashes
     }
-    made = layer.write(store, files, "fnmodel pack: model", compression.stored)
-    if OnnxModel.load(model.folder).digest != model.digest:
-        raise PackError(f"{model.folder} changed while it was packed", hint="run the command again")
+    # The files are hashed as they go into the layer: it holds what the model's digest names.
+    expected = {f"{MODEL_DIRECTORY}/{name}": found for name, found in model.hashes.items()}
+    made = layer.write(store, files, "fnmodel pack: model", compression.stored, expected)
     store.remember_layer(key, made)
     return made
 

@@ -11,6 +11,7 @@ import hashlib
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from fnmodel.errors import PackError
 from fnmodel.pack import survey
@@ -58,12 +59,19 @@ def tree(folder: Path, at: str) -> dict[str, Content]:
 
 
 def write(
-    store: Store, files: Mapping[str, Content], created_by: str, compressor: Compressor
+    store: Store,
+    files: Mapping[str, Content],
+    created_by: str,
+    compressor: Compressor,
+    expected: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Layer:
     """Write files into the store as one layer, in a single pass.
 
+    `expected` holds the SHA-256 of files, by their path in the image, which they must have.
+
     Raises:
-        PackError: a path is not one for an image, or a file cannot be read or changed meanwhile.
+        PackError: a path is not one for an image, or a file cannot be read, changed meanwhile or
+            is not what was expected.
 
     """
     diff_id = hashlib.sha256()
@@ -77,7 +85,7 @@ def write(
             yield chunk
 
     with store.writing() as writer:
-        for chunk in compressor(hashed(tar(files))):
+        for chunk in compressor(hashed(tar(files, expected))):
             writer.write(chunk)
         descriptor = Descriptor(LAYER_TYPE, writer.digest, writer.size)
     layer = Layer(descriptor, f"sha256:{diff_id.hexdigest()}", created_by)
@@ -85,8 +93,13 @@ def write(
     return layer
 
 
-def tar(files: Mapping[str, Content]) -> Iterator[bytes]:
-    """Yield a tar archive (POSIX ustar; pax headers where a name or size needs one)."""
+def tar(
+    files: Mapping[str, Content], expected: Mapping[str, bytes] = MappingProxyType({})
+) -> Iterator[bytes]:
+    """Yield a tar archive (POSIX ustar; pax headers where a name or size needs one).
+
+    `expected` is as in `write`.
+    """
     folders = _folders(files)
     both = folders & files.keys()
     if both:
@@ -101,7 +114,7 @@ def tar(files: Mapping[str, Content]) -> Iterator[bytes]:
             yield content
             yield bytes(-len(content) % _BLOCK)
         else:
-            yield from _file(path, content)
+            yield from _file(path, content, expected.get(path))
     yield bytes(2 * _BLOCK)
 
 
@@ -109,18 +122,21 @@ def _folders(files: Iterable[str]) -> set[str]:
     return {str(parent) for path in files for parent in _checked(path).parents} - {"."}
 
 
-def _file(path: str, source: Path) -> Iterator[bytes]:
+def _file(path: str, source: Path, expected: bytes | None) -> Iterator[bytes]:
+    found = hashlib.sha256()
     try:
         with source.open("rb") as file:
             size = left = source.stat().st_size
             yield _header(path, size, b"0")
             while chunk := file.read(_CHUNK):
                 left -= len(chunk)
+                if expected is not None:
+                    found.update(chunk)
                 yield chunk
     except OSError as error:
         raise PackError(f"{source} cannot be read: {error}") from error
-    if left:
-        raise PackError(f"{source} changed while it was read", hint="run the command again")
+    if left or expected not in (None, found.digest()):
+        raise PackError(f"{source} changed while it was packed", hint="run the command again")
     yield bytes(-size % _BLOCK)
 
 

@@ -7,13 +7,43 @@ is checked each time.
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fnmodel.errors import FnmodelError, LockError
 from fnmodel.pack.dependencies import PLATFORMS, run_uv, runtime_folder
 
+_PIN = re.compile(r"^([a-z0-9-]+)==([\w.+]+)", re.MULTILINE)
+_LINE = re.compile(r"[a-z0-9-]+==[\w.+]+ \\|    --hash=sha256:[0-9a-f]{64}(?: \\)?")
+
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A package whose pin is new (`before` is None), gone (`after` is None), or another one."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        return f"{self.before or 'new'} → {self.after or 'gone'}"
+
+
+def pins(text: str) -> dict[str, str]:
+    """Return the version of each package that a lock pins."""
+    return dict(_PIN.findall(text))
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return the packages whose pins differ, by name."""
+    return tuple(
+        Change(name, before.get(name), after.get(name))
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    )
 
 
 def resolve(
@@ -56,11 +86,12 @@ def resolve(
     return text
 
 
-_LINE = re.compile(r"[a-z0-9-]+==[\w.+]+ \\|    --hash=sha256:[0-9a-f]{64}(?: \\)?")
+Resolve = Callable[..., str]
+"""`resolve`, or what stands in for it."""
 
 
-def renew(python: str, folder: Path) -> None:
-    """Write the lock of one minor version of Python.
+def renew(python: str, folder: Path, resolve: Resolve = resolve) -> tuple[Change, ...]:
+    """Write the lock of one minor version of Python, and return what changed in it.
 
     Raises:
         LockError: as `resolve`, or the architectures need different locks.
@@ -69,15 +100,21 @@ def renew(python: str, folder: Path) -> None:
     texts = {resolve(folder / "requirements.in", python, p) for p in PLATFORMS.values()}
     if len(texts) > 1:
         raise LockError(f"Python {python} resolves differently for {' and '.join(PLATFORMS)}")
-    (folder / f"py{python}.txt").write_text(texts.pop(), encoding="utf-8")
+    path = folder / f"py{python}.txt"
+    before, after = path.read_text(encoding="utf-8") if path.is_file() else "", texts.pop()
+    path.write_text(after, encoding="utf-8")
+    return changes(pins(before), pins(after))
 
 
-def main(versions: Sequence[str]) -> int:
-    """Renew the locks of the given versions, or of all."""
+def main(versions: Sequence[str], folder: Path | None = None, resolve: Resolve = resolve) -> int:
+    """Renew the locks of the given versions, or of all, and print what changed in each."""
     try:
         for python in versions or VERSIONS:
-            renew(python, runtime_folder())
-            sys.stderr.write(f"py{python}.txt renewed\n")
+            changed = renew(python, folder or runtime_folder(), resolve)
+            sys.stdout.write(f"py{python}.txt{'' if changed else ': nothing changed'}\n")
+            width = max((len(change.name) for change in changed), default=0)
+            for change in changed:
+                sys.stdout.write(f"  {change.name:<{width}}  {change}\n")
     except FnmodelError as error:
         sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
         return error.exit_code

@@ -8,8 +8,7 @@ already stays as long as it fits.
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from fnmodel.errors import LockError
@@ -24,25 +23,12 @@ from fnmodel.pack.dependencies import (
 )
 from fnmodel.pack.image import Architecture, Layer, encode
 from fnmodel.pack.layout import Store
-from fnmodel.pack.lock import resolve
+from fnmodel.pack.lock import Change, Resolve, changes, pins, resolve
 from fnmodel.pack.prune import PruneList, prune_where
 from fnmodel.shipped import shipped
 
-_PIN = re.compile(r"^([a-z0-9-]+)==([\w.+]+)", re.MULTILINE)
 _INPUTS = re.compile(r"^# inputs: (sha256:[0-9a-f]{64})$", re.MULTILINE)
 _FORMAT = 1
-
-Resolve = Callable[..., str]
-"""`fnmodel.pack.lock.resolve`, or what stands in for it."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A package whose pin is new (`before` is None), gone (`after` is None), or another one."""
-
-    name: str
-    before: str | None
-    after: str | None
 
 
 def lock(
@@ -69,7 +55,7 @@ def lock(
     found = _INPUTS.search(before)
     if found and found[1] == inputs and not renew:
         return Lock(runtime.python, path, before.encode()), ()
-    pins = resolve(
+    resolved = resolve(
         requirements,
         runtime.python,
         PLATFORMS[architecture],
@@ -78,19 +64,10 @@ def lock(
     )
     text = (
         f"# Made by `fnmodel lock` of {requirements.name} and the runtime's own lock.\n"
-        f"# inputs: {inputs}\n{pins}"
+        f"# inputs: {inputs}\n{resolved}"
     )
     _write(path, text)
-    return Lock(runtime.python, path, text.encode()), changes(_pins(before), _pins(text))
-
-
-def changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
-    """Return the packages whose pins differ, by name."""
-    return tuple(
-        Change(name, before.get(name), after.get(name))
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    )
+    return Lock(runtime.python, path, text.encode()), changes(pins(before), pins(text))
 
 
 def project_layer(
@@ -128,7 +105,7 @@ def project_layer(
         progress("installing the project's packages")
         (install or install_wheels)(own, architecture, folder)
         unwanted, left_out = map(PruneList.parse, lists)
-        there = _files_of(folder, set(_pins(runtime.data.decode())))
+        there = _files_of(folder, set(pins(runtime.data.decode())))
         prune_where(
             folder,
             lambda path: unwanted.removes(path) or (path in there and not left_out.removes(path)),
@@ -158,10 +135,6 @@ def _read(requirements: Path) -> str:
                 hint="write one package a line; indexes belong into uv's own settings",
             )
     return text
-
-
-def _pins(text: str) -> dict[str, str]:
-    return dict(_PIN.findall(text))
 
 
 def _rules(folder: Path) -> str:

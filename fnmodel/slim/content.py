@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fnmodel.errors import SlimError
+from fnmodel.hashes import Hashed, anew
 
 
-def content_sha256(path: Path) -> str:
+def content_sha256(path: Path, hashed: Hashed = anew) -> str:
     """Return the SHA-256 of a file, or of a folder's names and files, in hexadecimal.
+
+    `hashed` may know the hash of a file without reading it.
 
     Raises:
         SlimError: the folder holds a link, a pipe or a device, or what is read is one.
@@ -18,11 +21,11 @@ def content_sha256(path: Path) -> str:
 
     """
     if not path.is_dir():
-        return _file(path, path).hex()
+        return hashed(path, lambda file: _file(file, path)).hex()
     digest = hashlib.sha256()
     for inside, real in _files(path):
         digest.update(str(inside.relative_to(path)).encode() + b"\0")
-        digest.update(_file(real, path, os.O_NOFOLLOW))
+        digest.update(hashed(real, lambda file: _file(file, path, os.O_NOFOLLOW)))
     return digest.hexdigest()
 
 

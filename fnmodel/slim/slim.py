@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fnmodel import hashes
 from fnmodel.errors import SlimError
+from fnmodel.hashes import Hashed, anew
 from fnmodel.model import OPTIONAL, REQUIRED, OnnxModel
 from fnmodel.slim.content import content_sha256
 from fnmodel.slim.isolation import sandbox, visible
@@ -46,12 +48,14 @@ def slim(
     progress: Callable[[str], None],
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     full_isolation: bool = False,
+    hashed: Hashed = anew,
 ) -> Slimmed:
     """Convert a trained model and compare its answers, or find the result of the same conversion.
 
     The result stands in `cache/KEY/`: `model/`, `parity.json` and `parity.html`. It appears there
     whole or not at all. A report that did not pass is a result too: `report.check()` stops at it.
-    `full_isolation` makes it an error where bubblewrap does not work.
+    `full_isolation` makes it an error where bubblewrap does not work; `hashed` may know the hash of
+    a file without reading it.
 
     Raises:
         SlimError: the model or the sample cannot be read, or does not fit, or the isolation that
@@ -68,9 +72,9 @@ def slim(
         held_out=order.held_out.absolute() if order.held_out else None,
     )
     cache = cache.absolute()
-    sha256 = _sha256(order.source, "the model")
-    final = cache / _key(sha256, order)
-    found = _find(final)
+    sha256 = _sha256(order.source, "the model", hashed)
+    final = cache / _key(sha256, order, hashed)
+    found = _find(final, hashed)
     if found is not None:
         progress(f"{order.source.name} is converted already")
         return found
@@ -100,7 +104,7 @@ def slim(
         made.chmod(0o755)
         with suppress(OSError):  # another run was first, with the same content
             made.rename(final)
-    found = _find(final)
+    found = _find(final, hashed)
     if found is None:
         raise SlimError(
             f"{final} is damaged", hint="remove that folder, then run `fnmodel slim` again"
@@ -108,27 +112,30 @@ def slim(
     return replace(found, cached=False)
 
 
-def _find(final: Path) -> Slimmed | None:
+def _find(final: Path, hashed: Hashed) -> Slimmed | None:
     """Return a finished result, or None; a damaged one is removed."""
     if not final.is_dir():
         return None
     try:
-        return Slimmed(OnnxModel.load(final / _FOLDER), ParityReport.read(final / PARITY), True)
+        model = OnnxModel.load(final / _FOLDER, lambda path: hashed(path, hashes.sha256))
+        return Slimmed(model, ParityReport.read(final / PARITY), True)
     except SlimError:
         shutil.rmtree(final)
         return None
 
 
-def _key(sha256: str, order: Order) -> str:
+def _key(sha256: str, order: Order, hashed: Hashed) -> str:
     processing = order.processing
     parts = {
         "source": sha256,
         "order": {
             **order.to_json(),
             "source": order.source.name,
-            "sample": _named(order.sample, "the sample"),
-            "held_out": _named(order.held_out, "the sample of `gates:`"),
-            "processing": _sha256(processing, "the file of `processing:`") if processing else None,
+            "sample": _named(order.sample, "the sample", hashed),
+            "held_out": _named(order.held_out, "the sample of `gates:`", hashed),
+            "processing": _sha256(processing, "the file of `processing:`", hashed)
+            if processing
+            else None,
         },
         "code": _code_sha256(),
         "python": sys.version_info[:2],
@@ -137,8 +144,8 @@ def _key(sha256: str, order: Order) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _named(path: Path | None, what: str) -> list[str] | None:
-    return [path.name, _sha256(path, what)] if path else None
+def _named(path: Path | None, what: str, hashed: Hashed) -> list[str] | None:
+    return [path.name, _sha256(path, what, hashed)] if path else None
 
 
 def _code_sha256() -> str:
@@ -158,9 +165,9 @@ def _code_sha256() -> str:
     return digest.hexdigest()
 
 
-def _sha256(path: Path, what: str) -> str:
+def _sha256(path: Path, what: str, hashed: Hashed) -> str:
     try:
-        return content_sha256(path)
+        return content_sha256(path, hashed)
     except OSError as error:
         raise SlimError(
             f"{what} {path} cannot be read: {error.strerror}",
