@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fnmodel.uses import Uses
+
 Read = Callable[[Path], bytes]
 """Reads a file and returns its SHA-256, 32 bytes."""
 Hashed = Callable[[Path, Read], bytes]
@@ -63,6 +65,7 @@ class Hashes:
         note = self._folder / f"{name}.json"
         known = _recalled(note, identity)
         if known is not None:
+            Uses(self._folder).mark(note)
             return known
         began = self._clock()
         found = read(path)
@@ -72,6 +75,12 @@ class Hashes:
             with suppress(OSError):  # a full disk costs the saving, not the hash
                 self._remember(note, {**identity, "path": str(path), "sha256": found.hex()})
         return found
+
+    def clean(self, seconds: float) -> None:
+        """Remove notes that were not used for so many seconds; each is a few hundred bytes."""
+        if self._folder.is_dir():
+            notes = [(note, note) for note in self._folder.glob("*.json")]
+            Uses(self._folder).clean(notes, seconds)
 
     def _remember(self, note: Path, data: dict[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

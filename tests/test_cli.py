@@ -13,7 +13,7 @@ from fnmodel.errors import FnmodelError, by_code
 
 COMMANDS = [
     "init", "slim", "lock", "pack", "plan", "deploy", "invoke", "shift", "promote", "rollback",
-    "abort", "status", "history", "logs", "doctor", "explain", "destroy", "batch run",
+    "abort", "status", "history", "logs", "doctor", "explain", "prune", "destroy", "batch run",
     "batch status", "local start", "local stop", "local status",
 ]  # fmt: skip
 

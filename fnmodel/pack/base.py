@@ -76,7 +76,8 @@ def pull(
     known = store.recall("bases", _key(reference.digest, architecture))
     if isinstance(known, str) and store.path(known).exists():
         image = store.load(known)
-        if all(store.has(layer.descriptor) for layer in image.layers):
+        layers = (layer.descriptor for layer in image.layers)
+        if all(map(store.has, (image.descriptor, image.config_descriptor, *layers))):
             return image
     registry = Registry(reference.url, credentials.from_docker(reference.host))
     try:

@@ -4,10 +4,10 @@
     blobs/sha256/HEX              manifests, configs and layers, each named by its content
     notes/KIND/KEY.json           what we remember: which inputs made which layer
 
-A blob appears under its name only when it is complete and its digest was checked.
+A blob appears under its name only when it is complete and its digest was checked. Whoever asks for
+one marks it as used, so that a clean-up beside it leaves it alone.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -30,6 +30,7 @@ from fnmodel.pack.image import (
     is_digest,
     parse,
 )
+from fnmodel.uses import Uses
 
 _REFERENCE = "org.opencontainers.image.ref.name"
 _CHUNK = 1 << 20
@@ -60,6 +61,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.uses = Uses(root)
         self._blobs = root / "blobs" / "sha256"
         try:
             self._blobs.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ class Store:
             if not marker.exists():
                 _replace(marker, encode({"imageLayoutVersion": "1.0.0"}))
             if not (root / "index.json").exists():
-                with self._locked():
+                with self.uses.locked():
                     if not (root / "index.json").exists():
                         self._write_index([])
         except OSError as error:
@@ -81,10 +83,22 @@ class Store:
 
     def has(self, descriptor: Descriptor) -> bool:
         """Whether a blob of this digest and size is here; its content is not read."""
+        path = self.path(descriptor.digest)
         try:
-            return self.path(descriptor.digest).stat().st_size == descriptor.size
+            return path.stat().st_size == descriptor.size and self.uses.mark(path)
         except FileNotFoundError:
             return False
+
+    def blobs(self) -> Iterator[Path]:
+        """Yield the path of each blob."""
+        yield from (path for path in self._blobs.iterdir() if not path.name.startswith("."))
+
+    def leftovers(self) -> Iterator[Path]:
+        """Yield temporary files and folders: of builds under way, and of those that were killed."""
+        for folder in (self.root, self._blobs):
+            for path in folder.glob(".*"):
+                if path.name != ".lock":
+                    yield path
 
     @contextmanager
     def writing(self, expected: Descriptor | None = None) -> Iterator[BlobWriter]:
@@ -172,7 +186,7 @@ class Store:
         """Save an image and let `name` mean it; what `name` meant before loses the name."""
         self.save(image)
         entry = {**image.descriptor.to_json(), "annotations": {_REFERENCE: name}}
-        with self._locked():
+        with self.uses.locked():
             others = [item for item in self._entries() if _name(item) != name]
             self._write_index([*others, entry])
 
@@ -257,10 +271,17 @@ class Store:
 
     def recall(self, kind: str, key: str) -> Any:
         """Return a note, or None when there is none or it is unreadable."""
+        path = self.root / "notes" / kind / f"{key}.json"
         try:
-            return json.loads((self.root / "notes" / kind / f"{key}.json").read_bytes())
+            note = json.loads(path.read_bytes())
         except (OSError, ValueError):
             return None
+        self.uses.mark(path)
+        return note
+
+    def notes(self, kind: str) -> Iterator[Path]:
+        """Yield the path of each note of a kind, `*` for all."""
+        yield from self.root.glob(f"notes/{kind}/*.json")
 
     def remember_layer(self, key: str, layer: Layer) -> None:
         """Note which layer the inputs of this key made."""
@@ -285,12 +306,6 @@ class Store:
     def _write_index(self, entries: list[dict[str, Any]]) -> None:
         index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
         _replace(self.root / "index.json", encode(index))
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.root / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
 
 def damaged(descriptor: Descriptor) -> PackError:

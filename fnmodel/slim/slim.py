@@ -26,6 +26,7 @@ from fnmodel.slim.proof.page import FILE as PAGE
 from fnmodel.slim.proof.report import FILE as PARITY
 from fnmodel.slim.proof.report import ParityReport
 from fnmodel.slim.versions import versions
+from fnmodel.uses import Freed, Uses
 
 _FOLDER = "model"
 _TEMPORARY = ".new-"
@@ -112,11 +113,23 @@ def slim(
     return replace(found, cached=False)
 
 
+def clean(cache: Path, seconds: float, *, dry_run: bool = False) -> Freed:
+    """Remove results that were not used for so many seconds, and return what that freed.
+
+    It may run beside conversions. With `dry_run` nothing is removed.
+    """
+    if not cache.is_dir():
+        return Freed()
+    results = [(mark.parent, mark) for mark in cache.glob(f"*/{PARITY}")]
+    return Uses(cache).clean(results, seconds, dry_run=dry_run)
+
+
 def _find(final: Path, hashed: Hashed) -> Slimmed | None:
     """Return a finished result, or None; a damaged one is removed."""
     if not final.is_dir():
         return None
     try:
+        Uses(final.parent).mark(final / PARITY)
         model = OnnxModel.load(final / _FOLDER, lambda path: hashed(path, hashes.sha256))
         return Slimmed(model, ParityReport.read(final / PARITY), True)
     except SlimError:
