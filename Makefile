@@ -1,11 +1,11 @@
-# One word each: demo, networks, test, check, format, lock, bench, bench-cold, bench-slim, matrix, clean.
+# One word each: demo, networks, test, check, format, lock, bench, bench-cold, bench-pack, bench-slim, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test lint check format lock bench bench-cold bench-slim matrix clean
+.PHONY: help demo networks test lint check format lock bench bench-cold bench-pack bench-slim matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -76,6 +76,9 @@ bench: $(VENV)/dev ## Print the benchmarks: ratios of one run
 
 bench-cold: $(VENV)/dev ## Compare cold starts with a bare script's and with peers'; fail where a gate is missed
 	@$(BIN)/python benchmarks/cold.py --peers --check
+
+bench-pack: $(VENV)/dev ## Compare building and pushing with the plain way and with peers; fail where a gate is missed
+	@$(BIN)/python benchmarks/pack.py --peers --check
 
 bench-slim: $(VENV)/networks ## Compare converted models with a stock converter's; fail where a goal is missed
 	@$(BIN)/python benchmarks/slim.py --check
