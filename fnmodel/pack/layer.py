@@ -11,7 +11,6 @@ import hashlib
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 
 from fnmodel.errors import PackError
 from fnmodel.pack import survey
@@ -63,7 +62,7 @@ def write(
     files: Mapping[str, Content],
     created_by: str,
     compressor: Compressor,
-    expected: Mapping[str, bytes] = MappingProxyType({}),
+    expected: Mapping[str, bytes] | None = None,
 ) -> Layer:
     """Write files into the store as one layer, in a single pass.
 
@@ -94,7 +93,7 @@ def write(
 
 
 def tar(
-    files: Mapping[str, Content], expected: Mapping[str, bytes] = MappingProxyType({})
+    files: Mapping[str, Content], expected: Mapping[str, bytes] | None = None
 ) -> Iterator[bytes]:
     """Yield a tar archive (POSIX ustar; pax headers where a name or size needs one).
 
@@ -114,7 +113,7 @@ def tar(
             yield content
             yield bytes(-len(content) % _BLOCK)
         else:
-            yield from _file(path, content, expected.get(path))
+            yield from _file(path, content, (expected or {}).get(path))
     yield bytes(2 * _BLOCK)
 
 

@@ -3,6 +3,8 @@
 A note may be out of date: a registry that finds no such blob there takes it as an upload.
 """
 
+from contextlib import suppress
+
 from fnmodel.pack.image import Descriptor
 from fnmodel.pack.layout import Store
 
@@ -14,7 +16,8 @@ def remember(store: Store, blob: Descriptor, host: str, repository: str) -> None
     """Note that a repository holds a blob."""
     places, here = _places(store, blob), (host, repository)
     if here not in places:
-        store.remember(_KIND, _key(blob), [here, *places][:_KEPT])
+        with suppress(OSError):  # a full disk costs a mount one day, not this push
+            store.remember(_KIND, _key(blob), [here, *places][:_KEPT])
 
 
 def other(store: Store, blob: Descriptor, host: str, repository: str) -> str | None:
