@@ -256,7 +256,7 @@ def test_an_entry_point_that_is_not_python_is_refused(rootfs: RootFs) -> None:
 
     with pytest.raises(LocalError, match=r"lambda-entrypoint\.sh") as caught:
         launch(function(), replace(rootfs, entrypoint=("/lambda-entrypoint.sh",)), "a", Path("/t"))
-    assert "image.base" in caught.value.hint
+    assert "deploy --local" in caught.value.hint
 
 
 def alive(pid: int) -> bool:

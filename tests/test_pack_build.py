@@ -31,6 +31,7 @@ from fnmodel.pack.reference import Reference
 from fnmodel.pack.rootfs import unpack
 
 RECIPE = Recipe("churn", HERE, "x86_64")
+START = ["-P", "-s", "-S", "-m", "handlers.start"]
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_the_config_is_what_the_runtime_needs(model: OnnxModel, tmp_path: Path) 
     config = settings["config"]
     assert (settings["os"], settings["architecture"]) == ("linux", "amd64")
     assert config["Cmd"] == ["handlers.model.handler"]
-    assert config["Entrypoint"] == ["/usr/bin/python3", "-m", "awslambdaric"]
+    assert config["Entrypoint"] == ["/usr/bin/python3", *START]
     assert config["WorkingDir"] == "/var/task"
     assert set(config["Env"]) == {
         "PYTHONPATH=/opt/python:/var/task",
@@ -156,11 +157,13 @@ def test_a_model_that_changes_while_it_is_packed_is_refused(
     )
 
 
-def test_a_base_keeps_its_blobs_variables_and_entry_point(model: OnnxModel, tmp_path: Path) -> None:
-    """Our layers lie above the base's untouched ones; its entry point stays."""
+def test_a_base_keeps_its_blobs_and_variables_and_its_python_is_started(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    """Our layers lie above the base's untouched ones; the first Python of its PATH runs ours."""
     other = Store(tmp_path / "base")
     base = small_base(other).configure(
-        env={"PATH": "/bin", "OPENBLAS_NUM_THREADS": "4"},
+        env={"PATH": "/usr/local/bin:/usr/bin", "OPENBLAS_NUM_THREADS": "4"},
         labels={"vendor": "x"}, entrypoint=["/lambda-entrypoint.sh"], cmd=[], working_dir="/",
     )  # fmt: skip
     other.add_reference("v1", base)
@@ -170,8 +173,8 @@ def test_a_base_keeps_its_blobs_variables_and_entry_point(model: OnnxModel, tmp_
 
     config = image.settings["config"]
     assert image.layers[0] == base.layers[0]
-    assert config["Entrypoint"] == ["/lambda-entrypoint.sh"]
-    assert config["Env"][:2] == ["PATH=/bin", "OPENBLAS_NUM_THREADS=1"]
+    assert config["Entrypoint"] == [f"/usr/bin/python{HERE}", *START]
+    assert config["Env"][:2] == ["PATH=/usr/local/bin:/usr/bin", "OPENBLAS_NUM_THREADS=1"]
     assert config["Labels"]["vendor"] == "x"
     assert len(image.settings["history"]) == 4
     assert store.has(base.layers[0].descriptor)

@@ -246,12 +246,13 @@ def launch(
             point is not Python.
 
     """
-    entrypoint = rootfs.entrypoint
-    if not Path(entrypoint[0]).name.startswith("python") or entrypoint[1:2] != ("-m",):
+    program, *options = rootfs.entrypoint
+    if not Path(program).name.startswith("python") or "-m" not in options:
         raise LocalError(
-            f"the embedded cloud cannot run the entry point {' '.join(entrypoint)}",
-            hint="deploy there without image.base: its own entry point is `python -m awslambdaric`",
+            f"the embedded cloud cannot run the entry point {' '.join(rootfs.entrypoint)}",
+            hint="run `fnmodel deploy --local`, which builds an image with fnmodel's own",
         )
+    module = options[options.index("-m") + 1 :]
     command = function.command or rootfs.cmd
     env = {
         "LANG": "en_US.UTF-8",
@@ -274,7 +275,7 @@ def launch(
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     python = interpreter(rootfs.python)
-    return [python, "-s", "-S", str(_BOOTSTRAP), *entrypoint[2:], *command], env
+    return [python, "-s", "-S", str(_BOOTSTRAP), *module, *command], env
 
 
 def interpreter(minor: str) -> str:
