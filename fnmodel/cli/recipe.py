@@ -11,8 +11,11 @@ from fnmodel.errors import ConfigError
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
 from fnmodel.pack import build as packing
+from fnmodel.pack import verify as comparing
+from fnmodel.pack.base import pull_through
 from fnmodel.pack.dependencies import Lock
 from fnmodel.pack.image import Image
+from fnmodel.pack.layout import Store
 from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent
@@ -94,6 +97,26 @@ def pack(work: Workspace, model: OnnxModel) -> Image:
         work.store.add_reference(f"{work.project.name}-{work.recipe.python}", image)
         step.done(f"{image.digest[:19]}, {size(image.size)} in {len(image.layers)} layers")
     return image
+
+
+def verify(work: Workspace, model: OnnxModel, image: Image) -> None:
+    """Build an image once more, and compare.
+
+    Raises:
+        PackError: the second build differs, or fails.
+
+    """
+    own = lock(work)
+    with work.console.step("verify") as step:
+
+        def again(fresh: Store) -> Image:
+            return packing.build(
+                model, work.recipe, fresh, own=own, progress=step.progress,
+                pull=pull_through(work.store),
+            )  # fmt: skip
+
+        comparing.verify(image, work.store, again)
+        step.done(f"a second build gives {image.digest[:19]} too")
 
 
 def desired(work: Workspace, image: Image, repository_uri: str, *, serving: bool = True) -> Desired:

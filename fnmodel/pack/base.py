@@ -80,6 +80,18 @@ def pull(reference: Reference, architecture: Architecture, store: Store) -> Imag
     return image
 
 
+def pull_through(kept: Store) -> Pull:
+    """Return a `Pull` that fetches into one store, and copies from there."""
+
+    def copied(reference: Reference, architecture: Architecture, store: Store) -> Image:
+        image = pull(reference, architecture, kept)
+        for layer in image.layers:
+            kept.copy(layer.descriptor, store)
+        return image
+
+    return copied
+
+
 def _key(digest: str, architecture: Architecture) -> str:
     return f"{digest.removeprefix('sha256:')}-{architecture}"
 

@@ -120,8 +120,6 @@ class _Base:
         unpack(self.image, self.store, self.root)
         variables = (self.image.settings.get("config") or {}).get("Env") or ()
         environment = dict(entry.partition("=")[::2] for entry in variables)
-        # bubblewrap itself is found by the host's PATH, the program by its full path.
-        environment["PATH"] = os.environ.get("PATH", "")
         command = [*bubblewrap.confined(self.root, folder), self.program]
         try:
             _run(command, environment, "/tmp", at, folder)  # noqa: S108
