@@ -23,12 +23,14 @@ from pack_cases import (
 
 from fnmodel.errors import LockError, PackError
 from fnmodel.model import MODEL, OnnxModel
-from fnmodel.pack import bytecode
+from fnmodel.pack import base, bytecode
 from fnmodel.pack.build import Recipe, build
-from fnmodel.pack.image import Layer, empty, oci_architecture, size_by_layer
+from fnmodel.pack.dependencies import Lock
+from fnmodel.pack.image import Architecture, Layer, empty, oci_architecture, size_by_layer
 from fnmodel.pack.layout import Store
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.rootfs import unpack
+from fnmodel.pack.verify import verify
 
 RECIPE = Recipe("churn", HERE, "x86_64")
 START = ["-P", "-s", "-S", "-m", "handlers.start"]
@@ -285,3 +287,36 @@ def test_bad_references_are_errors_of_ours(text: str) -> None:
     """What is not a reference is named in an error."""
     with pytest.raises(PackError):
         Reference.parse(text)
+
+
+def test_verify_builds_again_and_names_what_differs(model: OnnxModel, tmp_path: Path) -> None:
+    """An equal second build passes; one that depends on the moment is told by its file."""
+    store = Store(tmp_path / "store")
+    image = build(model, RECIPE, store, install=tiny_wheels)
+    verify(image, store, lambda fresh: build(model, RECIPE, fresh, install=tiny_wheels))
+
+    def unsteady(lock: Lock, architecture: Architecture, folder: Path) -> None:
+        tiny_wheels(lock, architecture, folder)
+        (folder / "tiny/__init__.py").write_text("BUILT = 'now'\n")
+        (folder / "tiny/more.py").write_text("")
+
+    with pytest.raises(PackError) as caught:
+        verify(image, store, lambda fresh: build(model, RECIPE, fresh, install=unsteady))
+    assert "opt/python/tiny/__init__.py differs" in caught.value.message
+    assert "only the second has opt/python/tiny/more.py" in caught.value.message
+    other = dataclasses.replace(RECIPE, name="other")
+    with pytest.raises(PackError, match=r"config\.config\.Labels\.io\.fnmodel\.name"):
+        verify(image, store, lambda fresh: build(model, other, fresh, install=tiny_wheels))
+    assert not list(store.root.glob(".verify-*"))
+
+
+def test_a_pull_through_another_store_asks_its_registry_once(tmp_path: Path) -> None:
+    """A base that one store has is copied from there, its blobs checked on the way."""
+    kept, fresh = Store(tmp_path / "kept"), Store(tmp_path / "fresh")
+    image = small_image(kept)
+    reference = Reference.parse(f"registry.example/base@{image.digest}")
+    key = f"{image.digest.removeprefix('sha256:')}-x86_64"
+    kept.remember("bases", key, image.digest)
+
+    assert base.pull_through(kept)(reference, "x86_64", fresh) == image
+    assert fresh.has(image.layers[0].descriptor)
