@@ -1,11 +1,11 @@
-# One word each: demo, networks, test, check, format, lock, bench, bench-cold, bench-pack, bench-slim, matrix, clean.
+# One word each: demo, base, networks, test, check, format, lock, bench, bench-cold, bench-pack, bench-slim, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test lint check format lock bench bench-cold bench-pack bench-slim matrix clean
+.PHONY: help demo base networks test lint check format lock bench bench-cold bench-pack bench-slim matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -45,6 +45,9 @@ samples/churn/model.joblib: samples/churn/train.py | $(VENV)/demo
 demo: $(VENV)/demo samples/churn/model.joblib ## Train a model, deploy it to the embedded cloud, call it
 	@$(FNMODEL) deploy --local --project samples/churn
 	@$(FNMODEL) invoke --local --project samples/churn
+
+base: $(VENV)/demo ## Make a small base image from Debian's packages, in build/base
+	@$(BIN)/python -m fnmodel.pack.debian build/base
 
 test: $(VENV)/dev ## Run the tests
 	@$(BIN)/pytest

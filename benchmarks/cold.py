@@ -46,7 +46,7 @@ import serve
 
 from fnmodel.errors import LockError
 from fnmodel.interpreter import RUNNING
-from fnmodel.local.sandbox import FunctionVersion, RootFs, interpreter, launch
+from fnmodel.local.launch import FunctionVersion, RootFs, interpreter, launch
 from fnmodel.model import OnnxModel
 from fnmodel.pack.build import MODEL_DIRECTORY, Recipe, build
 from fnmodel.pack.dependencies import AT, run_uv

@@ -32,16 +32,14 @@ def confined(root: Path, tmp: Path) -> list[str]:
 
 
 def in_place(root: Path, tmp: Path, working_dir: str) -> list[str]:
-    """Return the words before a command that runs read-only in `root`, with the host's network.
-
-    The process keeps its id and stays visible to the host, which watches its memory and ends it.
-    """
-    words = ["bwrap", "--die-with-parent", *_tree(root, tmp), "--ro-bind", "/proc", "/proc"]
+    """Return the words before a command that runs read-only in `root`, with the host's network."""
+    words = [*_apart(), "--share-net", *_tree(root, tmp), "--proc", "/proc"]
     return [*words, "--chdir", working_dir, "--"]
 
 
 def _apart() -> list[str]:
-    return ["bwrap", "--unshare-all", "--die-with-parent"]
+    # By its path, since the command's environment is another one.
+    return [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent"]
 
 
 def _tree(root: Path, tmp: Path) -> list[str]:

@@ -238,6 +238,13 @@ class Stage(_Strict):
         default="aws", description="an AWS account, or the embedded cloud on this machine"
     )
     function: FunctionConfig | None = Field(default=None, description="instead of the project's")
+    sandbox: Literal["auto", "bubblewrap", "process"] = Field(
+        default="auto",
+        description="how the embedded cloud runs the image: `bubblewrap` the one that AWS gets, by "
+        "the Python of its base; `process` one without a base, by this machine's Python; `auto` "
+        "takes bubblewrap where it works and `image.base` is set and is for this machine's "
+        "processor",
+    )
 
 
 class Project(_Strict):

@@ -8,7 +8,7 @@ from pathlib import Path
 STAGES = frozenset({"slim", "pack", "provision", "release", "serve", "batch", "watch", "local"})
 RUNTIME_ROOTS = ("handlers", "fnmodel.serve", "fnmodel.batch", "fnmodel.watch")
 RUNTIME_PACKAGES = frozenset(
-    {"numpy", "onnxruntime", "orjson", "fastapi", "starlette", "mangum", "pydantic",
+    {"numpy", "onnxruntime", "orjson", "awslambdaric", "fastapi", "starlette", "mangum", "pydantic",
      "aws_lambda_powertools", "boto3", "botocore"}
 )  # fmt: skip
 BAGS = frozenset({"utils", "util", "common", "shared", "helpers", "misc"})

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from fnmodel.local.dataplane import DataPlane, ThrottledInvokeError
-from fnmodel.local.sandbox import FunctionVersion, Outcome, RootFs, launch
+from fnmodel.local.launch import FunctionVersion, RootFs, launch
+from fnmodel.local.sandbox import Outcome
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 HANDLER = """
@@ -226,7 +227,7 @@ def test_no_sandbox_outlives_the_embedded_cloud(rootfs: RootFs, tmp_path: Path) 
         "import sys, threading, time\n"
         "from pathlib import Path\n"
         "from fnmodel.local.dataplane import DataPlane\n"
-        "from fnmodel.local.sandbox import FunctionVersion, RootFs\n"
+        "from fnmodel.local.launch import FunctionVersion, RootFs\n"
         f"rootfs = {rootfs!r}\n".replace("PosixPath", "Path")
         + "plane = DataPlane(lambda _: rootfs, Path(sys.argv[1]), extra_env={})\n"
         "fn = FunctionVersion('fn', '1', 'r', 512, 60)\n"
@@ -256,7 +257,7 @@ def test_an_entry_point_that_is_not_python_is_refused(rootfs: RootFs) -> None:
 
     with pytest.raises(LocalError, match=r"lambda-entrypoint\.sh") as caught:
         launch(function(), replace(rootfs, entrypoint=("/lambda-entrypoint.sh",)), "a", Path("/t"))
-    assert "image.base" in caught.value.hint
+    assert "deploy --local" in caught.value.hint
 
 
 def alive(pid: int) -> bool:

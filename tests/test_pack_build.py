@@ -23,14 +23,17 @@ from pack_cases import (
 
 from fnmodel.errors import LockError, PackError
 from fnmodel.model import MODEL, OnnxModel
-from fnmodel.pack import bytecode
+from fnmodel.pack import base, bytecode
 from fnmodel.pack.build import Recipe, build
-from fnmodel.pack.image import Layer, empty, oci_architecture, size_by_layer
+from fnmodel.pack.dependencies import Lock
+from fnmodel.pack.image import Architecture, Layer, empty, oci_architecture, size_by_layer
 from fnmodel.pack.layout import Store
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.rootfs import unpack
+from fnmodel.pack.verify import verify
 
 RECIPE = Recipe("churn", HERE, "x86_64")
+START = ["-P", "-s", "-S", "-m", "handlers.start"]
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def test_the_config_is_what_the_runtime_needs(model: OnnxModel, tmp_path: Path) 
     config = settings["config"]
     assert (settings["os"], settings["architecture"]) == ("linux", "amd64")
     assert config["Cmd"] == ["handlers.model.handler"]
-    assert config["Entrypoint"] == ["/usr/bin/python3", "-m", "awslambdaric"]
+    assert config["Entrypoint"] == ["/usr/bin/python3", *START]
     assert config["WorkingDir"] == "/var/task"
     assert set(config["Env"]) == {
         "PYTHONPATH=/opt/python:/var/task",
@@ -156,11 +159,13 @@ def test_a_model_that_changes_while_it_is_packed_is_refused(
     )
 
 
-def test_a_base_keeps_its_blobs_variables_and_entry_point(model: OnnxModel, tmp_path: Path) -> None:
-    """Our layers lie above the base's untouched ones; its entry point stays."""
+def test_a_base_keeps_its_blobs_and_variables_and_its_python_is_started(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    """Our layers lie above the base's untouched ones; the first Python of its PATH runs ours."""
     other = Store(tmp_path / "base")
     base = small_base(other).configure(
-        env={"PATH": "/bin", "OPENBLAS_NUM_THREADS": "4"},
+        env={"PATH": "/usr/local/bin:/usr/bin", "OPENBLAS_NUM_THREADS": "4"},
         labels={"vendor": "x"}, entrypoint=["/lambda-entrypoint.sh"], cmd=[], working_dir="/",
     )  # fmt: skip
     other.add_reference("v1", base)
@@ -170,8 +175,8 @@ def test_a_base_keeps_its_blobs_variables_and_entry_point(model: OnnxModel, tmp_
 
     config = image.settings["config"]
     assert image.layers[0] == base.layers[0]
-    assert config["Entrypoint"] == ["/lambda-entrypoint.sh"]
-    assert config["Env"][:2] == ["PATH=/bin", "OPENBLAS_NUM_THREADS=1"]
+    assert config["Entrypoint"] == [f"/usr/bin/python{HERE}", *START]
+    assert config["Env"][:2] == ["PATH=/usr/local/bin:/usr/bin", "OPENBLAS_NUM_THREADS=1"]
     assert config["Labels"]["vendor"] == "x"
     assert len(image.settings["history"]) == 4
     assert store.has(base.layers[0].descriptor)
@@ -282,3 +287,36 @@ def test_bad_references_are_errors_of_ours(text: str) -> None:
     """What is not a reference is named in an error."""
     with pytest.raises(PackError):
         Reference.parse(text)
+
+
+def test_verify_builds_again_and_names_what_differs(model: OnnxModel, tmp_path: Path) -> None:
+    """An equal second build passes; one that depends on the moment is told by its file."""
+    store = Store(tmp_path / "store")
+    image = build(model, RECIPE, store, install=tiny_wheels)
+    verify(image, store, lambda fresh: build(model, RECIPE, fresh, install=tiny_wheels))
+
+    def unsteady(lock: Lock, architecture: Architecture, folder: Path) -> None:
+        tiny_wheels(lock, architecture, folder)
+        (folder / "tiny/__init__.py").write_text("BUILT = 'now'\n")
+        (folder / "tiny/more.py").write_text("")
+
+    with pytest.raises(PackError) as caught:
+        verify(image, store, lambda fresh: build(model, RECIPE, fresh, install=unsteady))
+    assert "opt/python/tiny/__init__.py differs" in caught.value.message
+    assert "only the second has opt/python/tiny/more.py" in caught.value.message
+    other = dataclasses.replace(RECIPE, name="other")
+    with pytest.raises(PackError, match=r"config\.config\.Labels\.io\.fnmodel\.name"):
+        verify(image, store, lambda fresh: build(model, other, fresh, install=tiny_wheels))
+    assert not list(store.root.glob(".verify-*"))
+
+
+def test_a_pull_through_another_store_asks_its_registry_once(tmp_path: Path) -> None:
+    """A base that one store has is copied from there, its blobs checked on the way."""
+    kept, fresh = Store(tmp_path / "kept"), Store(tmp_path / "fresh")
+    image = small_image(kept)
+    reference = Reference.parse(f"registry.example/base@{image.digest}")
+    key = f"{image.digest.removeprefix('sha256:')}-x86_64"
+    kept.remember("bases", key, image.digest)
+
+    assert base.pull_through(kept)(reference, "x86_64", fresh) == image
+    assert fresh.has(image.layers[0].descriptor)

@@ -13,7 +13,7 @@ from fnmodel.pack.archive import UNCOMPRESSED
 from fnmodel.pack.image import Image, empty
 from fnmodel.pack.layout import Store
 
-ENTRY_POINT = ("/usr/bin/python3", "-m", "awslambdaric")
+ENTRY_POINT = ("/usr/bin/python3", "-m", "handlers.start")
 
 
 def configured(image: Image, *entry_point: str) -> Image:

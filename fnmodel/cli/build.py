@@ -138,6 +138,10 @@ def pack(
     to: Annotated[
         Path | None, typer.Option("--to", help="Also write the image there, as an OCI layout.")
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Build it again from nothing that was kept, and compare."),
+    ] = False,
     output: OutputOption = Output.table,
 ) -> None:
     """Build the container image without Docker; the same inputs give the same digest.
@@ -146,9 +150,13 @@ def pack(
     """
     from fnmodel.cli import recipe
     from fnmodel.cli.workspace import Workspace
+    from fnmodel.hashes import anew
 
     work = Workspace(project, stage=stage, local=local, output=output)
-    image = recipe.pack(work, recipe.slim(work).model)
+    model = recipe.slim(work, hashed=anew if verify else None).model
+    image = recipe.pack(work, model)
+    if verify:
+        recipe.verify(work, model, image)
     if to is not None:
         work.store.export(image, to)
     layers = [
@@ -168,6 +176,7 @@ def pack(
         "size": image.size,
         "layers": layers,
         "python": work.recipe.python,
+        "verified": verify,
     }
     work.console.data(data, text)
 

@@ -187,14 +187,20 @@ def _has_source(profile: str) -> bool:
 def _bubblewrap() -> Iterator[Finding]:
     if sys.platform != "linux":
         return
-    found = shutil.which("unshare")
-    if found:
-        yield Finding("ok", "isolation", "unshare")
+    from fnmodel import bubblewrap
+
+    if bubblewrap.works():
+        yield Finding("ok", "isolation", "bubblewrap")
+        return
+    found = "bubblewrap does not work" if shutil.which("bwrap") else "no bubblewrap"
+    remedy = (
+        "install bubblewrap, and let it make user namespaces: then models are converted behind a "
+        "barrier, and the embedded cloud runs images in their base's own files"
+    )
+    if shutil.which("unshare"):
+        yield Finding("note", "isolation", f"unshare; {found}", remedy)
     else:
-        yield Finding(
-            "note", "isolation", "no unshare",
-            "models are converted without a network barrier: install util-linux",
-        )  # fmt: skip
+        yield Finding("note", "isolation", f"{found}, no unshare", remedy)
 
 
 def _differences() -> Iterator[Finding]:

@@ -86,7 +86,7 @@ def _image_source(url: str) -> Any:
     import orjson
 
     from fnmodel.home import folder
-    from fnmodel.local.sandbox import RootFs
+    from fnmodel.local.launch import RootFs
     from fnmodel.pack.layout import Store
     from fnmodel.pack.reference import Reference
     from fnmodel.pack.registry import Registry

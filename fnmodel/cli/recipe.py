@@ -8,11 +8,15 @@ from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE
 from fnmodel.errors import ConfigError
+from fnmodel.hashes import Hashed
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
 from fnmodel.pack import build as packing
+from fnmodel.pack import verify as comparing
+from fnmodel.pack.base import pull_through
 from fnmodel.pack.dependencies import Lock
 from fnmodel.pack.image import Image
+from fnmodel.pack.layout import Store
 from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent
@@ -37,8 +41,10 @@ class Desired:
     tags: dict[str, str]
 
 
-def slim(work: Workspace, *, gate: bool = True) -> Slimmed:
+def slim(work: Workspace, *, gate: bool = True, hashed: Hashed | None = None) -> Slimmed:
     """Turn the project's model into a verified ONNX model directory, or take it from the cache.
+
+    `hashed` is instead of the remembered hashes of large files.
 
     Raises:
         ParityError: the answers differ beyond the budget, unless `gate` is off.
@@ -52,7 +58,7 @@ def slim(work: Workspace, *, gate: bool = True) -> Slimmed:
             cache=folder("cache", "slim"),
             progress=step.progress,
             full_isolation=project.slim.isolation == "full",
-            hashed=work.hashes,
+            hashed=hashed or work.hashes,
         )
         report = slimmed.report
         verdict = "answers as the original" if report.passed else "answers DIFFER"
@@ -95,6 +101,26 @@ def pack(work: Workspace, model: OnnxModel) -> Image:
         work.store.add_reference(f"{work.project.name}-{work.recipe.python}", image)
         step.done(f"{image.digest[:19]}, {size(image.size)} in {len(image.layers)} layers")
     return image
+
+
+def verify(work: Workspace, model: OnnxModel, image: Image) -> None:
+    """Build an image once more, and compare.
+
+    Raises:
+        PackError: the second build differs, or fails.
+
+    """
+    own = lock(work)
+    with work.console.step("verify") as step:
+
+        def again(fresh: Store) -> Image:
+            return packing.build(
+                model, work.recipe, fresh, own=own, progress=step.progress,
+                pull=pull_through(work.store),
+            )  # fmt: skip
+
+        comparing.verify(image, work.store, again)
+        step.done(f"a second build gives {image.digest[:19]} too")
 
 
 def desired(work: Workspace, image: Image, repository_uri: str, *, serving: bool = True) -> Desired:

@@ -1,15 +1,16 @@
 """Makes every part that a command needs, once, from its options. Nothing else makes parts."""
 
 import platform
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fnmodel import interpreter
+from fnmodel import bubblewrap, interpreter
 from fnmodel.aws import EMULATOR_REGION, Cloud, translated
 from fnmodel.cli.console import Console, Output
 from fnmodel.config import FunctionConfig, Project, Stage, find, load
-from fnmodel.errors import StackNotFoundError
+from fnmodel.errors import StackNotFoundError, UsageError
 from fnmodel.hashes import Hashes
 from fnmodel.home import folder
 from fnmodel.local.control import Control
@@ -17,6 +18,7 @@ from fnmodel.model import OnnxModel
 from fnmodel.pack.build import Recipe
 from fnmodel.pack.credentials import Credentials
 from fnmodel.pack.dependencies import Lock
+from fnmodel.pack.image import Architecture
 from fnmodel.pack.layout import Store
 from fnmodel.pack.lock import Change
 from fnmodel.pack.reference import Reference
@@ -184,12 +186,37 @@ class Workspace:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """What the image is to be; for the embedded cloud, one that this machine can run."""
+        """What the image is to be; for the embedded cloud, one that this machine can run.
+
+        Raises:
+            UsageError: the stage asks for bubblewrap, and this machine cannot.
+
+        """
         image = self.project.image
-        if not self.local:
-            return Recipe(self.project.name, image.python, image.architecture, image.base)
-        machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
-        return Recipe(self.project.name, self._host_python(), machine)  # type: ignore[arg-type]
+        whole = Recipe(self.project.name, image.python, image.architecture, image.base)
+        if not self.local or self._runs_whole():
+            return whole
+        return replace(whole, python=self._host_python(), architecture=_machine(), base=None)
+
+    def _runs_whole(self) -> bool:
+        """Whether the embedded cloud runs the image that AWS gets, in its base's own files."""
+        image, wanted = self.project.image, self.settings.sandbox
+        if wanted == "process":
+            return False
+        if image.base is None:
+            obstacle = "`image.base` is not set"
+        elif image.architecture != _machine():
+            obstacle = f"the image is for {image.architecture}, and this machine is not"
+        elif not bubblewrap.works():
+            obstacle = "bubblewrap does not work on this machine; `fnmodel doctor` says more"
+        else:
+            return True
+        if wanted == "bubblewrap":
+            raise UsageError(
+                f"stage {self.stage} asks for `sandbox: bubblewrap`, but {obstacle}",
+                hint="mend that, or set `sandbox: process`",
+            )
+        return False
 
     def lock(self, requirements: Path, *, renew: bool = False) -> tuple[Lock, tuple[Change, ...]]:
         """Return the lock of a project's own requirements for the image, and what changed in it."""
@@ -223,3 +250,7 @@ class Workspace:
             return Registry(self.cloud.endpoint_url)
         login = self.repositories.credentials()
         return Registry(Reference.parse(image_uri).url, Credentials(login.username, login.password))
+
+
+def _machine() -> Architecture:
+    return "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"

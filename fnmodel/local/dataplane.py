@@ -14,8 +14,9 @@ from pathlib import Path
 from subprocess import Popen
 
 from fnmodel.errors import FnmodelError, LocalError
+from fnmodel.local.launch import FunctionVersion, RootFs
 from fnmodel.local.runtime_api import MAX_PAYLOAD
-from fnmodel.local.sandbox import FunctionVersion, Outcome, RootFs, Sandbox, report
+from fnmodel.local.sandbox import Outcome, Sandbox, report
 
 ImageSource = Callable[[str], RootFs]
 """Takes an image reference by digest, as a function's ImageUri is, and returns it unpacked."""

@@ -10,43 +10,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fnmodel.errors import LocalError
-from fnmodel.interpreter import RUNNING, find
+from fnmodel.local.launch import FunctionVersion, RootFs, launch
 from fnmodel.local.runtime_api import MAX_RESPONSE, Invocation, RuntimeApi, Signal
 
 INIT_LIMIT = 10.0
 """Seconds of init before Lambda starts over, under the function's own time-out.
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""
 _POLL = 0.05
-_BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
-
-
-@dataclass(frozen=True)
-class RootFs:
-    """An unpacked image: its root folder and the parts of its config that start a process."""
-
-    root: Path
-    env: Mapping[str, str]
-    entrypoint: tuple[str, ...]
-    cmd: tuple[str, ...]
-    working_dir: str
-    python: str
-
-
-@dataclass(frozen=True)
-class FunctionVersion:
-    """A published version as Lambda's API describes it; memory in MB, timeout in seconds."""
-
-    name: str
-    version: str
-    image_uri: str
-    memory: int
-    timeout: int
-    environment: Mapping[str, str] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,7 +184,10 @@ class Sandbox:
             refused = f"Response payload size ({size} bytes) exceeded {MAX_RESPONSE} bytes"
             return "Function.ResponseSizeTooLarge", [refused]
         code = int(signal_.payload or b"0")
-        how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        # bubblewrap, as a shell, hands a signal on as 128 + its number.
+        number = -code if code < 0 else code - 128
+        known = number in set(signal.Signals)
+        how = f"signal: {signal.Signals(number).name}" if known else f"exit status {code}"
         return "Runtime.ExitError", [
             f"RequestId: {request_id} Error: Runtime exited with error: {how}"
         ]
@@ -231,77 +208,6 @@ class Sandbox:
         self._kill()
         self._api.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def launch(
-    function: FunctionVersion, rootfs: RootFs, runtime_api: str, tmp: Path
-) -> tuple[list[str], dict[str, str]]:
-    """Return the command line and the environment of a sandbox process. Pure but for path checks.
-
-    The environment starts empty: nothing of the host's leaks in. Image paths are moved below the
-    unpacked root, since this driver has no chroot.
-
-    Raises:
-        LocalError: the host has no Python of the image's minor version, or the image's entry
-            point is not Python.
-
-    """
-    entrypoint = rootfs.entrypoint
-    if not Path(entrypoint[0]).name.startswith("python") or entrypoint[1:2] != ("-m",):
-        raise LocalError(
-            f"the embedded cloud cannot run the entry point {' '.join(entrypoint)}",
-            hint="deploy there without image.base: its own entry point is `python -m awslambdaric`",
-        )
-    command = function.command or rootfs.cmd
-    env = {
-        "LANG": "en_US.UTF-8",
-        "TZ": ":UTC",
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        **{name: _moved(value, rootfs.root) for name, value in rootfs.env.items()},
-        **function.environment,
-        "AWS_LAMBDA_RUNTIME_API": runtime_api,
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_FUNCTION_VERSION": function.version,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{rootfs.python}",
-        "LAMBDA_TASK_ROOT": str(rootfs.root / "var/task"),
-        "_HANDLER": command[0],
-        "HOME": str(tmp),
-        "TMPDIR": str(tmp),
-        # The image's file system is read-only in Lambda; nothing may be written beside the code.
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    python = interpreter(rootfs.python)
-    return [python, "-s", "-S", str(_BOOTSTRAP), *entrypoint[2:], *command], env
-
-
-def interpreter(minor: str) -> str:
-    """Return the host's Python of a minor version such as "3.13", outside any virtual environment.
-
-    Raises:
-        LocalError: there is none.
-
-    """
-    found = find(minor)
-    if found is None:
-        raise LocalError(
-            f"the image is for Python {minor}, and this machine has none",
-            hint=f'install Python {minor}, or set image.python to "{RUNNING}"',
-        )
-    return str(found)
-
-
-def _moved(value: str, root: Path) -> str:
-    """Move each absolute path of an image's variable below the unpacked root, if it is there."""
-    parts = value.split(":")
-    return ":".join(
-        str(root / part.lstrip("/"))
-        if part.startswith("/") and (root / part.lstrip("/")).exists()
-        else part
-        for part in parts
-    )
 
 
 def report(
@@ -326,15 +232,28 @@ def report(
 
 
 def memory_of(pid: int, key: str) -> int:
-    """Return `VmRSS` or `VmHWM` (the peak) of a process in MB, 0 where the host does not tell."""
+    """Return `VmRSS` or `VmHWM` (the peak) of a process and its children in MB.
+
+    A host that does not tell gives 0.
+    """
+    return _kilobytes(pid, key) // 1024
+
+
+def _kilobytes(pid: int, key: str) -> int:
+    own = (
+        int(line.split()[1])
+        for line in _proc(pid, "status").splitlines()
+        if line.startswith(f"{key}:")
+    )
+    children = _proc(pid, f"task/{pid}/children").split()
+    return sum(own) + sum(_kilobytes(int(child), key) for child in children)
+
+
+def _proc(pid: int, name: str) -> str:
     try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        return Path(f"/proc/{pid}/{name}").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return 0
-    for line in status.splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) // 1024
-    return 0
+        return ""  # it has ended, or this kernel does not tell
 
 
 def _error(kind: str, message: str) -> bytes:

@@ -21,8 +21,8 @@ from typing import Any
 import orjson
 
 from fnmodel.local.dataplane import DataPlane, ThrottledInvokeError
+from fnmodel.local.launch import FunctionVersion
 from fnmodel.local.routing import choose
-from fnmodel.local.sandbox import FunctionVersion
 
 _invoked_as: contextvars.ContextVar[str] = contextvars.ContextVar("invoked_as", default="")
 """The alias that the Invoke API was called with, while the version it chose is executed."""

@@ -94,6 +94,20 @@ def pull(
     return image
 
 
+def pull_through(kept: Store) -> Pull:
+    """Return a `Pull` that fetches into one store, and copies from there."""
+
+    def copied(
+        reference: Reference, architecture: Architecture, store: Store, progress: Progress
+    ) -> Image:
+        image = pull(reference, architecture, kept, progress)
+        for layer in image.layers:
+            kept.copy(layer.descriptor, store)
+        return image
+
+    return copied
+
+
 def _key(digest: str, architecture: Architecture) -> str:
     return f"{digest.removeprefix('sha256:')}-{architecture}"
 

@@ -26,13 +26,17 @@ from fnmodel.pack.dependencies import Install, Lock, dependency_layer
 from fnmodel.pack.image import CREATED, Architecture, Image, Layer, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.requirements import project_layer
+from fnmodel.pack.tree import entry_python
 from fnmodel.shipped import shipped
 
 CODE = "var/task"
 MODEL_DIRECTORY = "opt/ml/model"
 CMD = ("handlers.model.handler",)
-ENTRYPOINT = ("/usr/bin/python3", "-m", "awslambdaric")
+ENTRYPOINT = ("-P", "-s", "-S", "-m", "handlers.start")
+"""After the base's Python: neither the working folder nor the base's packages are on its path."""
 
+# Where the embedded cloud's host stands in for a base, nobody looks at this path.
+_PYTHON = "/usr/bin/python3"
 # What the image runs of this package; a test imports it without what only a build needs.
 _MODULES = ("__init__.py", "errors.py", "model.py", "inference.py", "processing.py", "aws.py")
 _PACKAGES = ("front", "serve", "batch")
@@ -74,6 +78,7 @@ def build(
     lock = Lock.load(recipe.python)
     image = base.resolve(recipe.base, recipe.architecture, store, pull, progress)
     target = recipe.architecture
+    program = entry_python(image, recipe.python, store) or _PYTHON
     with choose(image, recipe.python, store) as compiler:
         layers = [
             dependency_layer(store, lock, target, compiler, progress=progress, install=install)
@@ -98,7 +103,7 @@ def build(
             "PYDANTIC_DISABLE_PLUGINS": "__all__",
         },
         labels=_labels(model, recipe, lock, own),
-        entrypoint=ENTRYPOINT,
+        entrypoint=(program, *ENTRYPOINT),
         cmd=CMD,
         working_dir=f"/{CODE}",
     )

@@ -22,8 +22,7 @@ from fnmodel.errors import PackError
 from fnmodel.pack.image import Image, digest_of, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.rootfs import unpack
-from fnmodel.pack.survey import survey
-from fnmodel.pack.tree import Tree
+from fnmodel.pack.tree import entry_python
 
 Choose = Callable[[Image, str, Store], AbstractContextManager["Compiler"]]
 """Gives the compiler for a base image and a minor version of Python."""
@@ -121,13 +120,11 @@ class _Base:
         unpack(self.image, self.store, self.root)
         variables = (self.image.settings.get("config") or {}).get("Env") or ()
         environment = dict(entry.partition("=")[::2] for entry in variables)
-        # bubblewrap itself is found by the host's PATH, the program by its full path.
-        environment["PATH"] = os.environ.get("PATH", "")
-        command = [*bubblewrap.confined(self.root, folder), f"/{self.program}"]
+        command = [*bubblewrap.confined(self.root, folder), self.program]
         try:
             _run(command, environment, "/tmp", at, folder)  # noqa: S108
         except PackError as error:
-            error.hint = f"the base's own /{self.program} compiled; try it, or take another base"
+            error.hint = f"the base's own {self.program} compiled; try it, or take another base"
             raise
 
 
@@ -136,9 +133,7 @@ def _program(base: Image, python: str, store: Store) -> str | None:
     here = _MACHINES.get(str(base.settings.get("architecture")), ())
     if not base.layers or platform.machine() not in here or not bubblewrap.works():
         return None
-    tree = Tree([survey(layer, store) for layer in base.layers])
-    found = (path for path, minor in tree.pythons() if minor == python)
-    return min(found, default=None)
+    return entry_python(base, python, store)
 
 
 def _run(

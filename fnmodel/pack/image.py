@@ -174,17 +174,13 @@ class Image:
         cmd: Sequence[str],
         working_dir: str,
     ) -> "Image":
-        """Return this image with variables and labels added, and cmd and folder replaced.
-
-        `entrypoint` is used only when the image has none: a base image knows how its own runtime
-        starts.
-        """
+        """Return this image with variables and labels added, and what it starts replaced."""
         settings = self.settings
         config = settings.setdefault("config", {})
         present = dict(item.partition("=")[::2] for item in config.get("Env") or ())
         config["Env"] = [f"{name}={value}" for name, value in {**present, **env}.items()]
         config["Labels"] = {**(config.get("Labels") or {}), **labels}
-        config["Entrypoint"] = config.get("Entrypoint") or list(entrypoint)
+        config["Entrypoint"] = list(entrypoint)
         config["Cmd"] = list(cmd)
         config["WorkingDir"] = working_dir
         settings["created"] = CREATED

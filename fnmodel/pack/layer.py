@@ -73,10 +73,24 @@ def write(
             is not what was expected.
 
     """
+    layer, size = _write(store, tar(files, expected), created_by, compressor)
+    survey.remember(layer, survey.of_files(files, _folders(files), size), store)
+    return layer
+
+
+def of_tar(store: Store, chunks: Iterable[bytes], created_by: str, compressor: Compressor) -> Layer:
+    """Write a tar archive that something else made into the store as one layer."""
+    return _write(store, chunks, created_by, compressor)[0]
+
+
+def _write(
+    store: Store, chunks: Iterable[bytes], created_by: str, compressor: Compressor
+) -> tuple[Layer, int]:
+    """Return a layer, and the bytes of its tar."""
     diff_id = hashlib.sha256()
     size = 0
 
-    def hashed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    def hashed() -> Iterator[bytes]:
         nonlocal size
         for chunk in chunks:
             diff_id.update(chunk)
@@ -84,12 +98,10 @@ def write(
             yield chunk
 
     with store.writing() as writer:
-        for chunk in compressor(hashed(tar(files, expected))):
+        for chunk in compressor(hashed()):
             writer.write(chunk)
         descriptor = Descriptor(LAYER_TYPE, writer.digest, writer.size)
-    layer = Layer(descriptor, f"sha256:{diff_id.hexdigest()}", created_by)
-    survey.remember(layer, survey.of_files(files, _folders(files), size), store)
-    return layer
+    return Layer(descriptor, f"sha256:{diff_id.hexdigest()}", created_by), size
 
 
 def tar(

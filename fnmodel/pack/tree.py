@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from fnmodel.pack.survey import Entry, Survey
+from fnmodel.pack.image import Image
+from fnmodel.pack.layout import Store
+from fnmodel.pack.survey import Entry, Survey, survey
 
 _LINKS = 40
 _PYTHON = re.compile(r"(?:^|/)bin/python(3\.\d+)$")
@@ -88,6 +90,25 @@ class Tree:
                 for path, known in self.paths.items()
                 if path in kept or (path != gone and not path.startswith(f"{gone}/"))
             }
+
+
+def entry_python(image: Image, minor: str, store: Store) -> str | None:
+    """Return the absolute path of an image's Python of a minor version; None when it has none.
+
+    Where it has several, the first on its own PATH.
+
+    Raises:
+        PackError: a layer is damaged.
+
+    """
+    tree = Tree([survey(layer, store) for layer in image.layers])
+    variables = (image.settings.get("config") or {}).get("Env") or ()
+    path = dict(one.partition("=")[::2] for one in variables).get("PATH", "")
+    for folder in filter(None, path.split(":")):
+        candidate = f"/{plain(folder)}/python{minor}"
+        if tree.find(candidate):
+            return candidate
+    return min((f"/{path}" for path, found in tree.pythons() if found == minor), default=None)
 
 
 def plain(path: str) -> str:
