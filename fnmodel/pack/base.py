@@ -26,12 +26,16 @@ Pull = Callable[[Reference, Architecture, Store, Progress], Image]
 """Fetches the image of a digest from its registry into the store."""
 
 
+def _quiet(_text: str) -> None:
+    """Say nothing."""
+
+
 def resolve(
     base: str | None,
     architecture: Architecture,
     store: Store,
     pull: Pull,
-    progress: Progress = lambda _: None,
+    progress: Progress = _quiet,
 ) -> Image:
     """Return the base image, its blobs in the store: one without layers when `base` is None.
 
@@ -64,7 +68,7 @@ def resolve(
 
 
 def pull(
-    reference: Reference, architecture: Architecture, store: Store, progress: Progress
+    reference: Reference, architecture: Architecture, store: Store, progress: Progress = _quiet
 ) -> Image:
     """Fetch a pinned image unless it is in the store; credentials are those of `docker login`.
 
@@ -98,7 +102,7 @@ def pull_through(kept: Store) -> Pull:
     """Return a `Pull` that fetches into one store, and copies from there."""
 
     def copied(
-        reference: Reference, architecture: Architecture, store: Store, progress: Progress
+        reference: Reference, architecture: Architecture, store: Store, progress: Progress = _quiet
     ) -> Image:
         image = pull(reference, architecture, kept, progress)
         for layer in image.layers:
