@@ -303,6 +303,18 @@ def test_a_registry_that_lies_is_not_believed(
             client(fake.url).pull(NAME, image.digest, Store(tmp_path / "other"))
 
 
+def test_a_registry_that_stores_something_else_is_told(store: Store, client: Client) -> None:
+    """A 201 with another digest than that of what was sent ends the push."""
+    small = small_image(store)
+    lie = {"Docker-Content-Digest": "sha256:" + "0" * 64}
+    with InMemoryRegistry() as fake:
+        fake.answer("PUT", 201, times=3, headers=lie)
+        with pytest.raises(RegistryError, match="the registry stored sha256:0000"):
+            client(fake.url).push(small, store, NAME)
+
+        assert fake.manifests(NAME) == {}
+
+
 def test_a_damaged_blob_of_the_store_is_not_pushed(
     store: Store, image: Image, client: Client
 ) -> None:

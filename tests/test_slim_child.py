@@ -155,6 +155,23 @@ def test_other_tolerance_is_another_result(small):
     assert _slim(files[0], cache, files[1]).report.tolerance == both[0].report.tolerance
 
 
+def test_large_files_may_be_known_without_reading(small):
+    """What is asked for when a result is found: the model, the sample, each file of the result."""
+    files, cache, both = small
+    asked = []
+
+    def hashed(path, read):
+        asked.append(path.name)
+        return read(path)
+
+    found = _slim(files[0], cache, files[1], hashed=hashed)
+
+    assert found.cached
+    assert found.model == both[0].model
+    assert asked[:2] == [files[0].name, files[1].name]
+    assert sorted(asked[2:]) == sorted(found.model.files)
+
+
 def test_cached_result_is_found_at_once(small):
     """A finished conversion is found soon, and the parent imports no framework for it."""
     files, cache, _ = small
