@@ -1,6 +1,12 @@
 """Writes measures as a person reads them."""
 
 
+class Passing(str):
+    """Words of progress that are out of date at once: a terminal shows them, a log does not."""
+
+    __slots__ = ()
+
+
 def size(count: float) -> str:
     """Return bytes as a person reads them: 512 B, 1.5 kB, 35.1 MB."""
     for unit in ("B", "kB", "MB"):

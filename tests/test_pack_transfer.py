@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pack_cases import small_image
 
+from fnmodel.cli.console import Step
 from fnmodel.errors import RegistryError
 from fnmodel.pack import compression, layer
 from fnmodel.pack.image import Descriptor, Image, empty
@@ -18,6 +19,7 @@ from fnmodel.pack.layout import Store
 from fnmodel.pack.registry import Registry
 from fnmodel.pack.transfer import Report, in_parallel
 from fnmodel.testing import InMemoryRegistry
+from fnmodel.units import Passing
 
 NAME = "fnmodel/churn"
 MB = 1 << 20
@@ -161,7 +163,7 @@ def test_memory_does_not_grow_with_the_blob(what: str, store: Store, tmp_path: P
 
 
 def test_a_long_push_says_how_far_it_is(store: Store) -> None:
-    """Bytes are told in the calling thread, while the registry is slow to take them."""
+    """Bytes are told in the calling thread; a terminal shows them, a log only the blobs."""
     image = layered(store, 3 * MB, 2 * MB)
     said: list[tuple[str, bool]] = []
     here = threading.current_thread()
@@ -171,12 +173,21 @@ def test_a_long_push_says_how_far_it_is(store: Store) -> None:
             image, store, NAME,
             progress=lambda text: said.append((text, threading.current_thread() is here)),
         )  # fmt: skip
-    counts = [text for text, _ in said if " of " in text]
+    counts = [text for text, _ in said if isinstance(text, Passing)]
 
     assert counts
     assert all(text.endswith(" of 5.2 MB") for text in counts)
     assert all(in_caller for _, in_caller in said)
     assert len([text for text, _ in said if text.endswith("pushed")]) == 3
+
+
+def test_a_log_gets_no_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten lines a second help nobody who reads them later."""
+    step = Step("push", live=False)
+    step.progress(Passing("1.0 MB of 2.0 MB"))
+    step.progress("0123456789ab (2.0 MB) pushed")
+
+    assert capsys.readouterr().err == "push       0123456789ab (2.0 MB) pushed …\n"
 
 
 def test_one_failure_stops_what_is_under_way() -> None:

@@ -158,7 +158,6 @@ def test_a_damaged_index_stops_the_clean_up(store: Store) -> None:
 
 def test_a_clean_up_beside_a_build_takes_nothing_from_it(store: Store) -> None:
     """Asked for at the same moment, a blob is either there for the one or gone for both."""
-    results = set()
     for number in range(150):
         image = small_image(store, {"a": b"%d" % number})
         layer = image.layers[0].descriptor
@@ -177,9 +176,6 @@ def test_a_clean_up_beside_a_build_takes_nothing_from_it(store: Store) -> None:
         builder.join()
 
         assert answers == [store.path(layer.digest).is_file()]
-        results.add(answers[0])
-        cleanup.clean(store, 0)
-    assert results <= {True, False}
 
 
 def test_marks_are_kept_under_a_lock(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
+from fnmodel.units import Passing
+
 
 class Output(StrEnum):
     """Form of the data on stdout."""
@@ -86,7 +88,7 @@ class Step:
             from rich.markup import escape
 
             self._status.update(f"{self.name}: {escape(text)}")
-        else:
+        elif not isinstance(text, Passing):
             sys.stderr.write(f"{self.name:<10} {text} …\n")
             sys.stderr.flush()
 

@@ -90,7 +90,7 @@ def pull(
             reference.digest,
             store,
             architecture=architecture,
-            progress=lambda text: progress(f"base image: {text}"),
+            progress=progress,
         )
     finally:
         registry.close()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from fnmodel.pack.image import Descriptor
-from fnmodel.units import size
+from fnmodel.units import Passing, size
 
 Report = Callable[[int], None]
 """Takes the bytes of one blob that have moved until now; raises when the work is to stop."""
@@ -23,7 +23,9 @@ def in_parallel(
     blobs: Iterable[Descriptor],
     progress: Callable[[str], None],
 ) -> None:
-    """Move each blob once; `progress` hears in the calling thread what `move` said, and bytes.
+    """Move each blob once; `progress` hears in the calling thread what `move` said.
+
+    While none ends it hears of bytes, as `Passing` words.
 
     Raises:
         Exception: what the first failing `move` raised; those under way are stopped.
@@ -52,7 +54,7 @@ def in_parallel(
                 for future in done:
                     progress(future.result())
                 if not done:
-                    progress(f"{size(sum(moved.values()))} of {size(total)}")
+                    progress(Passing(f"{size(sum(moved.values()))} of {size(total)}"))
         except BaseException:
             stopped.set()
             threads.shutdown(wait=False, cancel_futures=True)

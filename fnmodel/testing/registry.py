@@ -47,8 +47,8 @@ class InMemoryRegistry:
 
     Faults are ordered before they happen: `answer`, `drop_upload_after`, `lose_uploads`,
     `cut_downloads_at`, `expire_tokens`. `requests` lists what came in, as `METHOD /path`, and
-    `received` counts bytes of blobs. `arrived` is called at each request, and for each megabyte of
-    a blob, before anything is done with it.
+    `received` counts bytes of blobs, `connections` those that are open. `arrived` is called at each
+    request, and for each megabyte of a blob, before anything is done with it.
     """
 
     def __init__(
