@@ -206,18 +206,21 @@ def test_a_file_that_cannot_be_marked_counts_as_there(tmp_path: Path) -> None:
 
 
 def test_converted_models_go_by_their_last_use(tmp_path: Path) -> None:
-    """A result that `slim` found lately stays; an old one goes as a whole."""
-    for name, days in (("old", 40), ("new", 1)):
-        result = tmp_path / name
-        model_directory(result / "model")
-        (result / PARITY).write_text("{}")
-        age(result, days)
-    size = sum(path.stat().st_size for path in (tmp_path / "old").rglob("*") if path.is_file())
+    """A result that `slim` found lately stays; an old one goes whole, and so does half a one."""
+    cache = tmp_path / "slim"
+    for name, days in (("old", 40), ("half", 40), ("new", 1)):
+        model_directory(cache / name / "model")
+        (cache / name / PARITY).write_text("{}")
+        age(cache / name, days)
+    (cache / "half" / PARITY).unlink()
+    os.utime(cache / "half", (0, 0))
+    gone = [path for name in ("old", "half") for path in (cache / name).rglob("*")]
+    size = sum(path.stat().st_size for path in gone if path.is_file())
 
-    assert slim.clean(tmp_path, 30 * DAY, dry_run=True) == Freed(1, size)
-    assert slim.clean(tmp_path, 30 * DAY) == Freed(1, size)
-    assert not (tmp_path / "old").exists()
-    assert (tmp_path / "new" / "model").is_dir()
+    assert slim.clean(cache, 30 * DAY, dry_run=True) == Freed(2, size)
+    assert slim.clean(cache, 30 * DAY) == Freed(2, size)
+    assert not any(path.exists() for path in gone)
+    assert (cache / "new" / "model").is_dir()
     assert slim.clean(tmp_path / "nowhere", 0) == Freed()
 
 

@@ -120,8 +120,10 @@ def clean(cache: Path, seconds: float, *, dry_run: bool = False) -> Freed:
     """
     if not cache.is_dir():
         return Freed()
-    results = [(mark.parent, mark) for mark in cache.glob(f"*/{PARITY}")]
-    return Uses(cache).clean(results, seconds, dry_run=dry_run)
+    results = [folder for folder in cache.glob("[!.]*") if folder.is_dir()]
+    # Without its report it is what an interrupted clean-up left.
+    marks = [mark if (mark := one / PARITY).is_file() else one for one in results]
+    return Uses(cache).clean(zip(results, marks, strict=True), seconds, dry_run=dry_run)
 
 
 def _find(final: Path, hashed: Hashed) -> Slimmed | None:
@@ -133,7 +135,7 @@ def _find(final: Path, hashed: Hashed) -> Slimmed | None:
         model = OnnxModel.load(final / _FOLDER, lambda path: hashed(path, hashes.sha256))
         return Slimmed(model, ParityReport.read(final / PARITY), True)
     except SlimError:
-        shutil.rmtree(final)
+        shutil.rmtree(final, ignore_errors=True)
         return None
 
 
