@@ -7,7 +7,7 @@ from release_cases import Emulator
 
 from fnmodel.errors import ProvisionError
 from fnmodel.provision import bucket
-from fnmodel.provision.repository import Repositories
+from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.testing.answering import client_answered_by
 
 pytest_plugins = ["release_emulator"]
@@ -80,3 +80,20 @@ def test_an_object_that_cannot_be_deleted_is_named() -> None:
 
     with pytest.raises(ProvisionError, match=r"s3://kept/audit/1 .*Access Denied"):
         bucket.empty(client_answered_by("s3", locked), "kept")
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("123456789012.dkr-ecr.us-east-1.on.aws", "us-east-1"),
+        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("registry.example", None),
+        ("123456789012.dkr.ecr.eu-central-1.amazonaws.com.example", None),
+        ("localhost:5000", None),
+    ],
+)
+def test_a_private_registry_of_ecr_is_known_by_its_host(host: str, region: str | None) -> None:
+    """Its region is asked for credentials; nobody else's host gets them."""
+    assert ecr_region(host) == region

@@ -93,7 +93,9 @@ def pack(work: Workspace, model: OnnxModel) -> Image:
     """
     own = lock(work)
     with work.console.step("pack") as step:
-        image = packing.build(model, work.recipe, work.store, own=own, progress=step.progress)
+        image = packing.build(
+            model, work.recipe, work.store, own=own, progress=step.progress, pull=work.pull
+        )
         work.store.add_reference(f"{work.project.name}-{work.recipe.python}", image)
         step.done(f"{image.digest[:19]}, {size(image.size)} in {len(image.layers)} layers")
     return image
@@ -112,7 +114,7 @@ def verify(work: Workspace, model: OnnxModel, image: Image) -> None:
         def again(fresh: Store) -> Image:
             return packing.build(
                 model, work.recipe, fresh, own=own, progress=step.progress,
-                pull=pull_through(work.store),
+                pull=pull_through(work.store, work.pull),
             )  # fmt: skip
 
         comparing.verify(image, work.store, again)

@@ -14,15 +14,16 @@ from fnmodel.errors import StackNotFoundError, UsageError
 from fnmodel.home import folder
 from fnmodel.local.control import Control
 from fnmodel.model import OnnxModel
+from fnmodel.pack import base
 from fnmodel.pack.build import Recipe
-from fnmodel.pack.credentials import Credentials
+from fnmodel.pack.credentials import Credentials, from_docker
 from fnmodel.pack.dependencies import Lock
-from fnmodel.pack.image import Architecture
+from fnmodel.pack.image import Architecture, Image
 from fnmodel.pack.layout import Store
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
 from fnmodel.pack.requirements import Change, lock
-from fnmodel.provision.repository import Repositories
+from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.release.alias import AliasRouter
@@ -190,6 +191,25 @@ class Workspace:
         if not self.local or self._runs_whole():
             return whole
         return replace(whole, python=self._host_python(), architecture=_machine(), base=None)
+
+    def pull(self, reference: Reference, architecture: Architecture, store: Store) -> Image:
+        """Fetch a base image; from ECR with the AWS credentials where `docker login` left none.
+
+        Raises:
+            RegistryError: the registry refused it.
+            AwsError: ECR gave no credentials.
+
+        """
+        return base.pull(reference, architecture, store, login=self._login)
+
+    def _login(self, host: str) -> Credentials | None:
+        found, region = from_docker(host), ecr_region(host)
+        if found or region is None:
+            return found
+        # The base may lie in another account and region than the stage, or serve the local one.
+        ecr = Cloud(region=region, profile=self._profile).client("ecr")
+        login = Repositories(ecr).credentials()
+        return Credentials(login.username, login.password)
 
     def _runs_whole(self) -> bool:
         """Whether the embedded cloud runs the image that AWS gets, in its base's own files."""

@@ -24,6 +24,9 @@ LAYOUT = "oci:"
 Pull = Callable[[Reference, Architecture, Store], Image]
 """Fetches the image of a digest from its registry into the store."""
 
+Login = Callable[[str], credentials.Credentials | None]
+"""Returns the credentials for a registry's host, or None for an anonymous pull."""
+
 
 def resolve(base: str | None, architecture: Architecture, store: Store, pull: Pull) -> Image:
     """Return the base image, its blobs in the store: one without layers when `base` is None.
@@ -56,8 +59,14 @@ def resolve(base: str | None, architecture: Architecture, store: Store, pull: Pu
     return as_base(image)
 
 
-def pull(reference: Reference, architecture: Architecture, store: Store) -> Image:
-    """Fetch a pinned image unless it is in the store; credentials are those of `docker login`.
+def pull(
+    reference: Reference,
+    architecture: Architecture,
+    store: Store,
+    *,
+    login: Login = credentials.from_docker,
+) -> Image:
+    """Fetch a pinned image unless it is in the store; without a `login` as `docker login` left it.
 
     Raises:
         RegistryError: the registry refused it.
@@ -69,7 +78,7 @@ def pull(reference: Reference, architecture: Architecture, store: Store) -> Imag
         image = store.load(known)
         if all(store.has(layer.descriptor) for layer in image.layers):
             return image
-    registry = Registry(reference.url, credentials.from_docker(reference.host))
+    registry = Registry(reference.url, login(reference.host))
     try:
         image = registry.pull(
             reference.repository, reference.digest, store, architecture=architecture
@@ -80,7 +89,7 @@ def pull(reference: Reference, architecture: Architecture, store: Store) -> Imag
     return image
 
 
-def pull_through(kept: Store) -> Pull:
+def pull_through(kept: Store, pull: Pull) -> Pull:
     """Return a `Pull` that fetches into one store, and copies from there."""
 
     def copied(reference: Reference, architecture: Architecture, store: Store) -> Image:

@@ -2,12 +2,18 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fnmodel.aws import translated
 from fnmodel.errors import ProvisionError
+
+# FIPS endpoints and the dual-stack ones of newer domains included; Lambda takes the plain form.
+_ECR = re.compile(
+    r"\d{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)"
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,15 @@ class Repositories:
                 repositoryName=repository.name,
                 policyText=json.dumps({**policy, "Statement": [*others, statement]}),
             )
+
+
+def ecr_region(host: str) -> str | None:
+    """Return the region of a private ECR registry by its host; None when it is another registry.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
+    """
+    found = _ECR.fullmatch(host)
+    return found[1] if found else None
 
 
 def pull_statement(repository: Repository) -> dict[str, Any]:
