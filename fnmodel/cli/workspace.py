@@ -1,6 +1,5 @@
 """Makes every part that a command needs, once, from its options. Nothing else makes parts."""
 
-import platform
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from fnmodel.pack import base
 from fnmodel.pack.build import Recipe
 from fnmodel.pack.credentials import Credentials, from_docker
 from fnmodel.pack.dependencies import Lock
-from fnmodel.pack.image import Architecture, Image
+from fnmodel.pack.image import Architecture, Image, host_architecture
 from fnmodel.pack.layout import Store
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
@@ -190,7 +189,9 @@ class Workspace:
         whole = Recipe(self.project.name, image.python, image.architecture, image.base)
         if not self.local or self._runs_whole():
             return whole
-        return replace(whole, python=self._host_python(), architecture=_machine(), base=None)
+        return replace(
+            whole, python=self._host_python(), architecture=host_architecture(), base=None
+        )
 
     def pull(self, reference: Reference, architecture: Architecture, store: Store) -> Image:
         """Fetch a base image; from ECR with the AWS credentials where `docker login` left none.
@@ -218,7 +219,7 @@ class Workspace:
             return False
         if image.base is None:
             obstacle = "`image.base` is not set"
-        elif image.architecture != _machine():
+        elif image.architecture != host_architecture():
             obstacle = f"the image is for {image.architecture}, and this machine is not"
         elif not bubblewrap.works():
             obstacle = "bubblewrap does not work on this machine; `fnmodel doctor` says more"
@@ -263,7 +264,3 @@ class Workspace:
             return Registry(self.cloud.endpoint_url)
         login = self.repositories.credentials()
         return Registry(Reference.parse(image_uri).url, Credentials(login.username, login.password))
-
-
-def _machine() -> Architecture:
-    return "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
