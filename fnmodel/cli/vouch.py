@@ -1,6 +1,7 @@
 """Who vouches for an image: what it is made of and who signed it, beside it in its repository."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,22 +34,34 @@ def keys(config: SigningConfig) -> Keys:
         SigningError: a key cannot be used, or nobody trusts the one that would sign.
 
     """
+    found = trusted(config.trusted)
     named = os.environ.get(KEY)
     path = Path(named).expanduser() if named else config.key
-    if path is None and not config.trusted:
-        return Keys()
-    from fnmodel.pack.keys import PASSWORD, PrivateKey, PublicKey
-
-    trusted = tuple(map(PublicKey.load, config.trusted))
     if path is None:
-        return Keys(None, trusted)
+        return Keys(None, found)
+    from fnmodel.pack.keys import PASSWORD, PrivateKey
+
     key = PrivateKey.load(path, os.environ.get(PASSWORD))
-    if trusted and key.public.fingerprint not in {one.fingerprint for one in trusted}:
+    if found and key.public.fingerprint not in {one.fingerprint for one in found}:
         raise SigningError(
             f"{path} would sign, and `signing.trusted` does not hold its public key",
             hint="add it there, or sign with the key that is trusted",
         )
-    return Keys(key, trusted)
+    return Keys(key, found)
+
+
+def trusted(paths: Sequence[Path]) -> "tuple[PublicKey, ...]":
+    """Read public keys; where there are none nothing is loaded.
+
+    Raises:
+        SigningError: a key cannot be used.
+
+    """
+    if not paths:
+        return ()
+    from fnmodel.pack.keys import PublicKey
+
+    return tuple(map(PublicKey.load, paths))
 
 
 def attach(work: "Workspace", image: Image, image_uri: str) -> None:

@@ -69,12 +69,14 @@ class Package:
 class Inventory:
     """The packages of an image, and the distribution it is made of (`debian`, `12`) where known.
 
-    `unread` names the databases of packages that were found and are not understood.
+    `unread` names the databases of packages that were found and are not understood. `complete`
+    says that every package manager's database was read, where there is a base at all.
     """
 
     packages: tuple[Package, ...]
     distribution: tuple[str, str] | None
     unread: tuple[str, ...]
+    complete: bool
 
 
 def inventory(image: Image, store: Store) -> Inventory:
@@ -105,10 +107,13 @@ def inventory(image: Image, store: Store) -> Inventory:
         elif not _SBOM.search(path):
             inside = parts.get(PurePosixPath(path).parent, ())
             packages |= {replace(package, parts=tuple(inside)) for package in found}
+    unread = tuple(sorted(path for path in tree.paths if _UNREAD.search(path)))
+    known = not tree.has_system or any(package.kind == "deb" for package in packages)
     return Inventory(
         tuple(sorted(packages, key=lambda one: (one.kind, one.name, one.version, one.layer))),
         distribution,
-        tuple(sorted(path for path in tree.paths if _UNREAD.search(path))),
+        unread,
+        known and not unread,
     )
 
 

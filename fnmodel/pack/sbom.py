@@ -91,8 +91,7 @@ def document(image: Image, found: Inventory) -> dict[str, Any]:
     listed = [*_of_labels(labels), *(_package(one, found) for one in found.packages)]
     components = _sorted(listed)
     refs = [component["bom-ref"] for component in components]
-    # What the base's own package manager has installed is not all known.
-    complete = "incomplete" if found.unread else "complete"
+    complete = "complete" if found.complete else "incomplete"
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -144,7 +143,7 @@ def _of_labels(labels: dict[str, str]) -> Iterable[dict[str, Any]]:
     tool = labels.get("io.fnmodel.tool")
     if tool:
         yield {
-            "type": "library", "bom-ref": f"fnmodel@{tool}", "name": "fnmodel", "version": tool,
+            "type": "application", "bom-ref": f"fnmodel@{tool}", "name": "fnmodel", "version": tool,
             "licenses": [{"expression": "Apache-2.0"}],
         }  # fmt: skip
 
@@ -153,7 +152,7 @@ def _package(package: Package, found: Inventory) -> dict[str, Any]:
     purl = _purl(package, found.distribution)
     component: dict[str, Any] = {
         "type": "library",
-        "bom-ref": f"{purl}#{package.layer}" if package.layer else purl,
+        "bom-ref": purl,
         "name": package.name,
         "version": package.version,
         "purl": purl,
