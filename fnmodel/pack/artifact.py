@@ -88,15 +88,30 @@ def attach(
         RegistryError: the registry refused, or the connection broke too often.
 
     """
-    listed = False
-    if registry.digest(repository, artifact.digest) is None:
+    reference, listed = tag or artifact.digest, False
+    if registry.digest(repository, reference) != artifact.digest:
         for blob in (artifact.config, *(part.blob for part in artifact.parts)):
             registry.send(blob, store, repository)
-        listed = registry.put(repository, artifact.digest, artifact.manifest)
-    if tag is not None and registry.digest(repository, tag) != artifact.digest:
-        listed = registry.put(repository, tag, artifact.manifest)
+        listed = registry.put(repository, reference, artifact.manifest)
     if not listed:
-        _list(artifact, registry, repository)
+        enlist(artifact.manifest, artifact.kind, artifact.subject.digest, registry, repository)
+
+
+def enlist(manifest: bytes, kind: str, digest: str, registry: Registry, repository: str) -> None:
+    """Add a manifest to what refers to an image, unless it is listed there.
+
+    Raises:
+        RegistryError: the registry refused, or the connection broke too often.
+        PackError: what is there is no list.
+
+    """
+    made = Descriptor(MANIFEST_TYPE, digest_of(manifest), len(manifest))
+    listed = _referrers(registry, repository, digest)
+    if any(item.get("digest") == made.digest for item in listed):
+        return
+    entry = {**made.to_json(), "artifactType": kind}
+    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*listed, entry]}
+    registry.put(repository, fallback_tag(digest), encode(index), INDEX_TYPE)
 
 
 def attached(kind: str, digest: str, registry: Registry, repository: str) -> tuple[Descriptor, ...]:
@@ -125,15 +140,3 @@ def _referrers(registry: Registry, repository: str, digest: str) -> list[dict[st
 def fallback_tag(digest: str) -> str:
     """Return the tag of the index of referrers, for registries that keep none themselves."""
     return digest.replace(":", "-")
-
-
-def _list(artifact: Artifact, registry: Registry, repository: str) -> None:
-    """Add an artifact to the index of its subject, unless it is listed there."""
-    subject = artifact.subject.digest
-    listed = _referrers(registry, repository, subject)
-    if any(item.get("digest") == artifact.digest for item in listed):
-        return
-    manifest = Descriptor(MANIFEST_TYPE, artifact.digest, len(artifact.manifest))
-    entry = {**manifest.to_json(), "artifactType": artifact.kind}
-    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*listed, entry]}
-    registry.put(repository, fallback_tag(subject), encode(index), INDEX_TYPE)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from fnmodel.errors import PackError, SignatureError
-from fnmodel.pack.artifact import Artifact, Part, attach, parts
+from fnmodel.pack.artifact import Artifact, Part, attach, enlist, parts
 from fnmodel.pack.image import CONFIG_TYPE, Descriptor, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.registry import Registry
@@ -100,6 +100,10 @@ def sign(
     present = signatures(image.digest, registry, repository, store)
     found = check(present, image.digest, [key.public])
     if found.state == "verified" and found.sbom == sbom:
+        # It may have broken off before the last step.
+        manifest = registry.manifest(repository, tag(image.digest))
+        if manifest is not None:
+            enlist(manifest, KIND, image.digest, registry, repository)
         return False
     text = payload(image.digest, name, sbom)
     blob = store.write(PAYLOAD_TYPE, text)

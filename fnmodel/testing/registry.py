@@ -55,7 +55,7 @@ class InMemoryRegistry:
         referrers: bool = False,
     ) -> None:
         self.auth = auth
-        self._referrers = referrers
+        self.has_referrers = referrers
         self.requests: list[str] = []
         self.authorizations: list[tuple[str, str | None]] = []
         self.tokens_given = 0
@@ -199,7 +199,7 @@ class InMemoryRegistry:
 
     def referrers(self, name: str, digest: str) -> bytes | None:
         """Return the index of manifests whose subject has this digest, or None without that API."""
-        if not self._referrers:
+        if not self.has_referrers:
             return None
         listed = []
         for found, (media_type, body) in self.manifests(name).items():
