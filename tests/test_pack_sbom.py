@@ -2,7 +2,10 @@
 
 import json
 import os
+import sqlite3
+import struct
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +158,70 @@ def test_debian_packages_are_read_from_dpkg(store: Store) -> None:
     assert document["compositions"][0]["aggregate"] == "complete"
 
 
-@pytest.mark.parametrize("path", ["var/lib/rpm/rpmdb.sqlite", "lib/apk/db/installed", None])
+def rpm_header(**fields: str | int) -> bytes:
+    """Return a package's header as RPM keeps it."""
+    tags = {"name": 1000, "version": 1001, "release": 1002, "epoch": 1003, "license": 1014,
+            "arch": 1022, "summary": 1004}  # fmt: skip
+    index, data = b"", b""
+    for name, value in fields.items():
+        data += bytes(-len(data) % 4) if isinstance(value, int) else b""
+        kind = 4 if isinstance(value, int) else 9 if name == "summary" else 6
+        index += struct.pack(">IIII", tags[name], kind, len(data), 1)
+        data += struct.pack(">I", value) if isinstance(value, int) else value.encode() + b"\0"
+    return struct.pack(">II", len(fields), len(data)) + index + data
+
+
+def rpm_database(path: Path, *headers: bytes) -> bytes:
+    """Return a database as RPM leaves it: its mode asks for a log that is empty."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)")
+        database.executemany("INSERT INTO Packages (blob) VALUES (?)", [(h,) for h in headers])
+    return path.read_bytes()
+
+
+def test_amazon_linux_s_packages_are_read_from_rpm(store: Store, tmp_path: Path) -> None:
+    """Version with release, the epoch where there is one, licence as it is written; no keys."""
+    data = rpm_database(
+        tmp_path / "rpmdb.sqlite",
+        rpm_header(name="bash", version="5.2", release="1.amzn2023", license="GPLv3+",
+                   summary="A shell", arch="x86_64"),
+        rpm_header(name="openssl-libs", epoch=1, version="3.2.2", release="1", arch="x86_64"),
+        rpm_header(name="gpg-pubkey", version="1", release="1"),
+    )  # fmt: skip
+    tar = tar_of(
+        (entry("usr/bin/python3.13", mode=0o755), b"\x7fELF"),
+        (entry("var/lib/rpm/rpmdb.sqlite"), data),
+        (entry("etc/os-release"), b'ID="amzn"\nVERSION_ID="2023"\n'),
+    )
+    document = bill(foreign_image(store, [tar]), store)
+
+    assert data[18:20] == b"\2\2"
+    assert [one["purl"] for one in document["components"]] == [
+        "pkg:rpm/amzn/bash@5.2-1.amzn2023?arch=x86_64&distro=amzn-2023",
+        "pkg:rpm/amzn/openssl-libs@3.2.2-1?arch=x86_64&epoch=1&distro=amzn-2023",
+    ]
+    assert document["components"][0]["licenses"] == [{"license": {"name": "GPLv3+"}}]
+    assert document["compositions"][0]["aggregate"] == "complete"
+
+
+@pytest.mark.parametrize("data", [b"", b"SQLite format 3\0" * 9, rpm_header(name="x")])
+def test_a_broken_rpm_database_makes_an_incomplete_bill(data: bytes, store: Store) -> None:
+    """A deploy does not end because a base cannot be listed; the bill says what it lacks."""
+    tar = tar_of(
+        (entry("usr/bin/python3.13", mode=0o755), b"\x7fELF"),
+        (entry("var/lib/rpm/rpmdb.sqlite"), data),
+    )
+    document = bill(foreign_image(store, [tar]), store)
+
+    assert document["components"] == []
+    assert document["compositions"][0]["aggregate"] == "incomplete"
+
+
+@pytest.mark.parametrize("path", ["var/lib/rpm/Packages", "lib/apk/db/installed", None])
 def test_a_bill_that_may_lack_something_says_so(path: str | None, store: Store) -> None:
     """A base whose package database is not read, or has none, makes an incomplete bill."""
-    more = [(entry(path), b"SQLite format 3")] if path else []
+    more = [(entry(path), b"?")] if path else []
     tar = tar_of((entry("usr/bin/python3.13", mode=0o755), b"\x7fELF"), *more)
     document = bill(foreign_image(store, [tar]), store)
     notes = {one["name"]: one["value"] for one in document["metadata"]["component"]["properties"]}

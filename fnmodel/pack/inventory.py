@@ -1,7 +1,8 @@
 """What an image is made of: the packages whose own records lie in its layers.
 
-Python's are found by their `.dist-info`, Debian's by the database of dpkg. A layer is read once,
-and only where its survey names such a record; what was found is kept beside the store.
+Python's are found by their `.dist-info`, a distribution's by the database of dpkg or RPM. A layer
+is read once, and only where its survey names such a record; what was found is kept beside the
+store.
 """
 
 import json
@@ -12,6 +13,7 @@ from email.parser import HeaderParser
 from pathlib import PurePosixPath
 from typing import Any
 
+from fnmodel.pack import rpmdb
 from fnmodel.pack.archive import entries
 from fnmodel.pack.image import Image, Layer, is_digest
 from fnmodel.pack.layout import Store
@@ -27,9 +29,10 @@ _SBOM = re.compile(r"\.dist-info/sboms/[^/]+\.json$")
 _DPKG = re.compile(r"^var/lib/dpkg/status(?:\.d/(?!.*\.md5sums$)[^/]+)?$")
 _FIELD = re.compile(r"^(Package|Version|Architecture|Status): (.+)$", re.MULTILINE)
 _RELEASE = re.compile(r"^(?:etc|usr/lib)/os-release$")
-_RECORDS = (_METADATA, _SBOM, _DPKG, _RELEASE)
-# Databases that are not read: Amazon Linux's and Red Hat's, and Alpine's.
-_UNREAD = re.compile(r"(?:/rpmdb\.sqlite|var/lib/rpm/Packages(?:\.db)?|lib/apk/db/installed)$")
+_RPM = re.compile(r"/rpmdb\.sqlite$")
+_RECORDS = (_METADATA, _SBOM, _DPKG, _RELEASE, _RPM)
+# Databases that are not read: older ones of RPM, and Alpine's.
+_UNREAD = re.compile(r"(?:var/lib/rpm/Packages(?:\.db)?|lib/apk/db/installed)$")
 
 # What metadata older than PEP 639 calls licences that have a name in SPDX's list.
 _SPDX = {
@@ -43,7 +46,7 @@ _SPDX = {
 
 @dataclass(frozen=True)
 class Package:
-    """One package; `kind` is purl's word for where it comes from: pypi, deb, cargo.
+    """One package; `kind` is purl's word for where it comes from: pypi, deb, rpm, cargo.
 
     `license` is an SPDX expression if `spdx`, else whatever the package calls it. `layer` is the
     digest of the layer that holds it, `parts` what its own bill of materials says is built in.
@@ -108,7 +111,7 @@ def inventory(image: Image, store: Store) -> Inventory:
             inside = parts.get(PurePosixPath(path).parent, ())
             packages |= {replace(package, parts=tuple(inside)) for package in found}
     unread = tuple(sorted(path for path in tree.paths if _UNREAD.search(path)))
-    known = not tree.has_system or any(package.kind == "deb" for package in packages)
+    known = not tree.has_system or any(package.kind in ("deb", "rpm") for package in packages)
     return Inventory(
         tuple(sorted(packages, key=lambda one: (one.kind, one.name, one.version, one.layer))),
         distribution,
@@ -149,6 +152,9 @@ def _read(layer: Layer, store: Store, wanted: set[str]) -> Iterator[tuple[str, l
 
 
 def _packages(path: str, data: bytes) -> Iterator[Package]:
+    if _RPM.search(path):
+        yield from _of_rpm(data)
+        return
     text = data.decode("utf-8", "replace")
     if _METADATA.search(path):
         yield from _of_python(text)
@@ -223,3 +229,20 @@ def _of_dpkg(text: str) -> Iterator[Package]:
                 "deb", fields.get("Package", ""), fields["Version"],
                 architecture=fields.get("Architecture", ""),
             )  # fmt: skip
+
+
+def _of_rpm(data: bytes) -> Iterator[Package]:
+    try:
+        listed = list(rpmdb.read(data))
+    except ValueError:
+        return  # then the bill has no package of it, and says that it is incomplete
+    for found in listed:
+        # Keys that packages are signed with are kept as if they were packages.
+        if found.get("name", "gpg-pubkey") == "gpg-pubkey":
+            continue
+        version = f"{found.get('version', '')}-{found.get('release', '')}"
+        epoch = found.get("epoch", "0")
+        yield Package(
+            "rpm", found["name"], version if epoch == "0" else f"{epoch}:{version}",
+            found.get("license", ""), architecture=found.get("arch", ""),
+        )  # fmt: skip

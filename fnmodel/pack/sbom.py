@@ -181,13 +181,18 @@ def _sorted(components: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def _purl(package: Package, distribution: tuple[str, str] | None) -> str:
     """Return the package's URL: https://github.com/package-url/purl-spec."""
     version = quote(package.version, safe=".+-~:")
-    if package.kind != "deb":
+    if package.kind not in ("deb", "rpm"):
         return f"pkg:{package.kind}/{quote(package.name, safe='/@')}@{version}"
-    name, number = distribution or ("debian", "")
-    qualifiers = [f"arch={package.architecture}"] if package.architecture else []
-    qualifiers += [f"distro={name}-{number}"] if number else []
-    query = f"?{'&'.join(qualifiers)}" if qualifiers else ""
-    return f"pkg:deb/{name}/{quote(package.name)}@{version}{query}"
+    vendor, number = distribution or ("unknown", "")
+    qualifiers = {"arch": package.architecture}
+    if package.kind == "rpm" and ":" in package.version:
+        epoch, _, rest = package.version.partition(":")
+        version, qualifiers["epoch"] = quote(rest, safe=".+-~"), epoch
+    if number:
+        qualifiers["distro"] = f"{vendor}-{number}"
+    query = "&".join(f"{key}={value}" for key, value in qualifiers.items() if value)
+    where = f"pkg:{package.kind}/{vendor}/{quote(package.name)}@{version}"
+    return f"{where}?{query}" if query else where
 
 
 def _hash(digest: str) -> list[dict[str, str]]:
