@@ -115,7 +115,9 @@ def inspect(
     trusted = key or (work.project.signing.trusted if work else ())
     found = inspection.find(image, Store(folder("cache", "oci")), registry_of)
     result = inspection.inspect(found, vouch.trusted(trusted), whole=sbom is not None)
-    if sbom is not None and result.bill is not None:
+    if sbom is not None:
+        if result.bill is None:
+            raise UsageError(f"the layers of {image} are not here any more", hint="pack it again")
         inspection.write(result.bill, sbom)
     data = result.to_json()
     Console(output).data(data, _shown(data))

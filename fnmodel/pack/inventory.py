@@ -21,7 +21,7 @@ from fnmodel.pack.survey import survey
 from fnmodel.pack.tree import Tree
 
 _FORMAT = 1
-_LARGEST = 32 << 20
+_LARGEST = 64 << 20
 _LONGEST = 80
 
 _METADATA = re.compile(r"\.dist-info/METADATA$")
@@ -145,10 +145,10 @@ def _read(layer: Layer, store: Store, wanted: set[str]) -> Iterator[tuple[str, l
         path = "/".join(part for part in member.name.split("/") if part not in ("", "."))
         if path not in wanted or not member.isreg() or member.size > _LARGEST:
             continue
-        data = b""
+        data = bytearray()
         while chunk := stream.read(member.size - len(data)):
             data += chunk
-        yield path, list(_packages(path, data))
+        yield path, list(_packages(path, bytes(data)))
 
 
 def _packages(path: str, data: bytes) -> Iterator[Package]:

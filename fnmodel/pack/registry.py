@@ -173,12 +173,9 @@ class Registry:
                 broke.
 
         """
-        url = f"/v2/{repository}/manifests/{reference}"
-        answer = self._request("GET", url, headers={"Accept": _ACCEPT})
+        answer = self._get(repository, reference)
         if answer.status == 404:
             return None
-        if answer.status != 200:
-            raise self._transport.refused(answer, f"{repository}:{reference}")
         if is_digest(reference) and digest_of(answer.body) != reference:
             raise RegistryError(f"{repository}@{reference}: the registry sent another manifest")
         return answer.body
@@ -222,9 +219,16 @@ class Registry:
         return answer.body if answer.status == 200 and listed else None
 
     def _manifest(self, repository: str, reference: str) -> Answer:
+        answer = self._get(repository, reference)
+        if answer.status == 404:
+            raise self._transport.refused(answer, f"{repository}:{reference}")
+        return answer
+
+    def _get(self, repository: str, reference: str) -> Answer:
+        """Return the answer for a manifest: 200, or 404 when there is none."""
         url = f"/v2/{repository}/manifests/{reference}"
         answer = self._request("GET", url, headers={"Accept": _ACCEPT})
-        if answer.status != 200:
+        if answer.status not in (200, 404):
             raise self._transport.refused(answer, f"{repository}:{reference}")
         return answer
 
