@@ -13,7 +13,6 @@ from email.parser import HeaderParser
 from pathlib import PurePosixPath
 from typing import Any
 
-from fnmodel.pack import rpmdb
 from fnmodel.pack.archive import entries
 from fnmodel.pack.image import Image, Layer, is_digest
 from fnmodel.pack.layout import Store
@@ -233,8 +232,10 @@ def _of_dpkg(text: str) -> Iterator[Package]:
 
 def _of_rpm(data: bytes) -> Iterator[Package]:
     try:
+        from fnmodel.pack import rpmdb
+
         listed = list(rpmdb.read(data))
-    except ValueError:
+    except (ValueError, ImportError):  # some builds of Python have no SQLite
         return  # then the bill has no package of it, and says that it is incomplete
     for found in listed:
         # Keys that packages are signed with are kept as if they were packages.

@@ -100,8 +100,7 @@ class PrivateKey:
         if any(mark in data for mark in _FOREIGN):
             raise SigningError(
                 f"{path} is in cosign's own format",
-                hint="`fnmodel keygen` makes a key that both take: `cosign import-key-pair` reads "
-                "it. Public keys of cosign can be trusted as they are",
+                hint="`fnmodel keygen` makes one to sign with; cosign's public keys can be trusted",
             )
         secret = password.encode() if password else None
         try:
