@@ -257,3 +257,5 @@ def test_a_summary_counts_any_bill(store: Store) -> None:
     assert counted.count == 6
     with pytest.raises(PackError, match="not a CycloneDX bill"):
         sbom.summary(b'{"components": [1]}')
+    with pytest.raises(PackError, match="not a CycloneDX bill"):
+        sbom.summary(b"[" * 99_999)

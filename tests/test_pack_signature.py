@@ -295,7 +295,9 @@ def test_what_is_no_signature_is_refused(
         place.verify(image, key.public)
 
 
-@pytest.mark.parametrize("manifest", [b"[]", b'{"layers": [{"digest": "x"}]}', b'{"layers": 3}'])
+@pytest.mark.parametrize(
+    "manifest", [b"[]", b'{"layers": [{"digest": "x"}]}', b'{"layers": 3}', b"[" * 99_999]
+)
 def test_what_is_no_artifact_is_refused(
     manifest: bytes, place: Place, image: Image, key: PrivateKey
 ) -> None:

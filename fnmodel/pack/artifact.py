@@ -73,7 +73,7 @@ def parts(manifest: bytes) -> tuple[Part, ...]:
             Part(Descriptor.from_json(item), dict(item.get("annotations") or {}))
             for item in json.loads(manifest)["layers"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PackError(f"not the manifest of an artifact: {error!r}") from error
 
 
@@ -133,7 +133,7 @@ def _referrers(registry: Registry, repository: str, digest: str) -> list[dict[st
         return []
     try:
         return [dict(item) for item in json.loads(index)["manifests"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PackError(f"{repository}: what refers to {digest} is no index: {error!r}") from error
 
 

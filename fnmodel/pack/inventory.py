@@ -213,7 +213,7 @@ def _of_bill(text: str) -> Iterator[Package]:
                 kind, str(item["name"]), str(item["version"]), str(word or ""), bool(word),
                 sha256=sha256 if is_digest(f"sha256:{sha256}") else "",
             )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # another format, which is no reason to have no bill at all
 
 

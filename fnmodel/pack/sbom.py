@@ -230,7 +230,7 @@ def summary(data: bytes) -> Summary:
         kinds = Counter(_kind(component) for component in listed)
         licenses = Counter(_licenses(component.get("licenses") or ()) for component in listed)
         aggregates = {item.get("aggregate") for item in bill.get("compositions") or ()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PackError(f"not a CycloneDX bill of materials: {error!r}") from error
     return Summary(
         dict(sorted(kinds.items())),
