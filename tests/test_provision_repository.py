@@ -14,7 +14,7 @@ pytest_plugins = ["release_emulator"]
 
 
 def test_a_repository_is_made_once_with_tags_that_never_move(emulator: Emulator) -> None:
-    """Repeated, `ensure` finds what it made; deleting twice is no error."""
+    """Only those of artifacts may grow. Repeated, `ensure` finds what it made; so does `delete`."""
     ecr = emulator.client("ecr")
     repositories = Repositories(ecr)
     assert repositories.find("fnmodel/churn") is None
@@ -25,7 +25,7 @@ def test_a_repository_is_made_once_with_tags_that_never_move(emulator: Emulator)
     assert made.uri == "000000000000.dkr.ecr.us-east-1.amazonaws.com/fnmodel/churn"
     assert repositories.ensure("churn") == made == repositories.find("fnmodel/churn")
     [seen] = ecr.describe_repositories(repositoryNames=[made.name])["repositories"]
-    assert seen["imageTagMutability"] == "IMMUTABLE"
+    assert seen["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
     assert seen["imageScanningConfiguration"]["scanOnPush"] is True
     repositories.delete(made.name)
     repositories.delete(made.name)
@@ -59,6 +59,26 @@ def test_ensuring_again_changes_nothing(emulator: Emulator) -> None:
 
     assert called == ["DescribeRepositories", "GetRepositoryPolicy"]
     Repositories(ecr).delete("fnmodel/quiet")
+
+
+def test_a_repository_of_an_older_release_is_brought_up_to_date(emulator: Emulator) -> None:
+    """One whose tags may not move at all would refuse a second signature; the mend is made once."""
+    ecr = emulator.client("ecr")
+    ecr.create_repository(repositoryName="fnmodel/older", imageTagMutability="IMMUTABLE")
+    asked: list[dict[str, object]] = []
+    ecr.meta.events.register(
+        "provide-client-params.ecr.PutImageTagMutability", lambda params, **_: asked.append(params)
+    )
+
+    for _ in range(2):
+        Repositories(ecr).ensure("older")
+
+    [request] = asked
+    assert request["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
+    assert request["imageTagMutabilityExclusionFilters"] == [
+        {"filterType": "WILDCARD", "filter": "sha256-*"}
+    ]
+    Repositories(ecr).delete("fnmodel/older")
 
 
 def test_credentials_are_the_registry_s_and_do_not_print(emulator: Emulator) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from fnmodel import bubblewrap, interpreter
 from fnmodel.aws import EMULATOR_REGION, Cloud, translated
 from fnmodel.cli.console import Console, Output
+from fnmodel.cli.vouch import Keys, keys
 from fnmodel.config import FunctionConfig, Project, Stage, find, load
 from fnmodel.errors import StackNotFoundError, UsageError
 from fnmodel.home import folder
@@ -93,6 +94,11 @@ class Workspace:
     def store(self) -> Store:
         """The content store of images and layers, shared by all projects of this home."""
         return Store(folder("cache", "oci"))
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys that sign images and check their signatures."""
+        return keys(self.project.signing)
 
     @cached_property
     def stacks(self) -> Stacks:

@@ -39,7 +39,7 @@ def resolve(base: str | None, architecture: Architecture, store: Store, pull: Pu
     if base is None:
         return empty(architecture)
     if base.startswith(LAYOUT):
-        image = _from_layout(base.removeprefix(LAYOUT), architecture, store)
+        image = from_layout(base, store, architecture)
     else:
         reference = Reference.parse(base)
         if reference.digest is None:
@@ -105,8 +105,16 @@ def _key(digest: str, architecture: Architecture) -> str:
     return f"{digest.removeprefix('sha256:')}-{architecture}"
 
 
-def _from_layout(text: str, architecture: Architecture, store: Store) -> Image:
-    """Read `DIR` or `DIR:NAME`, the form that skopeo has."""
+def from_layout(base: str, store: Store, architecture: Architecture | None = None) -> Image:
+    """Copy an image from a layout on disk, `oci:DIR` or `oci:DIR:NAME` as skopeo has it.
+
+    Of several images the one for `architecture` is taken, if one is given.
+
+    Raises:
+        PackError: there is no such layout, or not exactly one image in it fits.
+
+    """
+    text = base.removeprefix(LAYOUT)
     folder, name = Path(text), None
     if not folder.is_dir() and ":" in text:
         path, _, name = text.rpartition(":")
@@ -116,14 +124,14 @@ def _from_layout(text: str, architecture: Architecture, store: Store) -> Image:
             f"{folder} is not an OCI image layout", hint="give the folder that holds oci-layout"
         )
     source = Store(folder)
-    wanted = {"os": "linux", "architecture": oci_architecture(architecture)}
+    wanted = {"os": "linux", "architecture": architecture and oci_architecture(architecture)}
     images: list[Descriptor] = []
     for descriptor, entry in source.manifests():
         platform = entry.get("platform") or wanted
         named = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name")
         if (
             descriptor.media_type in (MANIFEST_TYPE, DOCKER_MANIFEST_TYPE)
-            and all(platform.get(key) == value for key, value in wanted.items())
+            and all(platform.get(key) == value for key, value in wanted.items() if value)
             and name in (None, named)
         ):
             images.append(descriptor)

@@ -14,6 +14,12 @@ from fnmodel.errors import ProvisionError
 _ECR = re.compile(
     r"\d{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)"
 )
+# A tag that moves would make a version's image a matter of time. Those of signatures and of lists
+# of artifacts (`sha256-HEX…`) name an image by digest, and grow when a key is added.
+_TAGS = {
+    "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
+    "imageTagMutabilityExclusionFilters": [{"filterType": "WILDCARD", "filter": "sha256-*"}],
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Repository:
     name: str
     uri: str
     arn: str
+    mutability: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,8 +65,7 @@ class Repositories:
                 try:
                     answer = self._client.create_repository(
                         repositoryName=name,
-                        # A tag that moves would make a version's image a matter of time.
-                        imageTagMutability="IMMUTABLE",
+                        **_TAGS,
                         imageScanningConfiguration={"scanOnPush": True},
                         encryptionConfiguration={"encryptionType": "AES256"},
                         tags=[{"Key": "fnmodel:project", "Value": project}],
@@ -69,6 +75,7 @@ class Repositories:
                     repository = self.find(name)
         if repository is None:
             raise ProvisionError(f"repository {name} vanished", hint="run the same command again")
+        self._keep_tags(repository)
         self._let_lambda_pull(repository)
         return repository
 
@@ -87,6 +94,12 @@ class Repositories:
         token = base64.b64decode(data["authorizationToken"]).decode()
         username, _, password = token.partition(":")
         return Credentials(username, password, data["proxyEndpoint"].split("://", 1)[-1])
+
+    def _keep_tags(self, repository: Repository) -> None:
+        """Let the tags of artifacts move in a repository that an older fnmodel made."""
+        if repository.mutability == "IMMUTABLE":
+            with translated():
+                self._client.put_image_tag_mutability(repositoryName=repository.name, **_TAGS)
 
     def _let_lambda_pull(self, repository: Repository) -> None:
         """Grant Lambda the pull.
@@ -135,4 +148,9 @@ def pull_statement(repository: Repository) -> dict[str, Any]:
 
 
 def _repository(data: Mapping[str, Any]) -> Repository:
-    return Repository(data["repositoryName"], data["repositoryUri"], data["repositoryArn"])
+    return Repository(
+        data["repositoryName"],
+        data["repositoryUri"],
+        data["repositoryArn"],
+        data.get("imageTagMutability", ""),
+    )
