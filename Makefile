@@ -66,7 +66,7 @@ format: $(VENV)/dev ## Format the code
 	@$(BIN)/ruff check --fix .
 
 COMPILE := pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
-FRAMEWORKS := --extra onnx --extra xgboost --extra lightgbm --extra catboost --extra skops
+FRAMEWORKS := --extra onnx --extra xgboost --extra lightgbm --extra catboost --extra skops --extra signing
 lock: $(BIN)/uv ## Renew every lock file
 	@$(BIN)/uv $(COMPILE) -o requirements/uv.txt requirements/uv.in
 	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local --extra runtime --extra dev $(FRAMEWORKS) -o requirements/dev.txt pyproject.toml requirements/build.in

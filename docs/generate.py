@@ -72,6 +72,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ),
     ("gates.fairness[].", config.FairnessGate, "`gates.fairness`: a list of gaps between groups"),
     ("image.", config.ImageConfig, "`image`: the container image"),
+    ("signing.", config.SigningConfig, "`signing`: who signs images, and whom a deploy trusts"),
     ("function.", config.FunctionConfig, "`function`: the Lambda function"),
     ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),

@@ -185,6 +185,20 @@ class ImageConfig(_Strict):
     )
 
 
+class SigningConfig(_Strict):
+    """Who signs images, and whose signatures a deploy asks for."""
+
+    key: Path | None = Field(
+        default=None,
+        description="private key (PEM, ECDSA P-256) that signs what is deployed; the variable "
+        "FNMODEL_SIGNING_KEY wins over it, FNMODEL_SIGNING_PASSWORD opens an encrypted one",
+    )
+    trusted: tuple[Path, ...] = Field(
+        default=(),
+        description="public keys (PEM); an image that none of them signed is not deployed",
+    )
+
+
 class FunctionConfig(_Strict):
     """The Lambda function."""
 
@@ -273,6 +287,7 @@ class Project(_Strict):
     slim: SlimConfig = SlimConfig()
     gates: Gates = Gates()
     image: ImageConfig = ImageConfig()
+    signing: SigningConfig = SigningConfig()
     function: FunctionConfig = FunctionConfig()
     batch: tuple[BatchJob, ...] = ()
     stage: Name = Field(default="dev", description="stage of commands that name none")
@@ -450,7 +465,12 @@ def load(path: Path) -> Project:
     gates = project.gates
     if gates.sample is not None:
         gates = gates.model_copy(update={"sample": folder / gates.sample})
-    return project.model_copy(update={**found, "image": image, "gates": gates})
+    signing = SigningConfig(
+        key=project.signing.key and folder / project.signing.key,
+        trusted=tuple(folder / key for key in project.signing.trusted),
+    )
+    changed = {**found, "image": image, "gates": gates, "signing": signing}
+    return project.model_copy(update=changed)
 
 
 def _check_plain(node: yaml.Node | None) -> None:
@@ -526,7 +546,7 @@ def _keys(at: tuple[Any, ...]) -> list[str]:
     nested: dict[str, type[BaseModel]] = {
         "parity": Parity, "slim": SlimConfig, "gates": Gates,
         "metrics": MetricGate, "champion": ChampionConfig, "fairness": FairnessGate,
-        "image": ImageConfig, "function": FunctionConfig,
+        "image": ImageConfig, "signing": SigningConfig, "function": FunctionConfig,
         "batch": BatchJob, "stages": Stage,
     }  # fmt: skip
     for part in at:

@@ -10,7 +10,9 @@
     │   └── UntrustedModelError    1   FNM-S005  the model file uses code that nobody allowed
     ├── PackError                  1   FNM-P001  the image cannot be built
     │   ├── LockError              1   FNM-P002  a dependency cannot be resolved from the locks
-    │   └── ImageLimitError        1   FNM-P003  Lambda would refuse this image
+    │   ├── ImageLimitError        1   FNM-P003  Lambda would refuse this image
+    │   └── SigningError           1   FNM-P004  a key cannot be used to sign or verify
+    │       └── SignatureError     4   FNM-P005  an image is not signed by a trusted key
     ├── RegistryError              1   FNM-R001  the registry refused or broke off
     ├── ProvisionError             1   FNM-V001  CloudFormation refused or failed
     │   └── StackNotFoundError     1   FNM-V002  nothing is deployed in that stage
@@ -142,6 +144,27 @@ class ImageLimitError(PackError):
     """Lambda would refuse this image: too large, wrong architecture, or a file it rejects."""
 
     code = "FNM-P003"
+
+
+class SigningError(PackError):
+    """A key of `signing:` cannot be read, decrypted or used, or `cryptography` is not installed.
+
+    The message names the file. `fnmodel keygen` makes a pair of keys; the password of an encrypted
+    one is read from FNMODEL_SIGNING_PASSWORD.
+    """
+
+    code = "FNM-P004"
+
+
+class SignatureError(SigningError):
+    """An image has no signature by a key of `signing.trusted`, so it was not deployed.
+
+    The signature is missing, of another key, or of another image. `fnmodel inspect` shows it.
+    What served before still serves.
+    """
+
+    code = "FNM-P005"
+    exit_code = 4
 
 
 class RegistryError(FnmodelError):

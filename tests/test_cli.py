@@ -12,9 +12,9 @@ from fnmodel.__main__ import run
 from fnmodel.errors import FnmodelError, by_code
 
 COMMANDS = [
-    "init", "slim", "lock", "pack", "plan", "deploy", "invoke", "shift", "promote", "rollback",
-    "abort", "status", "history", "logs", "doctor", "explain", "prune", "destroy", "batch run",
-    "batch status", "local start", "local stop", "local status",
+    "init", "slim", "lock", "pack", "inspect", "keygen", "plan", "deploy", "invoke", "shift",
+    "promote", "rollback", "abort", "status", "history", "logs", "doctor", "explain", "prune",
+    "destroy", "batch run", "batch status", "local start", "local stop", "local status",
 ]  # fmt: skip
 
 

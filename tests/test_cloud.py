@@ -32,6 +32,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     )
     with (folder / "fnmodel.yaml").open("a") as file:
         file.write("batch:\n- {name: nightly, input: incoming/, output: scored/}\n")
+        file.write("signing: {key: signing.key, trusted: [signing.pub]}\n")
+    project.run("keygen")
     yield project
     project.run("local", "stop")
 
@@ -95,6 +97,23 @@ def test_an_unchanged_deploy_only_reads(
     assert [
         call for call in calls if not call.startswith(("Describe", "Get", "List", "Query"))
     ] == []
+
+
+def test_what_is_deployed_is_signed_and_its_materials_are_listed(
+    project: Project, first: Any
+) -> None:
+    """The registry holds both beside the image; the signature vouches for the list, too."""
+    found = project.json("inspect", "--deployed", "--local", "--sbom", "sbom.json")
+    bill = json.loads((project.folder / "sbom.json").read_text())
+    names = {component["name"]: component for component in bill["components"]}
+
+    assert found["digest"] == first["digest"]
+    assert (found["signature"]["state"], found["signature"]["key"]) == ("verified", "signing.pub")
+    assert found["sbom"]["signed"]
+    assert found["sbom"]["complete"]
+    assert {"fnmodel", "numpy", "onnxruntime", "pydantic-core", "wine"} <= set(names)
+    # Wheels that hold compiled crates say which (PEP 770).
+    assert len(names["pydantic-core"]["components"]) > 50
 
 
 def test_plan_shows_nothing_when_nothing_changed(project: Project, first: Any) -> None:
@@ -188,6 +207,51 @@ def test_a_model_that_is_worse_than_what_serves_is_never_published(
     assert "at least 0.3" in reasons[0]
     assert "against version 1 on 178 rows: accuracy" in reasons[0]
     assert "--skip-champion" in reasons[1]
+
+
+def test_an_image_that_no_trusted_key_signed_is_not_deployed(project: Project, first: Any) -> None:
+    """Lambda never hears of it, and what served before still serves. Signed, it is deployed."""
+    config = project.folder / "fnmodel.yaml"
+    before = config.read_text()
+    state = project.json("status", "--local")
+    project.run("keygen", "other")
+    project.train(0.3)
+    config.write_text(before.replace("{key: signing.key, trusted", "{trusted"))
+    unsigned = project.run("deploy", "--local", code=4)
+    untouched = project.json("status", "--local")
+    config.write_text(before.replace("signing.", "other."))
+    deployed = project.json("deploy", "--local")["digest"]
+    signed = project.json("inspect", "--deployed", "--local")
+    config.write_text(before)
+    distrusted = project.json("inspect", "--deployed", "--local")
+
+    assert "FNM-P005" in unsigned.stderr
+    assert "it has no signature" in unsigned.stderr
+    assert untouched == state
+    assert signed["digest"] == deployed
+    assert (signed["signature"]["state"], signed["signature"]["key"]) == ("verified", "other.pub")
+    assert distrusted["signature"]["state"] == "wrong"
+
+
+def test_a_new_key_signs_what_is_deployed_already(project: Project, first: Any) -> None:
+    """Image and version stay; only a signature is added, once, and the older one stays good."""
+    config = project.folder / "fnmodel.yaml"
+    before = config.read_text()
+    versions = project.json("status", "--local")["versions"]
+    project.run("keygen", "newer")
+    config.write_text(before.replace("signing.", "newer."))
+    signed = project.run("deploy", "--local")
+    again = project.run("deploy", "--local")
+    keys = [
+        project.json("inspect", "--deployed", "--local", *option)["signature"]["key"]
+        for option in ((), ("--key", "other.pub"))
+    ]
+    config.write_text(before)
+
+    assert "signed with newer.key" in signed.stderr
+    assert "is deployed already" in again.stderr
+    assert keys == ["newer.pub", "other.pub"]
+    assert project.json("status", "--local")["versions"] == versions
 
 
 def test_batch_scores_a_prefix_and_counts_add_up(project: Project, first: Any) -> None:

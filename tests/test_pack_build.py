@@ -318,5 +318,5 @@ def test_a_pull_through_another_store_asks_its_registry_once(tmp_path: Path) -> 
     key = f"{image.digest.removeprefix('sha256:')}-x86_64"
     kept.remember("bases", key, image.digest)
 
-    assert base.pull_through(kept)(reference, "x86_64", fresh) == image
+    assert base.pull_through(kept, base.pull)(reference, "x86_64", fresh) == image
     assert fresh.has(image.layers[0].descriptor)

@@ -7,14 +7,14 @@ from release_cases import Emulator
 
 from fnmodel.errors import ProvisionError
 from fnmodel.provision import bucket
-from fnmodel.provision.repository import Repositories
+from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.testing.answering import client_answered_by
 
 pytest_plugins = ["release_emulator"]
 
 
 def test_a_repository_is_made_once_with_tags_that_never_move(emulator: Emulator) -> None:
-    """Repeated, `ensure` finds what it made; deleting twice is no error."""
+    """Only those of artifacts may grow. Repeated, `ensure` finds what it made; so does `delete`."""
     ecr = emulator.client("ecr")
     repositories = Repositories(ecr)
     assert repositories.find("fnmodel/churn") is None
@@ -25,7 +25,7 @@ def test_a_repository_is_made_once_with_tags_that_never_move(emulator: Emulator)
     assert made.uri == "000000000000.dkr.ecr.us-east-1.amazonaws.com/fnmodel/churn"
     assert repositories.ensure("churn") == made == repositories.find("fnmodel/churn")
     [seen] = ecr.describe_repositories(repositoryNames=[made.name])["repositories"]
-    assert seen["imageTagMutability"] == "IMMUTABLE"
+    assert seen["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
     assert seen["imageScanningConfiguration"]["scanOnPush"] is True
     repositories.delete(made.name)
     repositories.delete(made.name)
@@ -61,6 +61,26 @@ def test_ensuring_again_changes_nothing(emulator: Emulator) -> None:
     Repositories(ecr).delete("fnmodel/quiet")
 
 
+def test_a_repository_of_an_older_release_is_brought_up_to_date(emulator: Emulator) -> None:
+    """One whose tags may not move at all would refuse a second signature; the mend is made once."""
+    ecr = emulator.client("ecr")
+    ecr.create_repository(repositoryName="fnmodel/older", imageTagMutability="IMMUTABLE")
+    asked: list[dict[str, object]] = []
+    ecr.meta.events.register(
+        "provide-client-params.ecr.PutImageTagMutability", lambda params, **_: asked.append(params)
+    )
+
+    for _ in range(2):
+        Repositories(ecr).ensure("older")
+
+    [request] = asked
+    assert request["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
+    assert request["imageTagMutabilityExclusionFilters"] == [
+        {"filterType": "WILDCARD", "filter": "sha256-*"}
+    ]
+    Repositories(ecr).delete("fnmodel/older")
+
+
 def test_credentials_are_the_registry_s_and_do_not_print(emulator: Emulator) -> None:
     """User, password and host come from GetAuthorizationToken; `repr` hides them."""
     login = Repositories(emulator.client("ecr")).credentials()
@@ -80,3 +100,20 @@ def test_an_object_that_cannot_be_deleted_is_named() -> None:
 
     with pytest.raises(ProvisionError, match=r"s3://kept/audit/1 .*Access Denied"):
         bucket.empty(client_answered_by("s3", locked), "kept")
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("123456789012.dkr-ecr.us-east-1.on.aws", "us-east-1"),
+        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("registry.example", None),
+        ("123456789012.dkr.ecr.eu-central-1.amazonaws.com.example", None),
+        ("localhost:5000", None),
+    ],
+)
+def test_a_private_registry_of_ecr_is_known_by_its_host(host: str, region: str | None) -> None:
+    """Its region is asked for credentials; nobody else's host gets them."""
+    assert ecr_region(host) == region

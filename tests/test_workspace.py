@@ -1,6 +1,5 @@
 """What a project in a stage comes to: above all, which image the embedded cloud runs."""
 
-import platform
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,9 @@ from fnmodel.cli.workspace import Workspace
 from fnmodel.errors import UsageError
 from fnmodel.interpreter import RUNNING
 from fnmodel.pack.build import Recipe
+from fnmodel.pack.image import host_architecture
 
-HERE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+HERE = host_architecture()
 OTHER = "x86_64" if HERE == "arm64" else "arm64"
 BASE = "registry.example/python@sha256:" + "0" * 64
 

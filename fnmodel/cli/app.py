@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fnmodel.cli import batch, build, cache, deploy, local, operate, traffic
+from fnmodel.cli import batch, build, cache, deploy, local, operate, supply, traffic
 
 app = typer.Typer(
     name="fnmodel",
@@ -37,9 +37,10 @@ def main(
 
 
 for command in (
-    build.init, build.slim, build.lock, build.pack, deploy.plan, deploy.deploy, traffic.invoke,
-    traffic.shift, traffic.promote, traffic.rollback, traffic.abort, operate.status,
-    operate.history, operate.logs, operate.doctor, operate.explain, cache.prune, deploy.destroy,
+    build.init, build.slim, build.lock, build.pack, supply.inspect, supply.keygen, deploy.plan,
+    deploy.deploy, traffic.invoke, traffic.shift, traffic.promote, traffic.rollback, traffic.abort,
+    operate.status, operate.history, operate.logs, operate.doctor, operate.explain, cache.prune,
+    deploy.destroy,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(batch.app, name="batch")

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from fnmodel.cli import orders
+from fnmodel.cli import orders, vouch
 from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE
@@ -97,7 +97,9 @@ def pack(work: Workspace, model: OnnxModel) -> Image:
     """
     own = lock(work)
     with work.console.step("pack") as step:
-        image = packing.build(model, work.recipe, work.store, own=own, progress=step.progress)
+        image = packing.build(
+            model, work.recipe, work.store, own=own, progress=step.progress, pull=work.pull
+        )
         work.store.add_reference(f"{work.project.name}-{work.recipe.python}", image)
         step.done(f"{image.digest[:19]}, {size(image.size)} in {len(image.layers)} layers")
     return image
@@ -116,7 +118,7 @@ def verify(work: Workspace, model: OnnxModel, image: Image) -> None:
         def again(fresh: Store) -> Image:
             return packing.build(
                 model, work.recipe, fresh, own=own, progress=step.progress,
-                pull=pull_through(work.store),
+                pull=pull_through(work.store, work.pull),
             )  # fmt: skip
 
         comparing.verify(image, work.store, again)
@@ -234,6 +236,7 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
         FnmodelError: one of the steps failed; what served before still serves.
 
     """
+    _ = work.keys  # a key that cannot be used is told before any work
     slimmed = slim(work)
     image = pack(work, slimmed.model)
     done = _nothing_to_do(work, image)
@@ -258,6 +261,8 @@ def _nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
     work.stack = stack
     if not work.releases.is_current(image.digest):
         return None
+    if not vouch.is_signed(work, image, wanted.image_uri):
+        return None  # the key is newer than the deploy
     version = work.publisher.published()
     assert version is not None, "is_current() has found it"
     work.console.note(f"unchanged  version {version.number} is deployed already")
@@ -283,6 +288,8 @@ def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: b
     repository_uri = work.repositories.ensure(work.project.name).uri
     wanted = desired(work, image, repository_uri, serving=opened)
     push(work, wanted)
+    # Lambda does not check signatures of images, so it is done before Lambda hears of one.
+    vouch.attach(work, image, wanted.image_uri)
     provision(work, wanted)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")

@@ -1,6 +1,5 @@
 """Makes every part that a command needs, once, from its options. Nothing else makes parts."""
 
-import platform
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -9,22 +8,24 @@ from typing import Any
 from fnmodel import bubblewrap, interpreter
 from fnmodel.aws import EMULATOR_REGION, Cloud, translated
 from fnmodel.cli.console import Console, Output
+from fnmodel.cli.vouch import Keys, keys
 from fnmodel.config import FunctionConfig, Project, Stage, find, load
 from fnmodel.errors import StackNotFoundError, UsageError
 from fnmodel.hashes import Hashes
 from fnmodel.home import folder
 from fnmodel.local.control import Control
 from fnmodel.model import OnnxModel
+from fnmodel.pack import base
 from fnmodel.pack.build import Recipe
-from fnmodel.pack.credentials import Credentials
+from fnmodel.pack.credentials import Credentials, from_docker
 from fnmodel.pack.dependencies import Lock
-from fnmodel.pack.image import Architecture
+from fnmodel.pack.image import Architecture, Image, host_architecture
 from fnmodel.pack.layout import Store
 from fnmodel.pack.lock import Change
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
 from fnmodel.pack.requirements import lock
-from fnmodel.provision.repository import Repositories
+from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.release.alias import AliasRouter
@@ -95,6 +96,11 @@ class Workspace:
     def store(self) -> Store:
         """The content store of images and layers, shared by all projects of this home."""
         return Store(folder("cache", "oci"))
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys that sign images and check their signatures."""
+        return keys(self.project.signing)
 
     @cached_property
     def stacks(self) -> Stacks:
@@ -196,7 +202,34 @@ class Workspace:
         whole = Recipe(self.project.name, image.python, image.architecture, image.base)
         if not self.local or self._runs_whole():
             return whole
-        return replace(whole, python=self._host_python(), architecture=_machine(), base=None)
+        return replace(
+            whole, python=self._host_python(), architecture=host_architecture(), base=None
+        )
+
+    def pull(
+        self,
+        reference: Reference,
+        architecture: Architecture,
+        store: Store,
+        progress: base.Progress,
+    ) -> Image:
+        """Fetch a base image; from ECR with the AWS credentials where `docker login` left none.
+
+        Raises:
+            RegistryError: the registry refused it.
+            AwsError: ECR gave no credentials.
+
+        """
+        return base.pull(reference, architecture, store, progress, login=self._login)
+
+    def _login(self, host: str) -> Credentials | None:
+        found, region = from_docker(host), ecr_region(host)
+        if found or region is None:
+            return found
+        # The base may lie in another account and region than the stage, or serve the local one.
+        ecr = Cloud(region=region, profile=self._profile).client("ecr")
+        login = Repositories(ecr).credentials()
+        return Credentials(login.username, login.password)
 
     def _runs_whole(self) -> bool:
         """Whether the embedded cloud runs the image that AWS gets, in its base's own files."""
@@ -205,7 +238,7 @@ class Workspace:
             return False
         if image.base is None:
             obstacle = "`image.base` is not set"
-        elif image.architecture != _machine():
+        elif image.architecture != host_architecture():
             obstacle = f"the image is for {image.architecture}, and this machine is not"
         elif not bubblewrap.works():
             obstacle = "bubblewrap does not work on this machine; `fnmodel doctor` says more"
@@ -250,7 +283,3 @@ class Workspace:
             return Registry(self.cloud.endpoint_url)
         login = self.repositories.credentials()
         return Registry(Reference.parse(image_uri).url, Credentials(login.username, login.password))
-
-
-def _machine() -> Architecture:
-    return "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"

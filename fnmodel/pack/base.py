@@ -25,6 +25,9 @@ Progress = Callable[[str], None]
 Pull = Callable[[Reference, Architecture, Store, Progress], Image]
 """Fetches the image of a digest from its registry into the store."""
 
+Login = Callable[[str], credentials.Credentials | None]
+"""Returns the credentials for a registry's host, or None for an anonymous pull."""
+
 
 def _quiet(_text: str) -> None:
     """Say nothing."""
@@ -47,7 +50,7 @@ def resolve(
     if base is None:
         return empty(architecture)
     if base.startswith(LAYOUT):
-        image = _from_layout(base.removeprefix(LAYOUT), architecture, store)
+        image = from_layout(base, store, architecture)
     else:
         reference = Reference.parse(base)
         if reference.digest is None:
@@ -68,9 +71,14 @@ def resolve(
 
 
 def pull(
-    reference: Reference, architecture: Architecture, store: Store, progress: Progress = _quiet
+    reference: Reference,
+    architecture: Architecture,
+    store: Store,
+    progress: Progress = _quiet,
+    *,
+    login: Login = credentials.from_docker,
 ) -> Image:
-    """Fetch a pinned image unless it is in the store; credentials are those of `docker login`.
+    """Fetch a pinned image unless it is in the store; without a `login` as `docker login` left it.
 
     Raises:
         RegistryError: the registry refused it.
@@ -83,7 +91,7 @@ def pull(
         layers = (layer.descriptor for layer in image.layers)
         if all(map(store.has, (image.descriptor, image.config_descriptor, *layers))):
             return image
-    registry = Registry(reference.url, credentials.from_docker(reference.host))
+    registry = Registry(reference.url, login(reference.host))
     try:
         image = registry.pull(
             reference.repository,
@@ -98,7 +106,7 @@ def pull(
     return image
 
 
-def pull_through(kept: Store) -> Pull:
+def pull_through(kept: Store, pull: Pull) -> Pull:
     """Return a `Pull` that fetches into one store, and copies from there."""
 
     def copied(
@@ -116,8 +124,16 @@ def _key(digest: str, architecture: Architecture) -> str:
     return f"{digest.removeprefix('sha256:')}-{architecture}"
 
 
-def _from_layout(text: str, architecture: Architecture, store: Store) -> Image:
-    """Read `DIR` or `DIR:NAME`, the form that skopeo has."""
+def from_layout(base: str, store: Store, architecture: Architecture | None = None) -> Image:
+    """Copy an image from a layout on disk, `oci:DIR` or `oci:DIR:NAME` as skopeo has it.
+
+    Of several images the one for `architecture` is taken, if one is given.
+
+    Raises:
+        PackError: there is no such layout, or not exactly one image in it fits.
+
+    """
+    text = base.removeprefix(LAYOUT)
     folder, name = Path(text), None
     if not folder.is_dir() and ":" in text:
         path, _, name = text.rpartition(":")
@@ -127,14 +143,14 @@ def _from_layout(text: str, architecture: Architecture, store: Store) -> Image:
             f"{folder} is not an OCI image layout", hint="give the folder that holds oci-layout"
         )
     source = Store(folder)
-    wanted = {"os": "linux", "architecture": oci_architecture(architecture)}
+    wanted = {"os": "linux", "architecture": architecture and oci_architecture(architecture)}
     images: list[Descriptor] = []
     for descriptor, entry in source.manifests():
         platform = entry.get("platform") or wanted
         named = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name")
         if (
             descriptor.media_type in (MANIFEST_TYPE, DOCKER_MANIFEST_TYPE)
-            and all(platform.get(key) == value for key, value in wanted.items())
+            and all(platform.get(key) == value for key, value in wanted.items() if value)
             and name in (None, named)
         ):
             images.append(descriptor)

@@ -8,7 +8,6 @@ compiles where it can be run: then no Python of this machine enters the image.
 """
 
 import os
-import platform
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Protocol
 
 from fnmodel import bubblewrap, interpreter
 from fnmodel.errors import PackError
-from fnmodel.pack.image import Image, digest_of, encode
+from fnmodel.pack.image import Image, digest_of, encode, host_architecture, oci_architecture
 from fnmodel.pack.layout import Store
 from fnmodel.pack.rootfs import unpack
 from fnmodel.pack.tree import entry_python
@@ -27,15 +26,13 @@ from fnmodel.pack.tree import entry_python
 Choose = Callable[[Image, str, Store], AbstractContextManager["Compiler"]]
 """Gives the compiler for a base image and a minor version of Python."""
 
-_MACHINES = {"amd64": ("x86_64", "AMD64"), "arm64": ("aarch64", "arm64")}
-
 
 class Compiler(Protocol):
     """A CPython of the image's minor version."""
 
     @property
     def identity(self) -> str:
-        """What its bytecode depends on: part of the keys of layers, and a label of the image."""
+        """What its bytecode depends on: part of the keys of layers."""
 
     def compile(self, folder: Path, at: str) -> None:
         """Add `__pycache__` to every package below a folder that will lie at `at` in the image.
@@ -130,8 +127,8 @@ class _Base:
 
 def _program(base: Image, python: str, store: Store) -> str | None:
     """Return the path of the base's Python if this machine can run it."""
-    here = _MACHINES.get(str(base.settings.get("architecture")), ())
-    if not base.layers or platform.machine() not in here or not bubblewrap.works():
+    here = oci_architecture(host_architecture())
+    if not base.layers or base.settings["architecture"] != here or not bubblewrap.works():
         return None
     return entry_python(base, python, store)
 

@@ -7,6 +7,7 @@ It asks this machine's own package sources, for the suite that has the wanted Py
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fnmodel.errors import FnmodelError, PackError
-from fnmodel.pack import compression, layer
-from fnmodel.pack.image import EPOCH, Architecture, empty, oci_architecture
+from fnmodel.pack import bytecode, compression, layer
+from fnmodel.pack.image import EPOCH, Architecture, empty, host_architecture, oci_architecture
 from fnmodel.pack.layout import Store
 from fnmodel.shipped import shipped
 
@@ -39,10 +40,7 @@ _HOOKS = (
     'cp "$1/usr/share/base-passwd/group.master" "$1/etc/group"',
     'mkdir -p "$1/etc/ssl/certs"',
     'cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1/etc/ssl/certs/ca-certificates.crt"',
-    (
-        'PYTHONHASHSEED=0 chroot "$1" /usr/bin/python{python} -I -S -m compileall -q '
-        "--invalidation-mode unchecked-hash /usr/lib/python{python}"
-    ),
+    "PYTHONHASHSEED=0 {compile} -I -S -m compileall -q --invalidation-mode unchecked-hash {where}",
 )
 
 
@@ -52,8 +50,8 @@ def make(python: str, architecture: Architecture, folder: Path, sources: Sequenc
     `sources` are lines of sources.list; without any, this machine's own are asked.
 
     Raises:
-        PackError: no suite has that Python, mmdebstrap is missing or fails, or the folder holds
-            something else.
+        PackError: no suite has that Python, mmdebstrap is missing or fails, the folder holds
+            something else, or another architecture's Python has none here to compile for it.
 
     """
     suite = SUITES.get(python)
@@ -66,11 +64,12 @@ def make(python: str, architecture: Architecture, folder: Path, sources: Sequenc
         raise PackError(f"{folder} holds something else", hint="name an empty or a new folder")
     listed = (shipped("layers") / "base" / f"{suite}.txt").read_text(encoding="utf-8")
     packages = [line for line in listed.splitlines() if line and not line.startswith("#")]
+    compiler = _compiler(python, architecture)
     command = [
         "mmdebstrap", "--variant=extract", "--format=tar", "--quiet", "--skip=output/dev",
         f"--architectures={oci_architecture(architecture)}", f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _UNREAD),
-        *(f"--extract-hook={hook.format(python=python)}" for hook in _HOOKS),
+        *(f"--extract-hook={hook.format(**compiler)}" for hook in _HOOKS),
         suite, "-", "-",
     ]  # fmt: skip
     store = Store(folder)
@@ -90,6 +89,15 @@ def make(python: str, architecture: Architecture, folder: Path, sources: Sequenc
     )
     store.add_reference(suite, image)
     return image.digest
+
+
+def _compiler(python: str, architecture: Architecture) -> dict[str, str]:
+    """Return the words of a hook that compiles Python's own library."""
+    library = f"/usr/lib/python{python}"
+    if architecture == host_architecture():
+        return {"compile": f'chroot "$1" /usr/bin/python{python}', "where": library}
+    program = shlex.quote(str(bytecode.find_interpreter(python)))
+    return {"compile": program, "where": f'-s "$1" -p / "$1"{library}'}
 
 
 def own_sources(suite: str) -> list[str]:

@@ -6,6 +6,7 @@ Names are those of the OCI image specification: a *digest* is the SHA-256 of the
 
 import hashlib
 import json
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ _OCI_ARCHITECTURE: dict[str, str] = {"x86_64": "amd64", "arm64": "arm64"}
 def oci_architecture(architecture: Architecture) -> str:
     """Return OCI's word (`amd64`, `arm64`) for Lambda's (`x86_64`, `arm64`)."""
     return _OCI_ARCHITECTURE[architecture]
+
+
+def host_architecture() -> Architecture:
+    """Return this machine's architecture by Lambda's word."""
+    return "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 
 
 def digest_of(data: bytes) -> str:

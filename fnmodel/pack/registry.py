@@ -37,6 +37,7 @@ from fnmodel.pack.transfer import Report, in_parallel
 from fnmodel.pack.transport import Answer, BrokenError, Transport
 
 _CHUNK = 1 << 20
+_LARGEST_CONFIG = 4 << 20
 _INDEXES = frozenset({INDEX_TYPE, DOCKER_INDEX_TYPE})
 _ACCEPT = f"{MANIFEST_TYPE}, {DOCKER_MANIFEST_TYPE}, {INDEX_TYPE}, {DOCKER_INDEX_TYPE}"
 # An upload session may be lost between two requests; the next attempt opens a new one.
@@ -85,9 +86,9 @@ class Registry:
             in_parallel(
                 lambda blob, report: self._send(blob, store, repository, report), blobs, progress
             )
-            self._name(image, repository, image.digest)
+            self.put(repository, image.digest, image.manifest)
         if tag is not None and self.digest(repository, tag) != image.digest:
-            self._name(image, repository, tag)
+            self.put(repository, tag, image.manifest)
         return image.digest
 
     def digest(self, repository: str, reference: str) -> str | None:
@@ -149,10 +150,91 @@ class Registry:
         store.save(image)
         return image
 
+    def image(self, repository: str, reference: str, store: Store) -> Image | None:
+        """Return an image by tag or digest without its layers, or None when there is none.
+
+        Raises:
+            RegistryError: it is an index, the registry refused, or the connection broke.
+            PackError: it is not an image.
+
+        """
+        manifest = self.manifest(repository, reference)
+        if manifest is None:
+            return None
+        what = f"{repository}:{reference}"
+        try:
+            document = json.loads(manifest)
+            if document.get("mediaType") in _INDEXES:
+                _choose(document, None, what)
+            config = Descriptor.from_json(document["config"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RegistryError(f"{what} is not an image manifest") from error
+        if config.size > _LARGEST_CONFIG:
+            raise RegistryError(f"{what}: its config has {config.size:,} bytes")
+        return parse(manifest, self.fetch(config, store, repository))
+
+    def manifest(self, repository: str, reference: str) -> bytes | None:
+        """Return the bytes of the manifest that a tag or digest means, or None.
+
+        Raises:
+            RegistryError: it is not what the digest says, the registry refused, or the connection
+                broke.
+
+        """
+        answer = self._get(repository, reference)
+        if answer.status == 404:
+            return None
+        if is_digest(reference) and digest_of(answer.body) != reference:
+            raise RegistryError(f"{repository}@{reference}: the registry sent another manifest")
+        return answer.body
+
+    def put(
+        self, repository: str, reference: str, manifest: bytes, media_type: str = MANIFEST_TYPE
+    ) -> bool:
+        """Store a manifest whose blobs are there; return whether its subject now lists it.
+
+        Raises:
+            RegistryError: the registry refused, or stored something else.
+
+        """
+        digest = digest_of(manifest)
+        answer = self._request(
+            "PUT",
+            f"/v2/{repository}/manifests/{reference}",
+            headers={"Content-Type": media_type},
+            body=manifest,
+        )
+        if answer.status not in (200, 201, 202):
+            raise self._transport.refused(answer, f"manifest {reference} of {repository}")
+        _check_digest(digest, answer)
+        return "OCI-Subject" in answer.headers
+
+    def send(self, blob: Descriptor, store: Store, repository: str) -> None:
+        """Send one blob of the store, unless it is there."""
+        self._send(blob, store, repository, _unheard)
+
+    def fetch(self, blob: Descriptor, store: Store, repository: str) -> bytes:
+        """Return one blob, checked; it is kept in the store."""
+        self._fetch(blob, store, repository, _unheard)
+        return store.read(blob)
+
+    def referrers(self, repository: str, digest: str) -> bytes | None:
+        """Return the registry's own index of what refers to a manifest; None where it has none."""
+        answer = self._request("GET", f"/v2/{repository}/referrers/{digest}")
+        listed = answer.headers.get("Content-Type", "").partition(";")[0].strip() == INDEX_TYPE
+        return answer.body if answer.status == 200 and listed else None
+
     def _manifest(self, repository: str, reference: str) -> Answer:
+        answer = self._get(repository, reference)
+        if answer.status == 404:
+            raise self._transport.refused(answer, f"{repository}:{reference}")
+        return answer
+
+    def _get(self, repository: str, reference: str) -> Answer:
+        """Return the answer for a manifest: 200, or 404 when there is none."""
         url = f"/v2/{repository}/manifests/{reference}"
         answer = self._request("GET", url, headers={"Accept": _ACCEPT})
-        if answer.status != 200:
+        if answer.status not in (200, 404):
             raise self._transport.refused(answer, f"{repository}:{reference}")
         return answer
 
@@ -160,17 +242,6 @@ class Registry:
         return self._transport.persist(
             lambda: self._transport.request(method, url, **arguments), f"{method} {url}"
         )
-
-    def _name(self, image: Image, repository: str, reference: str) -> None:
-        answer = self._request(
-            "PUT",
-            f"/v2/{repository}/manifests/{reference}",
-            headers={"Content-Type": MANIFEST_TYPE},
-            body=image.manifest,
-        )
-        if answer.status not in (200, 201, 202):
-            raise self._transport.refused(answer, f"manifest {reference} of {repository}")
-        _check_digest(image.digest, answer)
 
     def _foresee(self, blobs: list[Descriptor], store: Store, repository: str) -> None:
         """Let one token do for all: for the push, and where blobs may be mounted from."""
@@ -296,6 +367,10 @@ class _Outgoing:
     @property
     def digest(self) -> str:
         return f"sha256:{self._hash.hexdigest()}"
+
+
+def _unheard(_count: int) -> None:
+    """Report to nobody."""
 
 
 def _check_digest(digest: str, answer: Answer) -> None:

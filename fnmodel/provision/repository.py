@@ -2,12 +2,24 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fnmodel.aws import translated
 from fnmodel.errors import ProvisionError
+
+# FIPS endpoints and the dual-stack ones of newer domains included; Lambda takes the plain form.
+_ECR = re.compile(
+    r"\d{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)"
+)
+# A tag that moves would make a version's image a matter of time. Those of signatures and of lists
+# of artifacts (`sha256-HEX…`) name an image by digest, and grow when a key is added.
+_TAGS = {
+    "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
+    "imageTagMutabilityExclusionFilters": [{"filterType": "WILDCARD", "filter": "sha256-*"}],
+}
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,7 @@ class Repository:
     name: str
     uri: str
     arn: str
+    mutability: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,8 +65,7 @@ class Repositories:
                 try:
                     answer = self._client.create_repository(
                         repositoryName=name,
-                        # A tag that moves would make a version's image a matter of time.
-                        imageTagMutability="IMMUTABLE",
+                        **_TAGS,
                         imageScanningConfiguration={"scanOnPush": True},
                         encryptionConfiguration={"encryptionType": "AES256"},
                         tags=[{"Key": "fnmodel:project", "Value": project}],
@@ -63,6 +75,7 @@ class Repositories:
                     repository = self.find(name)
         if repository is None:
             raise ProvisionError(f"repository {name} vanished", hint="run the same command again")
+        self._keep_tags(repository)
         self._let_lambda_pull(repository)
         return repository
 
@@ -81,6 +94,12 @@ class Repositories:
         token = base64.b64decode(data["authorizationToken"]).decode()
         username, _, password = token.partition(":")
         return Credentials(username, password, data["proxyEndpoint"].split("://", 1)[-1])
+
+    def _keep_tags(self, repository: Repository) -> None:
+        """Let the tags of artifacts move in a repository that an older fnmodel made."""
+        if repository.mutability == "IMMUTABLE":
+            with translated():
+                self._client.put_image_tag_mutability(repositoryName=repository.name, **_TAGS)
 
     def _let_lambda_pull(self, repository: Repository) -> None:
         """Grant Lambda the pull.
@@ -106,6 +125,15 @@ class Repositories:
             )
 
 
+def ecr_region(host: str) -> str | None:
+    """Return the region of a private ECR registry by its host; None when it is another registry.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
+    """
+    found = _ECR.fullmatch(host)
+    return found[1] if found else None
+
+
 def pull_statement(repository: Repository) -> dict[str, Any]:
     """Return the statement that lets Lambda pull, for functions of fnmodel in this account."""
     _, partition, _, region, account, _ = repository.arn.split(":", 5)
@@ -120,4 +148,9 @@ def pull_statement(repository: Repository) -> dict[str, Any]:
 
 
 def _repository(data: Mapping[str, Any]) -> Repository:
-    return Repository(data["repositoryName"], data["repositoryUri"], data["repositoryArn"])
+    return Repository(
+        data["repositoryName"],
+        data["repositoryUri"],
+        data["repositoryArn"],
+        data.get("imageTagMutability", ""),
+    )

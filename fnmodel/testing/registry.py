@@ -20,6 +20,8 @@ _NAME = r"(?P<name>[a-z0-9]+(?:[._/-][a-z0-9]+)*)"
 _BLOB = re.compile(rf"/v2/{_NAME}/blobs/(?P<digest>sha256:[0-9a-f]{{64}})")
 _UPLOADS = re.compile(rf"/v2/{_NAME}/blobs/uploads/")
 _UPLOAD = re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<session>[0-9a-f]+)")
+_REFERRERS = re.compile(rf"/v2/{_NAME}/referrers/(?P<digest>sha256:[0-9a-f]{{64}})")
+_INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>[\w:.-]+)")
 
 Query = Mapping[str, list[str]]
@@ -38,7 +40,8 @@ class InMemoryRegistry:
     It checks what others let pass: an upload states its length and arrives in one PUT (a PATCH is
     refused, as ECR breaks on several), a session is used once, a manifest names blobs that are
     here with their true sizes, a reference by digest is that of the bytes, and with
-    `auth="bearer"` a token covers the action on the repository.
+    `auth="bearer"` a token covers the action on the repository. With `referrers` it has the
+    referrers API, and without it does not know what a manifest's subject is.
 
     `mounts`: blobs of one repository can be mounted into another, else such a request opens an
     upload, as ECR does by default. `immutable_tags`: a tag that is there keeps its manifest.
@@ -60,6 +63,7 @@ class InMemoryRegistry:
         absolute_locations: bool = False,
         location_queries: bool = True,
         redirect_downloads: str | None = None,
+        referrers: bool = False,
         mounts: bool = True,
         immutable_tags: bool = False,
         forbidden: Collection[str] = (),
@@ -67,6 +71,7 @@ class InMemoryRegistry:
         arrived: Callable[[], object] = lambda: None,
     ) -> None:
         self.auth = auth
+        self.has_referrers = referrers
         self.arrived = arrived
         self.received = 0
         self.connections = 0
@@ -245,6 +250,25 @@ class InMemoryRegistry:
         """Return where a blob is to be downloaded instead, when downloads are redirected."""
         return f"{self._redirect}/{digest}" if self._redirect else None
 
+    def referrers(self, name: str, digest: str) -> bytes | None:
+        """Return the index of manifests whose subject has this digest, or None without that API."""
+        if not self.has_referrers:
+            return None
+        listed = []
+        for found, (media_type, body) in self.manifests(name).items():
+            document = json.loads(body)
+            if document.get("subject", {}).get("digest") != digest:
+                continue
+            kind = document.get("artifactType") or document["config"]["mediaType"]
+            listed.append(
+                {
+                    "mediaType": media_type, "digest": found, "size": len(body),
+                    "artifactType": kind, "annotations": document.get("annotations", {}),
+                }
+            )  # fmt: skip
+        index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": listed}
+        return json.dumps(index).encode()
+
     def accept_manifest(
         self, name: str, reference: str, media_type: str | None, body: bytes
     ) -> tuple[int, str, str]:
@@ -253,7 +277,12 @@ class InMemoryRegistry:
         repository = self._repositories.setdefault(name, _Repository())
         try:
             document = json.loads(body)
-            named = [document["config"], *document["layers"]]
+            if document.get("mediaType") == _INDEX_TYPE:
+                held = {digest: body for digest, (_, body) in repository.manifests.items()}
+                named = document["manifests"]
+            else:
+                held = repository.blobs
+                named = [document["config"], *document["layers"]]
             stated = [(item["digest"], item["size"]) for item in named]
         except (ValueError, KeyError, TypeError):
             return 400, "MANIFEST_INVALID", "not an image manifest"
@@ -263,9 +292,9 @@ class InMemoryRegistry:
             return 400, "DIGEST_INVALID", "the manifest has another digest"
         with self.lock:
             for blob, size in stated:
-                if blob not in repository.blobs:
+                if blob not in held:
                     return 400, "MANIFEST_BLOB_UNKNOWN", f"there is no blob {blob}"
-                if len(repository.blobs[blob]) != size:
+                if len(held[blob]) != size:
                     return 400, "MANIFEST_INVALID", f"blob {blob} has another size"
             if self._immutable and repository.tags.get(reference, digest) != digest:
                 return 400, "TAG_INVALID", f"the tag {reference} is there and is immutable"
@@ -355,7 +384,11 @@ class _Requests(BaseHTTPRequestHandler):
                 if message:
                     self._refuse(status, code, message)
                 else:
-                    self._reply(status, {"Docker-Content-Digest": code})
+                    headers = {"Docker-Content-Digest": code}
+                    subject = json.loads(body).get("subject")
+                    if subject and self.registry.referrers(manifest["name"], "") is not None:
+                        headers["OCI-Subject"] = subject["digest"]
+                    self._reply(status, headers)
 
     def _finish_upload(self, name: str, session: str, query: Query, length: int) -> None:
         registry = self.registry
@@ -397,11 +430,19 @@ class _Requests(BaseHTTPRequestHandler):
             self._token(query)
             return
         blob, manifest = _BLOB.fullmatch(url), _MANIFEST.fullmatch(url)
-        match = blob or manifest
+        referrers = _REFERRERS.fullmatch(url)
+        match = blob or manifest or referrers
         if match is None:
             self._refuse(404, "NAME_UNKNOWN", "no such path")
             return
         if not self._allowed(match["name"], "pull"):
+            return
+        if referrers:
+            index = self.registry.referrers(referrers["name"], referrers["digest"])
+            if index is None:
+                self._refuse(404, "NAME_UNKNOWN", "no such path")
+            else:
+                self._reply(200, {"Content-Type": _INDEX_TYPE}, index, head=head)
             return
         if blob:
             self._send_blob(blob["name"], blob["digest"], head=head)
