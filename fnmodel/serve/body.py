@@ -12,16 +12,16 @@ from fnmodel.serve.refusal import RefusalError
 LIMIT = 6_000_000
 
 
-def check_size(size: int) -> None:
-    """Refuse a body over the limit.
+def check_size(size: int, limit: int) -> None:
+    """Refuse a body over the limit; both are bytes.
 
     Raises:
         RefusalError: 413.
 
     """
-    if size > LIMIT:
+    if size > limit:
         raise RefusalError(
-            413, f"the body is larger than {LIMIT:,} bytes; send fewer rows, or use batch"
+            413, f"the body is larger than {limit:,} bytes; send fewer rows, or use batch"
         )
 
 
