@@ -20,9 +20,14 @@ def check_size(size: int, limit: int) -> None:
 
     """
     if size > limit:
-        raise RefusalError(
-            413, f"the body is larger than {limit:,} bytes; send fewer rows, or use batch"
-        )
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> RefusalError:
+    """Return the refusal of a body with more than `limit` bytes."""
+    return RefusalError(
+        413, f"the body is larger than {limit:,} bytes; send fewer rows, or use batch"
+    )
 
 
 def read_object(raw: bytes, headers: Mapping[bytes, bytes]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Endpoint:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one HTTP request."""
-        raw = await _body(receive, self._limit)
+        raw = await read_body(receive, self._limit)
         call = Call(scope["path_params"], dict(scope["headers"]), raw)
         answer = respond(self._answer, call, self._limit)
         scope["fnmodel.rows"] = answer.rows
@@ -109,12 +109,19 @@ async def send_json(
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _body(receive: "Receive", limit: int) -> bytes:
-    """Return the body, or as much of it as shows that it is too large."""
+async def read_body(receive: "Receive", limit: int) -> bytes:
+    """Return the body, or as much of it as shows that it is too large.
+
+    Raises:
+        ConnectionResetError: the caller has gone.
+
+    """
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit or not message.get("more_body", False):
