@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 
-def cpus(root: Path = Path("/")) -> int:
+def cpus(root: Path = Path("/"), usable: int | None = None) -> int:
     """Return the CPUs that this process may use, at least 1; a share of one counts as one.
 
-    The least of its affinity and the quotas of its cgroup and of those around it, by version 2 or 1
-    of the interface. `root` is where /proc and /sys lie.
+    The least of those it may be scheduled on (`usable`) and the quotas of its cgroup and of those
+    around it, by version 2 or 1 of the interface. `root` is where /proc and /sys lie.
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, math.ceil(min([usable or 1, *_quotas(root)])))
+    if usable is None:
+        scheduled = hasattr(os, "sched_getaffinity")
+        usable = len(os.sched_getaffinity(0)) if scheduled else os.cpu_count() or 1
+    return max(1, math.ceil(min([usable, *_quotas(root)])))
 
 
 def _quotas(root: Path) -> Iterator[float]:

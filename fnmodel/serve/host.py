@@ -29,14 +29,14 @@ _PROBES = {
     "/readyz": "/v2/health/ready",
     "/livez": "/v2/health/live",
 }
-_BODY_SECONDS = 60.0
 
 
 class Host:
     """An ASGI application that answers a service's paths, and hands other requests on.
 
-    `room` predictions may be in `pool` or wait for it. `others` makes the application that other
-    requests go to; it is called once, when it is needed, in a thread.
+    `room` predictions may be in `pool` or wait for it; a body may take `body_seconds` to come.
+    `others` makes the application that other requests go to; it is called once, when it is needed,
+    in a thread.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Host:
         pool: Executor,
         room: int,
         others: Callable[[], "ASGIApp"],
+        body_seconds: float = 60.0,
     ) -> None:
         self.cut_off = 0
         """Requests that were cancelled before they had their answer."""
@@ -58,6 +59,7 @@ class Host:
         self._pool = pool
         self._room = room
         self._busy = 0
+        self._body_seconds = body_seconds
         self._make_others = others
         self._others: asyncio.Future[ASGIApp] | None = None
 
@@ -123,12 +125,12 @@ class Host:
             raise RefusalError(503, f"{self._busy} requests are waiting already; try again")
         self._busy += 1
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
+            async with asyncio.timeout(self._body_seconds):
                 raw = await read_body(receive, self._limit)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._pool, predict, Call(names, headers, raw))
         except TimeoutError:
-            raise RefusalError(408, f"the body was not here in {_BODY_SECONDS:.0f} s") from None
+            raise RefusalError(408, f"the body took longer than {self._body_seconds:g} s") from None
         except asyncio.CancelledError:
             self.cut_off += 1
             raise
