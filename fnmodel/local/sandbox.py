@@ -20,6 +20,7 @@ from fnmodel.local.runtime_api import MAX_RESPONSE, Invocation, RuntimeApi, Sign
 INIT_LIMIT = 10.0
 """Seconds of init before Lambda starts over, under the function's own time-out.
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""
+SNAPSTART_INIT_LIMIT = 130.0
 _POLL = 0.05
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
@@ -47,6 +48,7 @@ class FunctionVersion:
     timeout: int
     environment: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+    snapstart: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ class Sandbox:
         return self._outcome(request_id, signal_, (self.last_used - began) * 1000, init)
 
     def _initialise(self, request_id: str) -> Outcome | None:
-        first = self._wait(self._started + max(INIT_LIMIT, self.function.timeout))
+        limit = SNAPSTART_INIT_LIMIT if self.function.snapstart else INIT_LIMIT
+        first = self._wait(self._started + max(limit, self.function.timeout))
         init = (self._clock() - self._started) * 1000
         if first is not None and first.kind == "ready":
             self._init = init
@@ -264,7 +267,7 @@ def launch(
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_VERSION": function.version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start" if function.snapstart else "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
         "AWS_EXECUTION_ENV": f"AWS_Lambda_python{rootfs.python}",
         "LAMBDA_TASK_ROOT": str(rootfs.root / "var/task"),
