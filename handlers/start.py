@@ -5,7 +5,6 @@ image is an HTTP server on PORT, and the handler's name is not looked at.
 """
 
 import os
-import signal
 import sys
 
 
@@ -16,6 +15,8 @@ def main() -> None:
 
         run(sys.argv)
     else:
+        import signal
+
         # Linux ignores signals that the first process of a container has no handler for.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: os._exit(0))
