@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import shutil
 import signal
 import socket
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_cases import Server, ask, serving
+import yaml
+from http_cases import ROOT, Server, ask, serving
 from serve_cases import EVENTS, event, gateway, model_folder, predictor
 
 from fnmodel.serve.cpus import cpus
 from fnmodel.serve.host import Host
 from fnmodel.serve.service import Service
+from fnmodel.serve.settings import NUMBERS, Settings
 
 ROW = {"a": 1, "b": 2, "c": 3}
 BODY = {"records": [ROW]}
@@ -362,6 +365,41 @@ def test_settings_that_cannot_be(tmp_path: Path, environ: dict[str, str], said: 
     (line,) = server.lines
     assert said in line["message"]
     assert line["hint"]
+
+
+def manifests() -> list[dict[str, Any]]:
+    page = (ROOT / "docs/containers.md").read_text("utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    return [document for block in blocks for document in yaml.safe_load_all(block)]
+
+
+def test_the_manifests_fit_the_server(server: Server) -> None:
+    """The page's probes are answered, its times leave room to stop, and its pods need no rights."""
+    deployment, _, knative = manifests()
+    pod = deployment["spec"]["template"]["spec"]
+    containers = [*pod["containers"], *knative["spec"]["template"]["spec"]["containers"]]
+    probes = [one[key]["httpGet"]["path"] for one in containers for key in one if "Probe" in key]
+
+    assert len(probes) == 4
+    assert {server.ask("GET", path).status for path in probes} == {200}
+    pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > pause + Settings.grace
+    for container in containers:
+        rights = container["securityContext"]
+        assert rights["readOnlyRootFilesystem"]
+        assert not rights["allowPrivilegeEscalation"]
+        assert rights["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_settings_are_documented() -> None:
+    """The page names every variable that is read, with its default."""
+    page = (ROOT / "docs/containers.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (\S+)", page, re.MULTILINE))
+    defaults = {name: str(getattr(Settings, field)) for field, name, _, _ in NUMBERS}
+    del defaults["FNMODEL_WORKERS"]  # follows the container
+
+    assert defaults.items() <= rows.items()
+    assert rows["FNMODEL_HOST"] == Settings.host
 
 
 def cgroup(root: Path, files: dict[str, str]) -> Path:

@@ -34,14 +34,14 @@ class Settings:
         """
         numbers: dict[str, Any] = {
             field: _number(environ, name, low, high)
-            for field, name, low, high in _NUMBERS
+            for field, name, low, high in NUMBERS
             if environ.get(name)
         }
         given = cls(host=environ.get("FNMODEL_HOST") or cls.host, workers=cpus())
         return replace(given, **numbers)
 
 
-_NUMBERS = (
+NUMBERS = (
     ("port", "PORT", 0, 65_535),
     ("workers", "FNMODEL_WORKERS", 1, 1024),
     ("queue", "FNMODEL_QUEUE", 0, 100_000),
@@ -52,9 +52,10 @@ _NUMBERS = (
 
 def _number(environ: Mapping[str, str], name: str, low: int, high: int) -> int:
     text = environ[name]
-    if not (text.isascii() and text.isdigit() and low <= int(text[:12]) <= high):
+    plain = text.isascii() and text.isdigit() and len(text) < 12
+    if not (plain and low <= int(text) <= high):
         raise UsageError(
-            f"{name} is {text!r}, which is not a whole number from {low:,} to {high:,}",
+            f"{name} is {text[:40]!r}, which is not a whole number from {low:,} to {high:,}",
             hint=f"set {name} to such a number, or leave it out",
         )
     return int(text)
