@@ -161,5 +161,6 @@ class _Protocol(HttpToolsProtocol):
             self._deadline = None
 
     def _too_late(self) -> None:
+        self._deadline = None
         if not self._answers():
             self.timeout_keep_alive_handler()
