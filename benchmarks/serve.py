@@ -1,4 +1,4 @@
-"""What the endpoint costs above bare ONNX Runtime: cold start, and one row in a warm process.
+"""What the endpoint costs above bare ONNX Runtime: cold start, one row in a warm process, HTTP.
 
     python benchmarks/serve.py [--rounds 9] [--json]
 
@@ -6,7 +6,9 @@ Cold: a fresh process from its start to its first answer, against one that impor
 opens the same model with default settings and runs it once; the two alternate, and the ratio is
 the median over rounds of the ratio in a round. `tuned floor` is the floor with one thread in
 ONNX Runtime and OpenBLAS. Warm: microseconds a call, the same row through the handler and through
-`session.run`. Goals: cold at most 1.2, warm at most 50 µs above the bare run.
+`session.run`. HTTP: requests a second of one row over 8 connections, the image's server against a
+plain FastAPI application that runs the same model, both under uvicorn with httptools; blocks of
+them alternate. Goals: cold at most 1.2, warm at most 50 µs above the bare run, HTTP above 1.5.
 """
 
 import argparse
@@ -14,12 +16,14 @@ import contextlib
 import io
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,39 @@ import json, sys
 event = json.load(open(sys.argv[1]))
 from handlers import model
 assert model.handler(event, None)["statusCode"] == 200
+"""
+
+
+PLAIN = """
+import os, sys
+import numpy as np
+import onnxruntime as ort
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel, create_model
+
+options = ort.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+names = [f"f{number}" for number in range(30)]
+Row = create_model("Row", **{name: (float, ...) for name in names})
+
+class Rows(BaseModel):
+    records: list[Row]
+
+app = FastAPI()
+
+@app.post("/predict")
+def predict(rows: Rows):
+    values = [[getattr(row, name) for name in names] for row in rows.records]
+    labels, scores = session.run(None, {"X": np.array(values, np.float32)})
+    return {"predictions": [
+        {"label": label, "probabilities": {"0": float(a), "1": float(b)}}
+        for label, (a, b) in zip(labels.tolist(), scores)
+    ]}
+
+port = int(os.environ["PORT"])
+uvicorn.run(app, host="127.0.0.1", port=port, http="httptools", log_level="warning")
 """
 
 
@@ -157,8 +194,84 @@ def warm(folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def http(folder: Path, rounds: int) -> dict[str, Any]:
+    """Let both servers take turns; return median requests a second and the ratio in a round."""
+    variables = {
+        **os.environ, "PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1",
+        "OPENBLAS_NUM_THREADS": "1", "FNMODEL_MODEL_DIR": str(folder),
+        "FNMODEL_MODEL_NAME": "bench", "FNMODEL_HOST": "127.0.0.1",
+    }  # fmt: skip
+    commands = {
+        "ours": ["-m", "handlers.start"],
+        "plain": ["-c", PLAIN, str(folder / "model.onnx")],
+    }
+    rates: dict[str, list[float]] = {name: [] for name in commands}
+    with contextlib.ExitStack() as stack:
+        ports = {
+            name: stack.enter_context(serving(arguments, variables))
+            for name, arguments in commands.items()
+        }
+        for number in range(-1, rounds):  # the first round only warms up
+            for name, port in ports.items():
+                rate = drive(port, connections=8, requests=40)
+                if number >= 0:
+                    rates[name].append(rate)
+    ratios = [ours / plain for ours, plain in zip(rates["ours"], rates["plain"], strict=True)]
+    return {
+        **{f"{name} requests/s": statistics.median(values) for name, values in rates.items()},
+        "ours / plain": statistics.median(ratios),
+    }
+
+
+@contextlib.contextmanager
+def serving(arguments: list[str], variables: dict[str, str]) -> Iterator[int]:
+    """Start a server on a free port, wait until it takes connections, and end it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, *arguments], env={**variables, "PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=10).close()
+                break
+            assert process.poll() is None, arguments
+            assert time.monotonic() < deadline, arguments
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def drive(port: int, *, connections: int, requests: int) -> float:
+    """Send requests over each connection, one after another; return all of them a second."""
+    body = request()["body"].encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    message = f"{head}Content-Type: application/json\r\n\r\n".encode() + body
+
+    def converse(_: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(requests):
+                connection.sendall(message)
+                received = b""
+                # Both answer in JSON whose last bracket closes the object.
+                while not received.endswith(b"}"):
+                    received += connection.recv(65536)
+                assert received.startswith(b"HTTP/1.1 200"), received
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(connections) as pool:
+        list(pool.map(converse, range(connections)))
+    return connections * requests / (time.perf_counter() - started)
+
+
 def main() -> None:
-    """Measure both and print a table, or JSON."""
+    """Measure all and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
@@ -166,7 +279,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder)
-        result = {"cold": cold(folder, options.rounds), "warm": warm(folder, options.rounds)}
+        result = {
+            "cold": cold(folder, options.rounds),
+            "http": http(folder, options.rounds),
+            "warm": warm(folder, options.rounds),
+        }
     if options.json:
         print(json.dumps(result))
         return

@@ -206,6 +206,10 @@ class FunctionConfig(_Strict):
     timeout: int = Field(
         default=60, ge=1, le=900, description="seconds; HTTP requests end at 30 in any case"
     )
+    snapstart: bool = Field(
+        default=False,
+        description="start from a snapshot of the loaded model; AWS bills it for each version",
+    )
 
 
 class BatchJob(_Strict):

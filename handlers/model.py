@@ -4,6 +4,7 @@ It is built once, at import, from FNMODEL_MODEL_DIR and FNMODEL_MODEL_NAME.
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 from fnmodel.errors import InputError
@@ -11,6 +12,11 @@ from fnmodel.serve.boot import boot, frozen_heap
 
 with frozen_heap():
     predictor, gateway = boot(os.environ)
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+    from fnmodel.serve import snapshot
+
+    snapshot.register(predictor, Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model")))
 
 
 def handler(event: Any, context: Any) -> Any:

@@ -210,12 +210,14 @@ class BothWays:
     """
 
     def __init__(self, model: Predictor, name: str, version: str) -> None:
+        service = Service(model, name, version)
+
         def framework() -> Gateway:
-            return Gateway(create_app(model, name=name, version=version))
+            return Gateway(create_app(service))
 
         self.framework = framework()
         self.direct = Direct(
-            Service(model, name, version, ""),
+            service,
             report=lambda _: None,
             clock=time.perf_counter,
             others=framework,

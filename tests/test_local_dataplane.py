@@ -51,6 +51,19 @@ def handler(event, context):
 """
 
 
+SNAPPED = """
+import os
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+print("init", os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"])
+register_before_snapshot(print, "before the snapshot")
+register_after_restore(print, "after the restore")
+
+def handler(event, context):
+    print("handler")
+    return event
+"""
+
+
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> RootFs:
     """Make an unpacked image with the runtime client and one handler."""
@@ -66,6 +79,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> RootFs:
         source = origin.parent if origin.name == "__init__.py" else origin
         (packages / source.name).symlink_to(source)
     (task / "app.py").write_text(HANDLER)
+    (task / "snapped.py").write_text(SNAPPED)
     return RootFs(
         root=root,
         env={"PYTHONPATH": "/opt/python:/var/task", "GREETING": "hello"},
@@ -115,6 +129,20 @@ def test_an_invocation_runs_the_images_handler_and_reports_as_lambda_does(plane:
     assert outcome.init is not None
     assert outcome.init > 10
     assert outcome.max_memory > 8
+
+
+def test_a_snapshot_s_hooks_run_in_their_order(plane: DataPlane) -> None:
+    """With SnapStart the runtime's hooks run between init and the first request, and once."""
+    command = ("snapped.handler",)
+    first = invoke(plane, {}, snapstart=True, command=command)
+    second = invoke(plane, {}, snapstart=True, command=command)
+    plain = invoke(plane, {}, command=command)
+
+    assert first.log.splitlines()[1:-2] == [
+        "init snap-start", "before the snapshot", "after the restore", "handler",
+    ]  # fmt: skip
+    assert second.log.splitlines()[1:-2] == ["handler"]
+    assert plain.log.splitlines()[1:-2] == ["init on-demand", "handler"]
 
 
 def test_a_second_request_is_warm(plane: DataPlane) -> None:

@@ -73,12 +73,14 @@ def test_the_config_is_what_the_runtime_needs(model: OnnxModel, tmp_path: Path) 
         "PYTHONPATH=/opt/python:/var/task",
         "FNMODEL_MODEL_DIR=/opt/ml/model",
         "FNMODEL_MODEL_NAME=churn",
+        f"FNMODEL_MODEL_VERSION={model.digest[7:19]}",
         "ORT_DISABLE_TELEMETRY=1",
         "OPENBLAS_NUM_THREADS=1",
         "PYDANTIC_DISABLE_PLUGINS=__all__",
     }
     assert "User" not in config
     assert image.labels["io.fnmodel.model"] == model.digest
+    assert image.labels["com.amazonaws.lambda.feature.snapstart"] == "Allow"
     assert len(settings["history"]) == len(image.layers) == 3
     assert [row.created_by.split(",")[0] for row in size_by_layer(image)] == [
         "fnmodel pack: dependencies",

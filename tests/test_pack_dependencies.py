@@ -4,6 +4,7 @@ Slow once (uv, bytecode, compression), then shared by the tests of this file.
 """
 
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -12,12 +13,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from http_cases import serving
 from pack_cases import HERE, model_directory, refuse_to_install
 
+from fnmodel import bubblewrap
 from fnmodel.errors import LockError
 from fnmodel.pack import bytecode
 from fnmodel.pack import lock as locks
-from fnmodel.pack.build import Recipe, build
+from fnmodel.pack.build import ENTRYPOINT, Recipe, build
 from fnmodel.pack.dependencies import (
     Lock,
     dependency_layer,
@@ -139,6 +142,26 @@ sys.stdout.flush()
 print(handler(event, context)["statusCode"])
 """
     assert run(root, program).splitlines()[-1] == "200"
+
+
+@pytest.mark.skipif(not bubblewrap.works(), reason="bubblewrap does not work here")
+def test_the_image_serves_http(root: Path, tmp_path: Path) -> None:
+    """The same image is a server, as any user, where nothing at all can be written."""
+    python = os.path.realpath(sys._base_executable)
+    command = [
+        "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--die-with-parent",
+        "--unshare-user", "--uid", "123456", "--gid", "0",
+        python, *ENTRYPOINT, "handlers.model.handler",
+    ]  # fmt: skip
+    paths = f"{root}/opt/python:{root}/var/task"
+    model = root / "opt/ml/model"
+    with serving(model, tmp_path, command, PYTHONPATH=paths, HOME="/nonexistent") as server:
+        answer = server.ask("POST", "/predict", {"records": [{"x": 4.0}]})
+        document = server.ask("GET", "/openapi.json")
+
+        assert json.loads(answer.body)["predictions"] == [{"value": 10.0}]
+        assert document.status == 200
+        assert server.errors == ""
 
 
 def test_the_layer_is_as_small_as_promised(image: Image) -> None:

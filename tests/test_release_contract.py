@@ -284,3 +284,12 @@ def test_a_changed_setting_is_another_version(fake: InMemoryLambda) -> None:
 
     assert Publisher(fake.client, FUNCTION, interval=0).published() is None
     assert Publisher(fake.client, FUNCTION, interval=0).publish(digest("a")).number == "2"
+
+
+def test_switching_snapshots_on_is_another_version(fake: InMemoryLambda) -> None:
+    """What was asked for counts: the function never has a snapshot, a version of it may."""
+    fake.update(image_uri("a"), snapstart="PublishedVersions")
+    publisher = Publisher(fake.client, FUNCTION, interval=0)
+
+    assert publisher.published() is None
+    assert [publisher.publish(digest("a")).number for _ in range(2)] == ["2", "2"]

@@ -13,13 +13,14 @@ from serve_cases import predictor
 
 from fnmodel.errors import InputError
 from fnmodel.serve.app import create_app
+from fnmodel.serve.service import Service
 
 ROW = {"a": 1.5, "b": 2, "c": -0.5}
 INPUT = {"name": "X", "datatype": "FP32", "shape": [1, 3], "data": [1.5, 2, -0.5]}
 
 
 def app(name: str = "classifier", **settings: Any) -> FastAPI:
-    return create_app(predictor(name), name="churn", version="3", **settings)
+    return create_app(Service(predictor(name), "churn", "3"), **settings)
 
 
 def ask(application: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
@@ -200,7 +201,7 @@ def test_health_and_metadata(path: str, expected: dict[str, Any]) -> None:
 )
 def test_without_a_model(method: str, path: str) -> None:
     """An endpoint without a model is alive, not ready, and says why."""
-    broken = create_app(None, name="churn", version="3", reason="the model is missing")
+    broken = create_app(Service(None, "churn", "3", reason="the model is missing"))
 
     answer = ask(broken, method, path, content=b"{}")
 

@@ -1,5 +1,6 @@
 """The Lambda function as the runtime starts it: one process, recorded events, real stdout."""
 
+import base64
 import json
 import os
 import shutil
@@ -84,12 +85,62 @@ def test_recorded_events() -> None:
         assert f'"{name}"' not in rest
 
 
-def test_requests_do_not_pay_for_batch() -> None:
-    """boto3 and Powertools are not imported by a function that only answers requests."""
+def test_requests_do_not_pay_for_what_they_do_not_use() -> None:
+    """A function that only answers requests loads nothing of batch, of HTTP, or of snapshots."""
     _, _, rest = run(model_folder("classifier"), [recorded("predict")])
 
-    for name in ("boto3", "botocore", "aws_lambda_powertools", "fnmodel.batch.run"):
+    batch = ("boto3", "botocore", "aws_lambda_powertools", "fnmodel.batch.run")
+    http = ("asyncio", "h11", "httptools", "uvicorn", "fnmodel.serve.server")
+    for name in (*batch, *http, "snapshot_restore_py", "fnmodel.serve.snapshot"):
         assert f'"{name}"' not in rest
+
+
+SNAPSHOT = """
+import json, random, ssl, sys, uuid
+from handlers import model
+from awslambdaric import lambda_runtime_hooks_runner as hooks
+
+event = json.loads(sys.stdin.read())
+said = []
+random.seed(7)
+hooks.run_before_snapshot()
+expected = random.Random(7).random()
+kept = random.getstate() == random.Random(7).getstate()
+seen = []
+for _ in range(2):  # two copies of one memory
+    random.seed(7)
+    hooks.run_after_restore()
+    answer = model.handler(event, None)
+    seen.append([random.random(), str(uuid.uuid4()), answer["body"], answer["statusCode"]])
+sys.stderr.write(json.dumps({"seen": seen, "expected": expected, "kept": kept}))
+"""
+
+
+def test_copies_of_a_snapshot(tmp_path: Path) -> None:
+    """Each copy has random numbers of its own and the session that was loaded before.
+
+    The warm-up leaves no line in the log, so that a copy's first request is its cold start.
+    """
+    folder = shutil.copytree(model_folder("classifier"), tmp_path / "model")
+    asked = json.loads(base64.b64decode(recorded("infer")["body"]))
+    (folder / "probe.json").write_text(json.dumps({"request": asked}))
+    environ = {
+        **os.environ, "FNMODEL_MODEL_DIR": str(folder), "FNMODEL_MODEL_NAME": "churn",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", SNAPSHOT], input=json.dumps(recorded("predict")), env=environ,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    found = json.loads(ran.stderr)
+    first, second = found["seen"]
+    assert found["kept"]
+    assert len({first[0], second[0], found["expected"]}) == 3
+    assert first[1] != second[1]
+    assert first[2:] == second[2:]
+    assert first[3] == 200
+    assert [json.loads(line)["cold_start"] for line in ran.stdout.splitlines()] == [1, 0]
 
 
 def damage(folder: Path, how: str) -> None:

@@ -249,6 +249,20 @@ def test_a_stage_s_own_function_settings_win() -> None:
     assert (given["Memory"], given["Timeout"]) == ("512", "900")
 
 
+def test_snapshots_are_taken_where_they_are_asked_for() -> None:
+    """SnapStart is off unless the project says otherwise, and goes to published versions only."""
+    (function,) = of_type("AWS::Lambda::Function").values()
+    on = parameters(PROJECT, "dev", image_uri("a"), FunctionConfig(snapstart=True))
+
+    assert function["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}}
+    assert parameters(PROJECT, "dev", image_uri("a"))["SnapStart"] == "None"
+    assert on["SnapStart"] == "PublishedVersions"
+    assert set(TEMPLATE["Parameters"]["SnapStart"]["AllowedValues"]) == {
+        "PublishedVersions",
+        "None",
+    }
+
+
 def test_tags_do_not_change_between_deploys() -> None:
     """CloudFormation copies stack tags to all resources; a changed one would modify them all."""
     assert tags("churn", "dev") == {"fnmodel:project": "churn", "fnmodel:stage": "dev"}

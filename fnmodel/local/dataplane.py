@@ -173,7 +173,9 @@ class DataPlane:
 
 def _key(function: FunctionVersion) -> _Key:
     # $LATEST changes under its name; a published version never does.
-    settings = (function.memory, function.timeout, sorted(function.environment.items()))
+    settings = (
+        function.memory, function.timeout, function.snapstart, sorted(function.environment.items())
+    )  # fmt: skip
     return function.name, function.version, f"{function.image_uri} {settings} {function.command}"
 
 

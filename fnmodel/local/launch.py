@@ -46,6 +46,7 @@ class FunctionVersion:
     timeout: int
     environment: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+    snapstart: bool = False
 
 
 def launch(
@@ -72,7 +73,7 @@ def launch(
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_VERSION": function.version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start" if function.snapstart else "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
         "AWS_EXECUTION_ENV": f"AWS_Lambda_python{rootfs.python}",
         "LAMBDA_TASK_ROOT": "/var/task",

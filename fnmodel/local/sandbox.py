@@ -20,6 +20,7 @@ from fnmodel.local.runtime_api import MAX_RESPONSE, Invocation, RuntimeApi, Sign
 INIT_LIMIT = 10.0
 """Seconds of init before Lambda starts over, under the function's own time-out.
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""
+SNAPSTART_INIT_LIMIT = 130.0
 _POLL = 0.05
 
 
@@ -127,7 +128,8 @@ class Sandbox:
         return self._outcome(request_id, signal_, (self.last_used - began) * 1000, init)
 
     def _initialise(self, request_id: str) -> Outcome | None:
-        first = self._wait(self._started + max(INIT_LIMIT, self.function.timeout))
+        limit = SNAPSTART_INIT_LIMIT if self.function.snapstart else INIT_LIMIT
+        first = self._wait(self._started + max(limit, self.function.timeout))
         init = (self._clock() - self._started) * 1000
         if first is not None and first.kind == "ready":
             self._init = init

@@ -127,6 +127,8 @@ def _execute(
         timeout=int(config.get("Timeout") or 3),
         environment=(config.get("Environment") or {}).get("Variables") or {},
         command=tuple(image.get("Command") or ()),
+        snapstart=version != "$LATEST"
+        and (config.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions",
     )
     arn = config.get("FunctionArn", "")
     if alias := _invoked_as.get():

@@ -98,6 +98,8 @@ def build(
             "PYTHONPATH": f"/{DEPENDENCIES}:/{CODE}",
             "FNMODEL_MODEL_DIR": f"/{MODEL_DIRECTORY}",
             "FNMODEL_MODEL_NAME": recipe.name,
+            # What callers see as the version where Lambda counts none.
+            "FNMODEL_MODEL_VERSION": model.digest.removeprefix("sha256:")[:12],
             "ORT_DISABLE_TELEMETRY": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYDANTIC_DISABLE_PLUGINS": "__all__",
@@ -180,6 +182,8 @@ def _code() -> dict[str, bytes]:
 def _labels(model: OnnxModel, recipe: Recipe, lock: Lock, own: Lock | None) -> dict[str, str]:
     tool = version("fnmodel")
     labels = {
+        # Lambda takes snapshots of an image on a base that is not AWS's only where it says so.
+        "com.amazonaws.lambda.feature.snapstart": "Allow",
         "io.fnmodel.name": recipe.name,
         "io.fnmodel.python": recipe.python,
         "io.fnmodel.model": model.digest,

@@ -91,6 +91,7 @@ def parameters(
         "Architecture": project.image.architecture,
         "Memory": str(settings.memory),
         "Timeout": str(settings.timeout),
+        "SnapStart": "PublishedVersions" if settings.snapstart else "None",
     }
 
 

@@ -14,7 +14,7 @@ _LATEST = "$LATEST"
 # What makes a version differ from the next one, besides its image.
 _SETTINGS = (
     "Architectures", "Environment", "EphemeralStorage", "ImageConfigResponse", "LoggingConfig",
-    "MemorySize", "Role", "Timeout", "TracingConfig", "VpcConfig",
+    "MemorySize", "Role", "SnapStart", "Timeout", "TracingConfig", "VpcConfig",
 )  # fmt: skip
 
 
@@ -200,8 +200,16 @@ def _version(answer: Mapping[str, Any]) -> Version:
         number=configuration["Version"],
         digest=uri.partition("@")[2],
         description=configuration.get("Description", ""),
-        settings=tuple((key, _stable(configuration.get(key))) for key in _SETTINGS),
+        settings=tuple((key, _stable(_asked(configuration, key))) for key in _SETTINGS),
     )
+
+
+def _asked(configuration: Mapping[str, Any], key: str) -> Any:
+    value = configuration.get(key)
+    if key != "SnapStart" or not value:
+        return value
+    # Its status differs between a function and the version of it that has a snapshot.
+    return value["ApplyOn"].replace("None", "")
 
 
 def _stable(value: Any) -> str:

@@ -24,7 +24,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnmodel.errors import InputError
-from fnmodel.inference import Predictor
 from fnmodel.serve.endpoint import Answer, Call, Endpoint, worded
 from fnmodel.serve.envelope import Envelope
 from fnmodel.serve.record import Clock, Report
@@ -32,22 +31,15 @@ from fnmodel.serve.service import Service
 
 
 def create_app(
-    predictor: Predictor | None,
+    service: Service,
     *,
-    name: str,
-    version: str,
-    reason: str = "",
     report: Report = lambda record: None,  # noqa: ARG005
     clock: Clock = time.perf_counter,
 ) -> FastAPI:
-    """Return the application that serves one model.
-
-    `version` is the model version that callers see. Without a predictor it answers 503 with the
-    `reason`, which callers see too, so it names no path. `report` gets one record a request.
-    """
-    service = Service(predictor, name, version, reason)
+    """Return the application that serves one model; `report` gets one record a request."""
+    version = service.version
     app = FastAPI(
-        title=name,
+        title=service.name,
         version=version,
         openapi_url=None,
         docs_url=None,
@@ -81,7 +73,10 @@ def _routes(service: Service) -> list[Route]:
             (model, service.model, get),
             (f"{model}/ready", service.model_ready, get),
         ]
-    return [Route(path, Endpoint(answer), methods=methods) for path, answer, methods in table]
+    return [
+        Route(path, Endpoint(answer, service.limit), methods=methods)
+        for path, answer, methods in table
+    ]
 
 
 class _Failure(Response):

@@ -12,17 +12,22 @@ from fnmodel.serve.refusal import RefusalError
 LIMIT = 6_000_000
 
 
-def check_size(size: int) -> None:
-    """Refuse a body over the limit.
+def check_size(size: int, limit: int) -> None:
+    """Refuse a body over the limit; both are bytes.
 
     Raises:
         RefusalError: 413.
 
     """
-    if size > LIMIT:
-        raise RefusalError(
-            413, f"the body is larger than {LIMIT:,} bytes; send fewer rows, or use batch"
-        )
+    if size > limit:
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> RefusalError:
+    """Return the refusal of a body with more than `limit` bytes."""
+    return RefusalError(
+        413, f"the body is larger than {limit:,} bytes; send fewer rows, or use batch"
+    )
 
 
 def read_object(raw: bytes, headers: Mapping[bytes, bytes]) -> dict[str, Any]:

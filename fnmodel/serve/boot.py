@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING
 from fnmodel.errors import FnmodelError
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from fnmodel.inference import Predictor
     from fnmodel.serve.direct import Direct, Handler
+    from fnmodel.serve.record import Report
+    from fnmodel.serve.service import Service
 
 
 def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
@@ -28,31 +32,43 @@ def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
     gives no predictor and a handler that answers 503: a function that crashes in its initialisation
     would be started, and would fail, again and again.
     """
+    service = load(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    from fnmodel.serve.direct import Direct
+    from fnmodel.serve.report import EmfReport
+
+    name = service.name
+    report = EmfReport(
+        model=name, function=environ.get("AWS_LAMBDA_FUNCTION_NAME", name), version=service.version
+    )
+
+    def others() -> "Handler":
+        app = framework(service, report)
+        from fnmodel.serve.gateway import Gateway
+
+        return Gateway(app)
+
+    direct = Direct(service, report=report, clock=time.perf_counter, others=others)
+    return service.predictor, direct
+
+
+def load(environ: Mapping[str, str], version: str) -> "Service":
+    """Load the model of FNMODEL_MODEL_DIR; what cannot be loaded answers 503."""
     # Read by pydantic and OpenBLAS on import; the image sets them too.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     predictor, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
-    from fnmodel.serve.direct import Direct
-    from fnmodel.serve.report import EmfReport
     from fnmodel.serve.service import Service
 
-    name = environ.get("FNMODEL_MODEL_NAME", "model")
-    version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-    report = EmfReport(
-        model=name, function=environ.get("AWS_LAMBDA_FUNCTION_NAME", name), version=version
-    )
+    return Service(predictor, environ.get("FNMODEL_MODEL_NAME", "model"), version, reason)
 
-    def others() -> "Handler":
-        with _lazy_schemas():
-            from fnmodel.serve.app import create_app
-        from fnmodel.serve.gateway import Gateway
 
-        app = create_app(predictor, name=name, version=version, reason=reason, report=report)
-        app.middleware_stack = app.build_middleware_stack()
-        return Gateway(app)
-
-    service = Service(predictor, name, version, reason)
-    return predictor, Direct(service, report=report, clock=time.perf_counter, others=others)
+def framework(service: "Service", report: "Report") -> "FastAPI":
+    """Load the web framework and return the application that answers all paths."""
+    with _lazy_schemas():
+        from fnmodel.serve.app import create_app
+    app = create_app(service, report=report)
+    app.middleware_stack = app.build_middleware_stack()
+    return app
 
 
 @contextmanager

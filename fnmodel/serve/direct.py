@@ -8,18 +8,18 @@ both ways give the same bytes.
 """
 
 import base64
-import traceback
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-from fnmodel.serve.endpoint import Answer, Call, respond
-from fnmodel.serve.record import Clock, Report, failure, record, request_id
+from fnmodel.serve.endpoint import Answer, Call, contain
+from fnmodel.serve.record import Clock, Report, record, request_id
 from fnmodel.serve.response import response, too_long
 from fnmodel.serve.service import Service
 
-_Routes = dict[tuple[str, str], tuple[Callable[[Call], Answer], Mapping[str, str]]]
+Routes = dict[tuple[str, str], tuple[Callable[[Call], Answer], Mapping[str, str]]]
+"""What answers a method and a path, and the names in that path."""
 
 Handler = Callable[[Any, Any], dict[str, Any]]
 """A Lambda handler of HTTP API events, payload format 2.0."""
@@ -37,8 +37,11 @@ class Direct:
         self._report = report
         self._clock = clock
         self._make_others = others
-        self._version = service.version
-        self._routes = _routes(service)
+        self._version, self._limit = service.version, service.limit
+        # A path that would be escaped on its way is left to the router, which undoes that.
+        self._routes = {
+            key: route for key, route in routes(service).items() if quote(key[1]) == key[1]
+        }
 
     @cached_property
     def _others(self) -> Handler:
@@ -59,22 +62,17 @@ class Direct:
             return self._others(event, context)
         given = headers.get(b"x-request-id")
         identity = request_id(event, context, given.decode("latin-1") if given else None)
-        more: dict[str, Any] = {}
-        try:
-            made = respond(answer, call)
-        except Exception as error:
-            # The model is somebody else's code: whatever it raises ends here, in the log.
-            more["exception"] = "".join(traceback.format_exception(error))
-            made = Answer.of({"error": failure(identity)}, status=500)
+        made, more = contain(answer, call, identity, self._limit)
         seconds = self._clock() - started
         self._report({**record(method, path, made.status, seconds, made.rows, identity), **more})
         return too_long(response(made, version=self._version, identity=identity))
 
 
-def _routes(service: Service) -> _Routes:
+def routes(service: Service) -> Routes:
+    """Return the model's own paths, unescaped: what needs no web framework, in whatever host."""
     name, version = service.name, service.version
     plain = {"model": name}
-    table: _Routes = {
+    table: Routes = {
         ("POST", "/predict"): (service.predict, {}),
         ("GET", "/v2/health/live"): (service.live, {}),
         ("GET", "/v2/health/ready"): (service.ready, {}),
@@ -83,9 +81,8 @@ def _routes(service: Service) -> _Routes:
         (f"/v2/models/{name}", plain),
         (f"/v2/models/{name}/versions/{version}", {**plain, "version": version}),
     ):
-        # A path that would be escaped on its way is left to the router, which undoes that.
-        if quote(path) == path:
-            table["POST", f"{path}/infer"] = (service.infer, names)
+        table["POST", f"{path}/infer"] = (service.infer, names)
+        table["GET", f"{path}/ready"] = (service.model_ready, names)
     return table
 
 

@@ -4,6 +4,7 @@ This spares each request the Request, Response and dependency machinery, yet fit
 route.
 """
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from fnmodel.errors import InputError
-from fnmodel.serve.body import LIMIT, check_size, read_object
+from fnmodel.serve.body import check_size, read_object
+from fnmodel.serve.record import failure
 from fnmodel.serve.refusal import RefusalError
 
 if TYPE_CHECKING:
@@ -45,15 +47,29 @@ class Answer:
         return cls(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, rows)
 
 
-def respond(answer: Callable[[Call], Answer], call: Call) -> Answer:
-    """Return what a function answers, or its refusal as `{"error": …}`."""
+def respond(answer: Callable[[Call], Answer], call: Call, limit: int) -> Answer:
+    """Return what a function answers, or its refusal as `{"error": …}`; the limit is bytes."""
     try:
-        check_size(len(call.raw))
+        check_size(len(call.raw), limit)
         return answer(call)
     except InputError as error:
         return Answer.of({"error": worded(error)}, status=400)
     except RefusalError as error:
         return Answer.of({"error": error.text}, status=error.status)
+
+
+def contain(
+    answer: Callable[[Call], Answer], call: Call, identity: str, limit: int
+) -> tuple[Answer, dict[str, str]]:
+    """Respond, whatever happens; of an error that is ours, `exception` goes into the log.
+
+    The model is somebody else's code: whatever it raises ends here.
+    """
+    try:
+        return respond(answer, call, limit), {}
+    except Exception as error:
+        made = Answer.of({"error": failure(identity)}, status=500)
+        return made, {"exception": "".join(traceback.format_exception(error))}
 
 
 def worded(error: InputError) -> str:
@@ -64,13 +80,15 @@ def worded(error: InputError) -> str:
 class Endpoint:
     """An ASGI application that reads the body within the limit and calls one function."""
 
-    def __init__(self, answer: Callable[[Call], Answer]) -> None:
+    def __init__(self, answer: Callable[[Call], Answer], limit: int) -> None:
         self._answer = answer
+        self._limit = limit
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one HTTP request."""
-        raw = await _body(receive)
-        answer = respond(self._answer, Call(scope["path_params"], dict(scope["headers"]), raw))
+        raw = await read_body(receive, self._limit)
+        call = Call(scope["path_params"], dict(scope["headers"]), raw)
+        answer = respond(self._answer, call, self._limit)
         scope["fnmodel.rows"] = answer.rows
         await send_json(send, answer.status, answer.body)
 
@@ -91,13 +109,20 @@ async def send_json(
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _body(receive: "Receive") -> bytes:
-    """Return the body, or as much of it as shows that it is too large."""
+async def read_body(receive: "Receive", limit: int) -> bytes:
+    """Return the body, or as much of it as shows that it is too large.
+
+    Raises:
+        ConnectionResetError: the caller has gone.
+
+    """
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > LIMIT or not message.get("more_body", False):
+        if size > limit or not message.get("more_body", False):
             return b"".join(parts)

@@ -41,7 +41,7 @@ class EmfReport:
         self._cold = 1
 
     def __call__(self, record: dict[str, Any]) -> None:
-        """Write one record; its keys are those of `fnmodel.serve.envelope.Report`."""
+        """Write one record; its keys are those of `fnmodel.serve.record.Report`."""
         status = record["status"]
         milliseconds = int(self._now() * 1000)
         line = {

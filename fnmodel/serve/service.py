@@ -8,6 +8,7 @@ import orjson
 
 from fnmodel.inference import Predictor
 from fnmodel.serve import tensors
+from fnmodel.serve.body import LIMIT
 from fnmodel.serve.endpoint import Answer, Call
 from fnmodel.serve.predict import records_of
 from fnmodel.serve.refusal import RefusalError
@@ -17,13 +18,15 @@ from fnmodel.serve.refusal import RefusalError
 class Service:
     """The answers of one model, one method a route; no web framework is needed for them.
 
-    Without a predictor all but `live` and `server` refuse with 503 and the `reason`.
+    `version` is the model version that callers see; a body may have `limit` bytes. Without a
+    predictor all but `live` and `server` refuse with 503 and the `reason`, which names no path.
     """
 
     predictor: Predictor | None
     name: str
     version: str
-    reason: str
+    reason: str = ""
+    limit: int = LIMIT
 
     def predict(self, call: Call) -> Answer:
         """Answer `POST /predict`."""

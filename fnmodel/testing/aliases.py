@@ -41,7 +41,9 @@ class InMemoryLambda:
         self._pending_reads = pending_reads
         self._in_progress = 0
         self._next = 1
-        self._latest: dict[str, Any] = {"image": image_uri, "memory": 1769, "revision": _revision()}
+        self._latest: dict[str, Any] = {
+            "image": image_uri, "memory": 1769, "snapstart": "None", "revision": _revision(),
+        }  # fmt: skip
         self._state: dict[str, str] = {}
         self._versions: dict[str, dict[str, Any]] = {}
         number = self._publish()
@@ -49,11 +51,14 @@ class InMemoryLambda:
             alias: {"version": number, "weights": {}, "revision": _revision()}
         }
 
-    def update(self, image_uri: str, *, memory: int | None = None) -> None:
-        """Change the function's image and memory, as an update of its stack does."""
+    def update(
+        self, image_uri: str, *, memory: int | None = None, snapstart: str | None = None
+    ) -> None:
+        """Change the function's image and settings, as an update of its stack does."""
         self._latest = {
             "image": image_uri,
             "memory": memory or self._latest["memory"],
+            "snapstart": snapstart or self._latest["snapstart"],
             "revision": _revision(),
         }
         self._state = {}
@@ -119,6 +124,10 @@ class InMemoryLambda:
             "Version": number,
             "PackageType": "Image",
             "MemorySize": build["memory"],
+            "SnapStart": {
+                "ApplyOn": build["snapstart"],
+                "OptimizationStatus": "Off" if number == _LATEST else "On",
+            },
             "Role": f"arn:aws:iam::{_ACCOUNT}:role/{self.function}",
             "State": "Active",
             "LastUpdateStatus": "Successful",
@@ -132,7 +141,8 @@ class InMemoryLambda:
 
     def _publish(self) -> str:
         newest = self._versions.get(str(self._next - 1))
-        if newest and all(newest[key] == self._latest[key] for key in ("image", "memory")):
+        compared = ("image", "memory", "snapstart")
+        if newest and all(newest[key] == self._latest[key] for key in compared):
             return str(self._next - 1)
         number, self._next = str(self._next), self._next + 1
         self._versions[number] = {**copy.deepcopy(self._latest), "revision": _revision()}

@@ -1,0 +1,56 @@
+"""Lambda SnapStart: what is done once before the snapshot, and in each copy of it afterwards.
+
+All copies begin with the same memory. What the kernel is asked for is fresh in each (`os.urandom`,
+`secrets`, `uuid.uuid4`); what a process keeps of its own is not (`random`, numpy's old generator,
+OpenSSL's). No connection is open by then: boto3 comes with the first batch event. A project's
+`processing.py` may register hooks of its own.
+"""
+
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+from fnmodel.inference import Predictor
+from fnmodel.model import PROBE
+from fnmodel.serve.endpoint import Answer, Call
+from fnmodel.serve.service import Service
+
+
+def register(predictor: Predictor | None, folder: Path) -> None:
+    """Have the runtime warm the model before the snapshot, and renew randomness after it."""
+    if predictor is not None:
+        register_before_snapshot(warm, predictor, folder)
+    register_after_restore(renew)
+
+
+def warm(predictor: Predictor, folder: Path) -> None:
+    """Answer the model's own probe, so that the snapshot holds what a first request touches.
+
+    A model that fails at it fails here, and its version is never published.
+
+    Raises:
+        InputError: the model refuses its probe.
+
+    """
+    probe = json.loads((folder / PROBE).read_bytes())
+    service = Service(predictor, "model", "1")
+    for answer, key in ((service.infer, "request"), (service.predict, "records")):
+        asked = probe.get(key)
+        if asked:
+            body = asked if key == "request" else {key: asked}
+            answer(Call({"model": "model"}, {}, Answer.of(body).body))
+    gc.collect()
+    gc.freeze()
+
+
+def renew() -> None:
+    """Give this copy random numbers of its own."""
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            sys.modules[name].seed()
+    if "ssl" in sys.modules:
+        sys.modules["ssl"].RAND_add(os.urandom(32), 32.0)
