@@ -8,9 +8,9 @@ worse, so that a noisy machine chooses as a quiet one does:
 - a form is slower than the model as converted when one row takes 10 % and 0.02 ms longer, and
   the geometric mean over one and 1,000 rows is 10 % longer, too. Both alternate with the model as
   converted, and near the limit they are timed three times as long;
-- with `goal` "latency", forms within 15 % of the fastest count as the same;
-- of those that count as the same, none is kept that takes twice as long to open as another, and
-  20 ms longer: a cold start waits for it. All are opened from files, as they would be shipped.
+- of 20 MB or more, forms whose weights are widened when they are opened are not tried unless
+  `goal` is "size": they open half as fast as mapped ones, and take twice the memory;
+- with `goal` "latency", forms within 15 % of the fastest count as the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,6 @@ HEADS = ("form", "size", "load", "1 row", "1,000 rows", "difference", "metric", 
 _SMALL = 64 * 1024
 _SAME_SIZE: dict[Goal, float] = {"balanced": 0.15, "latency": 0.15, "size": 0.02}
 _SAME_SPEED = 0.15
-_SAME_LOAD = 2.0
-_SAME_LOAD_MS = 20.0
 
 
 @dataclass(frozen=True)
@@ -132,14 +130,7 @@ def _choose(forms: Sequence[Form], ladder: Sequence[Rung], goal: Goal) -> Form:
     order = [ground, *(form for form in passed if form.measured.name not in grounds)]
     if goal == "latency":
         fastest = min(form.speed for form in order)
-        order = _soon_open([f for f in order if f.speed <= fastest * (1 + _SAME_SPEED)])
+        order = [form for form in order if form.speed <= fastest * (1 + _SAME_SPEED)]
     smallest = min(len(form.onnx) for form in order)
     limit = smallest / (1 - _SAME_SIZE[goal])
-    return _soon_open([form for form in order if len(form.onnx) <= limit])[0]
-
-
-def _soon_open(forms: Sequence[Form]) -> list[Form]:
-    """Leave out the forms that take plainly longer to open than another."""
-    times = [form.measured.load_ms or 0.0 for form in forms]
-    limit = max(min(times) * _SAME_LOAD, min(times) + _SAME_LOAD_MS)
-    return [form for form, ms in zip(forms, times, strict=True) if ms <= limit]
+    return next(form for form in order if len(form.onnx) <= limit)

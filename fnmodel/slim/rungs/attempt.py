@@ -15,6 +15,7 @@ from fnmodel.slim.rungs.stopwatch import Pace, race
 
 _GAIN = 0.05
 _IMPERCEPTIBLE_MS = 0.02
+_LARGE = 20 << 20
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Form:
 def attempt(rung: Rung, ground: bytes, base: Base, goal: Goal) -> Form:
     """Build a form on `ground`, then prove and time it as far as it holds."""
     form = Form(Measured(rung.name, None, None, None, None, None, None, "broken", ""), b"")
+    if rung.widens and goal != "size" and len(ground) >= _LARGE:
+        return form.ends(verdict="slower", reason="weights that are widened open slowly")
     try:
         onnx = rung.build(ground, base.feeds)
     except NotApplicableError as reason:

@@ -4,10 +4,37 @@ from typing import Any
 
 import numpy as np
 
-from fnmodel.slim.rungs.rung import Array
-from fnmodel.slim.rungs.weights import Rewrite, Use, floats, onnx_type, summed_axes, uses
+from fnmodel.slim.rungs.rung import Array, Feeds, NotApplicableError
+from fnmodel.slim.rungs.weights import (
+    Rewrite,
+    Use,
+    floats,
+    onnx_type,
+    parse,
+    require_opset,
+    serialise,
+    summed_axes,
+    uses,
+)
 
 _LARGEST = 127
+CAST = 9
+"""The opset from which Cast knows all the types that weights are stored in."""
+
+
+def int8_tables(onnx_bytes: bytes, _: Feeds) -> bytes:
+    """Return the model with its tables in int8, and its layers as they are.
+
+    Raises:
+        NotApplicableError: it looks no rows up.
+
+    """
+    model = parse(onnx_bytes)
+    require_opset(model, CAST)
+    shrunk = shrink_tables(model)
+    if shrunk is None:
+        raise NotApplicableError("no large table that rows are looked up in")
+    return serialise(shrunk)
 
 
 def quantise(array: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
