@@ -1,11 +1,16 @@
 """A sentence encoder of MiniLM's sizes with random weights, written as exporters write one."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+EVENT = Path(__file__).resolve().parent.parent / "tests" / "events" / "predict.json"
+
 WORDS, POSITIONS, WIDTH, HEADS, INNER, LAYERS = 30522, 512, 384, 12, 1536, 6
+TOKENS = 64
 INPUTS, OUTPUT = ("input_ids", "attention_mask"), "embedding"
 _OPSET = 17
 
@@ -27,6 +32,46 @@ def encoder() -> ModelProto:
         hidden = graph.normal(graph("Add", graph.linear(wide, INNER, WIDTH), hidden))
     graph.nodes.append(helper.make_node("ReduceMean", [hidden], [OUTPUT], axes=[1], keepdims=0))
     return graph.model()
+
+
+def tiny() -> ModelProto:
+    """Return a model that does nothing."""
+    shown = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "tiny", *([v] for v in shown)
+    )
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", _OPSET)])
+
+
+def tokens(rows: int) -> Any:
+    """Return token ids, int64 (rows, TOKENS); the first row counts from 0."""
+    ids = np.random.default_rng(1).integers(0, WORDS, (rows, TOKENS))
+    ids[0] = np.arange(TOKENS)
+    return ids
+
+
+def request() -> dict[str, Any]:
+    """Return an HTTP API event with the first row of `tokens`."""
+    event: dict[str, Any] = json.loads(EVENT.read_bytes())
+    ids = tokens(1)
+    inputs = [
+        {"name": name, "shape": [1, TOKENS], "datatype": "INT64", "data": array[0].tolist()}
+        for name, array in zip(INPUTS, (ids, np.ones_like(ids)), strict=True)
+    ]
+    event["rawPath"] = event["requestContext"]["http"]["path"] = "/v2/models/bench/infer"
+    event["body"] = json.dumps({"inputs": inputs})
+    return event
+
+
+def answer(path: str) -> list[float]:
+    """Return the vector that a model file gives for that row."""
+    import onnxruntime
+
+    ids = tokens(1)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = session.run(None, dict(zip(INPUTS, (ids, np.ones_like(ids)), strict=True)))[0]
+    vector: list[float] = found[0].tolist()
+    return vector
 
 
 class _Graph:
