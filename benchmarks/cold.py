@@ -309,7 +309,7 @@ PEERS = (
 )
 
 SIZE = "python layers, MB"
-MEMORY = "memory of that, ratio"
+MEMORY = "session memory, ratio"
 LONE = (SIZE, MEMORY)
 """Figures that are no ratio of two lines."""
 GOALS = {
