@@ -23,15 +23,15 @@ CAST = 9
 
 
 def int8_tables(onnx_bytes: bytes, _: Feeds) -> bytes:
-    """Return the model with its tables in int8, and its layers as they are.
+    """Return the model with those tables in int8 that no layer multiplies by, and nothing else.
 
     Raises:
-        NotApplicableError: it looks no rows up.
+        NotApplicableError: there is no such table.
 
     """
     model = parse(onnx_bytes)
     require_opset(model, CAST)
-    shrunk = shrink_tables(model)
+    shrunk = shrink_tables(model, tied=False)
     if shrunk is None:
         raise NotApplicableError("no large table that rows are looked up in")
     return serialise(shrunk)
@@ -45,12 +45,12 @@ def quantise(array: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return rounded.astype(np.int8), scale.astype(array.dtype)
 
 
-def shrink_tables(model: Any) -> Any | None:
+def shrink_tables(model: Any, *, tied: bool = True) -> Any | None:
     """Return the model with its looked-up tables in int8, or None where it has none.
 
     Only the rows that a prediction looks up are widened, so that the table stays small in memory,
-    too. A layer that multiplies by the same table (tied weights) gets it widened while the model
-    is loaded.
+    too. A layer that multiplies by the same table gets it widened while the model is loaded, unless
+    such `tied` tables are left out.
     """
     from onnx import helper
 
@@ -58,7 +58,9 @@ def shrink_tables(model: Any) -> Any | None:
     for name, array in floats(model).items():
         users = [use for use in used.get(name, []) if _looks_up_rows(use)]
         others = [use for use in used.get(name, []) if not _looks_up_rows(use)]
-        if array.ndim != 2 or not users or (others and summed_axes(others, array) != (1,)):
+        if array.ndim != 2 or not users or (others and not tied):
+            continue
+        if others and summed_axes(others, array) != (1,):
             continue
         quantised, scale = quantise(array, (1,))
         table = rewrite.tensor(f"{name}_int8", quantised)
