@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from fnmodel.inference import Predictor, open_session
+from fnmodel.model import MODEL, OnnxModel
 from fnmodel.slim.content import content_sha256, content_size
 from fnmodel.slim.job import run
 from fnmodel.slim.order import Job, Order
@@ -117,7 +118,7 @@ def measured(name: str, case: Case, made: Path) -> Line:
     report = run(job, lambda _: None)
     if not report.passed:
         raise SystemExit(f"{name}: the answers differ, so there is nothing to compare")
-    ours = (made / "model.onnx").read_bytes()
+    ours = made / MODEL
     stock = open_session(case.stock, threads=1)
     predictor = Predictor(made, threads=1)
     given = _inputs(predictor, case.feeds)
@@ -131,7 +132,7 @@ def measured(name: str, case: Case, made: Path) -> Line:
         name=name,
         original_bytes=content_size(case.source),
         stock_bytes=len(case.stock),
-        our_bytes=len(ours),
+        our_bytes=OnnxModel.load(made).size,
         load=ratio(
             lambda: open_session(ours, threads=1), lambda: open_session(case.stock, threads=1)
         ),

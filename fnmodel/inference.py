@@ -20,6 +20,7 @@ from fnmodel.model import (
     MISSING_TEXT,
     MODEL,
     PROCESSING,
+    WEIGHTS,
     Datatype,
     Feature,
     Signature,
@@ -57,8 +58,6 @@ _TWO_VCPU_MEMORY_MB = 3538
 def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
     """Open an `onnxruntime.InferenceSession` with settings that fit a Lambda function's memory.
 
-    A file is given as its bytes, so that ONNX Runtime resolves no file name inside it.
-
     Raises:
         InputError: ONNX Runtime refuses the model.
 
@@ -76,12 +75,20 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        content = model if isinstance(model, bytes) else model.read_bytes()
+        content = model if isinstance(model, bytes) else _given(model)
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime raises about ten classes of its own here, without a common base.
         name = "the model" if isinstance(model, bytes) else model
         raise InputError(f"{name} cannot be loaded: {error}") from error
+
+
+def _given(model: Path) -> bytes | str:
+    """Return the bytes of a whole model, or the path of one whose weights are to be mapped.
+
+    `slim` has checked that neither names other files: ONNX Runtime would open them.
+    """
+    return str(model) if model.with_name(WEIGHTS).is_file() else model.read_bytes()
 
 
 class Predictor:

@@ -1,8 +1,9 @@
 """The values that stages hand to each other: a model directory and what it says of itself.
 
-A model directory holds `model.onnx`, `signature.json` and `probe.json`; `front.json` where values
-need Python before the graph, and `reference.json` where there was a training sample. It is what
-`slim` writes, `pack` ships to `/opt/ml/model` and `inference` loads.
+A model directory holds `model.onnx`, `signature.json` and `probe.json`; `model.onnx.data` where the
+graph has large weights, which are mapped into memory; `front.json` where values need Python before
+the graph, and `reference.json` where there was a training sample. It is what `slim` writes, `pack`
+ships to `/opt/ml/model` and `inference` loads.
 
 Imports only the standard library, because the image pays for it at each cold start.
 """
@@ -18,13 +19,14 @@ from typing import Any, Literal
 from fnmodel.errors import SlimError
 
 MODEL = "model.onnx"
+WEIGHTS = "model.onnx.data"
 SIGNATURE = "signature.json"
 PROBE = "probe.json"
 FRONT = "front.json"
 REFERENCE = "reference.json"
 PROCESSING = "processing.py"
 REQUIRED = (MODEL, SIGNATURE, PROBE)
-OPTIONAL = (FRONT, REFERENCE, PROCESSING)
+OPTIONAL = (WEIGHTS, FRONT, REFERENCE, PROCESSING)
 FILES = (*REQUIRED, *OPTIONAL)
 """The files of a model directory, in the order of its digest."""
 
@@ -190,8 +192,10 @@ class OnnxModel:
 
     @property
     def size(self) -> int:
-        """Bytes of `model.onnx`."""
-        return (self.folder / MODEL).stat().st_size
+        """Bytes of the graph and its weights."""
+        return sum(
+            (self.folder / name).stat().st_size for name in self.files if name in (MODEL, WEIGHTS)
+        )
 
     def probe(self) -> dict[str, Any]:
         """Return the probe: `request`, an Open Inference Protocol request, and what it must answer.

@@ -251,6 +251,20 @@ def test_among_forms_of_nearly_one_size_the_first_wins() -> None:
     ]
 
 
+def test_a_large_network_keeps_no_form_that_is_widened_when_it_opens() -> None:
+    """From 20 MB on, mapped weights count for more than a small file, unless size is asked for."""
+    case, names = product(1024, 5400), ("int8-weights", "float16-weights")
+
+    whole, ladder = case.climb(rungs=names)
+    small, other = case.climb(rungs=names, goal="size")
+
+    assert whole == case.onnx
+    assert [row_of(ladder, name).verdict for name in names] == ["slower", "slower"]
+    assert "open slowly" in row_of(ladder, "int8-weights").reason
+    assert other.kept == "int8-weights"
+    assert len(small) < 0.3 * len(whole)
+
+
 def test_a_small_model_is_only_tidied_and_says_so() -> None:
     """Under 64 kB there is one row; what tells of the user's machine goes all the same."""
     small = product(16, 32)

@@ -18,6 +18,7 @@ from slim_ladder_cases import answers, changed, model_of, perceptron, product
 from fnmodel.slim.rungs.blocks import BLOCK, eight_bit, four_bit, pack
 from fnmodel.slim.rungs.closeness import Closeness, close
 from fnmodel.slim.rungs.dynamic import dynamic_int8
+from fnmodel.slim.rungs.embedding import int8_tables
 from fnmodel.slim.rungs.float32 import float32
 from fnmodel.slim.rungs.rung import Build, NotApplicableError
 from fnmodel.slim.rungs.simplify import simplify
@@ -199,6 +200,19 @@ def test_a_table_of_rows_becomes_int8(tied: bool) -> None:
     assert len(form) < 0.4 * len(onnx_bytes)
     assert np.abs(before - after).max() < 0.01 * np.abs(before).max()
     assert not after[0, 1].any()
+
+
+def test_int8_tables_leave_layers_and_what_they_multiply_by_alone() -> None:
+    """The rung shrinks what is only looked up, so that nothing is widened when a model opens."""
+    onnx_bytes, feeds = _language(tied=False)
+
+    form = int8_tables(onnx_bytes, feeds)
+
+    before, after = answers(onnx_bytes, feeds)["y"], answers(form, feeds)["y"]
+    assert len(form) < 0.4 * len(onnx_bytes)
+    assert np.abs(before - after).max() < 0.01 * np.abs(before).max()
+    with pytest.raises(NotApplicableError):
+        int8_tables(*_language(tied=True))
 
 
 def test_packed_weights_unpack_to_nearly_themselves() -> None:

@@ -93,6 +93,7 @@ def slim(
         ["", "original", "ONNX"],
         [
             ["file", size(report.size.before), size(report.size.after)],
+            *([["weights, mapped", "", size(report.weights)]] if report.weights else []),
             ["load", milliseconds(report.load.before), milliseconds(report.load.after)],
             ["1 row", milliseconds(report.one_row.before), milliseconds(report.one_row.after)],
             [

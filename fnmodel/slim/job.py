@@ -217,6 +217,7 @@ def _ort_words(refusal: FnmodelError | None) -> str:
 def _report(job: Job, subject: Subject, trial: Trial, ladder: Ladder | None) -> ParityReport:
     questions = subject.questions
     one_row = _latency(subject, trial, 1)
+    graph, weights = model_folder.sizes(job.folder)
     rules = gates.from_json(job.order.gates)
     held_out = None
     if job.order.held_out is not None and (rules.metrics or rules.fairness):
@@ -251,9 +252,12 @@ def _report(job: Job, subject: Subject, trial: Trial, ladder: Ladder | None) -> 
         metrics=evidence.metrics(subject, trial),
         gates=tuple(
             result.to_json()
-            for result in evidence.gates(rules, subject, trial, one_row.after, held_out)
+            for result in evidence.gates(
+                rules, subject, trial, one_row.after, graph + weights, held_out
+            )
         ),
-        size=Change(content_size(job.order.source), len(trial.converted.onnx)),
+        size=Change(content_size(job.order.source), graph + weights),
+        weights=weights,
         opset=_opset(trial.converted.onnx),
         how=trial.converted.how,
         ladder=ladder.to_json() if ladder else {},

@@ -8,6 +8,8 @@ worse, so that a noisy machine chooses as a quiet one does:
 - a form is slower than the model as converted when one row takes 10 % and 0.02 ms longer, and
   the geometric mean over one and 1,000 rows is 10 % longer, too. Both alternate with the model as
   converted, and near the limit they are timed three times as long;
+- of a model of 20 MB or more, forms whose weights are widened whenever they are opened are not
+  tried unless `goal` is "size": they take twice the time and the memory of mapped weights;
 - with `goal` "latency", forms within 15 % of the fastest count as the same.
 """
 

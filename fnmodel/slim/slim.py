@@ -16,7 +16,7 @@ from pathlib import Path
 from fnmodel import hashes
 from fnmodel.errors import SlimError
 from fnmodel.hashes import Hashed, anew
-from fnmodel.model import OPTIONAL, REQUIRED, OnnxModel
+from fnmodel.model import MODEL, OPTIONAL, REQUIRED, WEIGHTS, OnnxModel
 from fnmodel.slim.content import content_sha256
 from fnmodel.slim.isolation import sandbox, visible
 from fnmodel.slim.isolation.sandbox import Limits
@@ -25,6 +25,7 @@ from fnmodel.slim.proof import page
 from fnmodel.slim.proof.page import FILE as PAGE
 from fnmodel.slim.proof.report import FILE as PARITY
 from fnmodel.slim.proof.report import ParityReport
+from fnmodel.slim.untrusted import onnxfile
 from fnmodel.slim.versions import versions
 from fnmodel.uses import Freed, Uses
 
@@ -100,6 +101,7 @@ def slim(
             f"at most {limits.seconds} s and {limits.memory >> 30} GB",
         ]
         sandbox.check_files(made / _FOLDER, REQUIRED, OPTIONAL)
+        onnxfile.check_external(made / _FOLDER / MODEL, made / _FOLDER / WEIGHTS)
         (made / PARITY).write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
         (made / PAGE).write_text(page.render(ParityReport.read(made / PARITY)), encoding="utf-8")
         made.chmod(0o755)

@@ -92,6 +92,7 @@ def _gains(report: ParityReport) -> str:
 
     rows = [
         ("file", size(report.size.before), size(report.size.after), times(report.size)),
+        *([("weights, mapped", "", size(report.weights), "")] if report.weights else []),
         *(
             (name, milliseconds(change.before), milliseconds(change.after), times(change))
             for name, change in (

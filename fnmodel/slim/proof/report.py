@@ -56,9 +56,10 @@ class ParityReport:
     while the original itself was undecided between two classes; they are not `label_flips`.
     `batches` tells for batches of 0, 1 and 7 rows whether their answers are those of the whole.
     `answered` names features whose changed values the original refuses and the ONNX model answers.
-    `size` is in bytes, the other changes in milliseconds: one row, 1,000 rows (reckoned from fewer
-    where these would take longer than a second), and opening the file (the original's without
-    importing its framework). `ladder` is the table of smaller forms.
+    `size` is in bytes, of which `weights` lie in `model.onnx.data`; the other changes are in
+    milliseconds: one row, 1,000 rows (reckoned from fewer where these would take longer than a
+    second), and opening the file (the original's without importing its framework). `ladder` is the
+    table of smaller forms.
     """
 
     source: str
@@ -86,6 +87,7 @@ class ParityReport:
     metrics: tuple[Metric, ...]
     gates: tuple[Mapping[str, Any], ...]
     size: Change
+    weights: int
     one_row: Change
     thousand_rows: Change
     load: Change

@@ -97,8 +97,9 @@ def ask(
         replace(tensor, shape=_declared(tensor.shape, answers[tensor.name].shape))
         for tensor in converted.signature.outputs
     )
-    converted = replace(converted, signature=replace(converted.signature, outputs=outputs))
-    predictor = model_folder.write(folder, converted)
+    if outputs != converted.signature.outputs:
+        converted = replace(converted, signature=replace(converted.signature, outputs=outputs))
+        predictor = model_folder.write(folder, converted)
     expected = align(questions.expected, converted, answers)
     edge = np.array([origin == "edge" for origin in questions.origin])
     positions, edge_positions = np.flatnonzero(~edge), np.flatnonzero(edge)

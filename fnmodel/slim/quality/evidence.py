@@ -37,7 +37,12 @@ def metrics(subject: Subject, trial: Trial) -> tuple[Metric, ...]:
 
 
 def gates(
-    rules: Gates, subject: Subject, trial: Trial, one_row_ms: float, held_out: Judged | None
+    rules: Gates,
+    subject: Subject,
+    trial: Trial,
+    one_row_ms: float,
+    size_bytes: int,
+    held_out: Judged | None,
 ) -> tuple[GateResult, ...]:
     """Judge the ONNX model's answers, on the rows held out or else on the sample's, by all gates.
 
@@ -60,7 +65,7 @@ def gates(
         subject.columns if held_out is None else held_out.columns,
         None,
         one_row_ms,
-        len(trial.converted.onnx),
+        size_bytes,
         np.random.default_rng(0),
     )
 

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fnmodel.errors import InputError
 from fnmodel.inference import open_session
+from fnmodel.slim import external
 from fnmodel.slim.rungs.base import SLOWER, Base, finite, race_on
 from fnmodel.slim.rungs.measured import Judgement, Measured
 from fnmodel.slim.rungs.rung import Goal, NotApplicableError, Rung
@@ -13,6 +15,7 @@ from fnmodel.slim.rungs.stopwatch import Pace, race
 
 _GAIN = 0.05
 _IMPERCEPTIBLE_MS = 0.02
+_LARGE = 20 << 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Form:
 def attempt(rung: Rung, ground: bytes, base: Base, goal: Goal) -> Form:
     """Build a form on `ground`, then prove and time it as far as it holds."""
     form = Form(Measured(rung.name, None, None, None, None, None, None, "broken", ""), b"")
+    if rung.widens and goal != "size" and len(ground) >= _LARGE:
+        return form.ends(verdict="slower", reason="weights that are widened open slowly")
     try:
         onnx = rung.build(ground, base.feeds)
     except NotApplicableError as reason:
@@ -41,31 +46,33 @@ def attempt(rung: Rung, ground: bytes, base: Base, goal: Goal) -> Form:
     form = replace(form, onnx=onnx).ends(bytes=len(onnx))
     if onnx == ground or (len(onnx) > (1 - _GAIN) * len(ground) and not rung.cleans):
         return form.ends(verdict="not smaller")
-    try:
-        session = open_session(onnx, threads=1)
-        misfit = base.misfit(onnx, session)
-        judgement = None if misfit else base.judge(onnx)
-    except InputError as error:
-        return form.ends(reason=_first_line(error))
-    if judgement is None:
-        return form.ends(reason=misfit)
-    form = form.ends(max_abs=finite(judgement.max_abs), metric=judgement.metric)
-    objection = _objection(rung, judgement, base.judgement)
-    if objection:
-        return form.ends(verdict="failed parity", reason=objection)
-    return _timed(form, session, rung, base, goal)
+    with external.saved(onnx) as path:
+        try:
+            session = open_session(path, threads=1)
+            misfit = base.misfit(onnx, session)
+            judgement = None if misfit else base.judge(onnx)
+        except InputError as error:
+            return form.ends(reason=_first_line(error))
+        if judgement is None:
+            return form.ends(reason=misfit)
+        form = form.ends(max_abs=finite(judgement.max_abs), metric=judgement.metric)
+        objection = _objection(rung, judgement, base.judgement)
+        if objection:
+            return form.ends(verdict="failed parity", reason=objection)
+        return _timed(form, path, session, rung, base, goal)
 
 
-def _timed(form: Form, session: Any, rung: Rung, base: Base, goal: Goal) -> Form:
+def _timed(form: Form, path: Path, session: Any, rung: Rung, base: Base, goal: Goal) -> Form:
     one = race_on(session, base.session, base.one)
     many = race_on(session, base.session, base.many) if base.many_ms is not None else None
     if one is None or (many is None and base.many_ms is not None):
         return form.ends(reason="does not take as many rows as the model as converted")
-    load = race(
-        lambda: open_session(form.onnx, threads=1),
-        lambda: open_session(base.onnx, threads=1),
-        slow=SLOWER,
-    )
+    with external.saved(base.onnx) as other:
+        load = race(
+            lambda: open_session(path, threads=1),
+            lambda: open_session(other, threads=1),
+            slow=SLOWER,
+        )
     form = replace(form, speed=one.ratio).ends(
         load_ms=base.load_ms * load.ratio,
         one_row_ms=base.one_ms * one.ratio,

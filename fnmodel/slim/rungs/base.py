@@ -7,6 +7,7 @@ from typing import Any
 
 from fnmodel.errors import InputError
 from fnmodel.inference import open_session
+from fnmodel.slim import external
 from fnmodel.slim.rungs.measured import Judgement, Measured, Verdict
 from fnmodel.slim.rungs.rung import Array, Feeds, rows
 from fnmodel.slim.rungs.stopwatch import Pace, race
@@ -78,7 +79,9 @@ def prepare(onnx: bytes, feeds: Feeds, judge: Callable[[bytes], Judgement]) -> B
         InputError: it does not open, or does not take a row of the feeds.
 
     """
-    session = open_session(onnx, threads=1)
+    with external.saved(onnx) as path:
+        session = open_session(path, threads=1)
+        load = race(lambda: open_session(path, threads=1), lambda: None, slow=SLOWER)
     one = rows(feeds, 1)
     itself = race_on(session, session, one)
     if itself is None:
@@ -86,7 +89,6 @@ def prepare(onnx: bytes, feeds: Feeds, judge: Callable[[bytes], Judgement]) -> B
     count = max(2, min(_MANY, int(_MANY_ROWS_MS / max(itself.ms, 1e-6))))
     many = rows(feeds, count)
     several = race_on(session, session, many)
-    load = race(lambda: open_session(onnx, threads=1), lambda: None, slow=SLOWER)
     return Base(
         onnx=onnx,
         feeds=feeds,

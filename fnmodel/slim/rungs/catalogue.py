@@ -5,6 +5,7 @@ from dataclasses import replace
 from fnmodel.errors import UsageError
 from fnmodel.slim.rungs.blocks import eight_bit, four_bit
 from fnmodel.slim.rungs.dynamic import dynamic_int8
+from fnmodel.slim.rungs.embedding import int8_tables
 from fnmodel.slim.rungs.float32 import float32
 from fnmodel.slim.rungs.rung import Options, Rung
 from fnmodel.slim.rungs.simplify import simplify
@@ -18,11 +19,12 @@ _TIDY = Rung("tidy", tidy, foundation=True, cleans=True)
 _SIMPLIFY = Rung("onnxslim", simplify, foundation=True)
 _FLOAT32 = Rung("float32", float32, foundation=True)
 _FLOAT32_TREES = Rung("float32-trees", narrow_trees, foundation=True)
-_FLOAT32_WEIGHTS = Rung("float32-weights", single)
-_FLOAT16_WEIGHTS = Rung("float16-weights", half)
-_INT8_WEIGHTS = Rung("int8-weights", int8)
+_FLOAT32_WEIGHTS = Rung("float32-weights", single, widens=True)
+_FLOAT16_WEIGHTS = Rung("float16-weights", half, widens=True)
+_INT8_WEIGHTS = Rung("int8-weights", int8, widens=True)
 _INT8_DYNAMIC = Rung("int8-dynamic", dynamic_int8)
 _INT8_STATIC = Rung("int8-static", static_int8)
+_INT8_TABLES = Rung("int8-tables", int8_tables)
 _EIGHT_BIT = Rung("8-bit", eight_bit)
 _FOUR_BIT = Rung("4-bit", four_bit)
 _SHARES = (0.1, 0.2, 0.5)
@@ -37,8 +39,8 @@ _BY_FAMILY: dict[Family, tuple[Rung, ...]] = {
     ),
     "cnn": (_FLOAT32, _INT8_STATIC, _INT8_WEIGHTS, _FLOAT16_WEIGHTS, _FLOAT32_WEIGHTS),
     "transformer": (
-        _FLOAT32, _FOUR_BIT, _INT8_WEIGHTS, _EIGHT_BIT, _INT8_DYNAMIC, _FLOAT16_WEIGHTS,
-        _FLOAT32_WEIGHTS,
+        _FLOAT32, _FOUR_BIT, _INT8_WEIGHTS, _EIGHT_BIT, _INT8_DYNAMIC, _INT8_TABLES,
+        _FLOAT16_WEIGHTS, _FLOAT32_WEIGHTS,
     ),
     # Which neighbours are nearest, float32 tells for rows like the sample's and no others.
     "table": (),

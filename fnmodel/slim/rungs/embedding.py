@@ -4,10 +4,37 @@ from typing import Any
 
 import numpy as np
 
-from fnmodel.slim.rungs.rung import Array
-from fnmodel.slim.rungs.weights import Rewrite, Use, floats, onnx_type, summed_axes, uses
+from fnmodel.slim.rungs.rung import Array, Feeds, NotApplicableError
+from fnmodel.slim.rungs.weights import (
+    Rewrite,
+    Use,
+    floats,
+    onnx_type,
+    parse,
+    require_opset,
+    serialise,
+    summed_axes,
+    uses,
+)
 
 _LARGEST = 127
+CAST = 9
+"""The opset from which Cast knows all the types that weights are stored in."""
+
+
+def int8_tables(onnx_bytes: bytes, _: Feeds) -> bytes:
+    """Return the model with those tables in int8 that no layer multiplies by, and nothing else.
+
+    Raises:
+        NotApplicableError: there is no such table.
+
+    """
+    model = parse(onnx_bytes)
+    require_opset(model, CAST)
+    shrunk = shrink_tables(model, tied=False)
+    if shrunk is None:
+        raise NotApplicableError("no large table that rows are looked up in")
+    return serialise(shrunk)
 
 
 def quantise(array: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
@@ -18,12 +45,12 @@ def quantise(array: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return rounded.astype(np.int8), scale.astype(array.dtype)
 
 
-def shrink_tables(model: Any) -> Any | None:
+def shrink_tables(model: Any, *, tied: bool = True) -> Any | None:
     """Return the model with its looked-up tables in int8, or None where it has none.
 
     Only the rows that a prediction looks up are widened, so that the table stays small in memory,
-    too. A layer that multiplies by the same table (tied weights) gets it widened while the model
-    is loaded.
+    too. A layer that multiplies by the same table gets it widened while the model is loaded, unless
+    such `tied` tables are left out.
     """
     from onnx import helper
 
@@ -31,7 +58,9 @@ def shrink_tables(model: Any) -> Any | None:
     for name, array in floats(model).items():
         users = [use for use in used.get(name, []) if _looks_up_rows(use)]
         others = [use for use in used.get(name, []) if not _looks_up_rows(use)]
-        if array.ndim != 2 or not users or (others and summed_axes(others, array) != (1,)):
+        if array.ndim != 2 or not users or (others and not tied):
+            continue
+        if others and summed_axes(others, array) != (1,):
             continue
         quantised, scale = quantise(array, (1,))
         table = rewrite.tensor(f"{name}_int8", quantised)

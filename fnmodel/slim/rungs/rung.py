@@ -31,7 +31,8 @@ class Rung:
 
     The result of a `foundation` is what later rungs build on. One that `cleans` is kept though it
     gains nothing in size. `by_metric` is how much of the metric the rung may cost where it cannot
-    give the same answers, or None where it must.
+    give the same answers, or None where it must. One that `widens` stores weights that ONNX Runtime
+    has to compute with each time the model is opened.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Rung:
     foundation: bool = False
     cleans: bool = False
     by_metric: float | None = None
+    widens: bool = False
 
 
 @dataclass(frozen=True)

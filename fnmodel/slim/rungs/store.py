@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fnmodel.slim.rungs.embedding import quantise, shrink_tables
+from fnmodel.slim.rungs.embedding import CAST, quantise, shrink_tables
 from fnmodel.slim.rungs.rung import Array, Feeds, NotApplicableError
 from fnmodel.slim.rungs.weights import (
     Rewrite,
@@ -22,7 +22,6 @@ from fnmodel.slim.rungs.weights import (
     uses,
 )
 
-_CAST = 9  # the opset from which Cast knows all the types used here
 _BLOCK = 64
 _FEWEST = 8  # with fewer weights to a scale, the scales weigh as much as the weights
 
@@ -46,7 +45,7 @@ def int8(onnx_bytes: bytes, _: Feeds) -> bytes:
     from onnx import helper
 
     model = parse(onnx_bytes)
-    require_opset(model, _CAST)
+    require_opset(model, CAST)
     used, rewrite = uses(model.graph), Rewrite(model)
     for name, array in floats(model).items():
         axes = summed_axes(used.get(name, []), array)
@@ -89,7 +88,7 @@ def _narrow(
     from onnx import helper
 
     model = parse(onnx_bytes)
-    require_opset(model, _CAST)
+    require_opset(model, CAST)
     rewrite = Rewrite(model)
     for name, array in floats(model).items():
         if array.dtype.type not in kinds or np.abs(array).max() > np.finfo(to).max:

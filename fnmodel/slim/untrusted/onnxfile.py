@@ -56,15 +56,7 @@ def read(path: Path, trust: Collection[str] = frozenset()) -> bytes:
         raise MissingExtraError(
             "reading an ONNX file needs onnx, which is not installed", hint="pip install onnx"
         ) from error
-    content = _content(path)
-    try:
-        model = onnx.load_model_from_string(content)
-    except Exception as error:
-        # protobuf's DecodeError has moved between its versions.
-        raise SlimError(
-            f"{path.name} is not a complete ONNX file",
-            hint="export or download the model again; a Git LFS pointer needs `git lfs pull`",
-        ) from error
+    model = _parsed(path, _content(path))
     if not model.HasField("graph") or not model.graph.output:
         raise SlimError(f"{path.name} is not an ONNX model: it has no outputs", hint=_HARMFUL)
     try:
@@ -87,6 +79,19 @@ def read(path: Path, trust: Collection[str] = frozenset()) -> bytes:
         ) from error
     whole: bytes = model.SerializeToString()
     return whole
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    import onnx
+
+    try:
+        return onnx.load_model_from_string(content)
+    except Exception as error:
+        # protobuf's DecodeError has moved between its versions.
+        raise SlimError(
+            f"{path.name} is not a complete ONNX file",
+            hint="export or download the model again; a Git LFS pointer needs `git lfs pull`",
+        ) from error
 
 
 @contextmanager
@@ -127,6 +132,51 @@ def companions(path: Path) -> tuple[Path, ...]:
     except (OSError, ValueError):  # empty, or not there: whoever reads it says so
         return ()
     return tuple(sorted(found))
+
+
+def check_external(path: Path, weights: Path) -> None:
+    """Refuse a model that takes tensors from any file but `weights`, which lies beside it.
+
+    ONNX Runtime opens what a model names, also when it is given the model's bytes: then relative
+    to the working directory.
+
+    Raises:
+        SlimError: a tensor lies in another file, or outside of this one.
+
+    """
+    if not _names_files(path):
+        return
+    model = _parsed(path, _content(path))
+    size = weights.stat().st_size if weights.is_file() else 0
+    try:
+        places = [*_places(model.graph, None)]
+        for function in model.functions:
+            places += _places(None, function)
+        for tensor in (tensor for place in places for tensor in _tensors(place)):
+            _check_place(tensor, weights.name, size)
+    except _WrongError as error:
+        raise SlimError(f"{path.name}: {error}", hint=_HARMFUL) from error
+
+
+def _names_files(path: Path) -> bool:
+    """Whether a model may name other files: without the key `location`, no tensor does."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return data.find(b"location") >= 0
+
+
+def _check_place(tensor: Any, name: str, size: int) -> None:
+    told = {entry.key: entry.value for entry in tensor.external_data}
+    if not told:
+        return
+    if len(told) < len(tensor.external_data):
+        raise _WrongError("it says twice where a tensor lies")
+    if told.get("location") != name:
+        raise _WrongError(f"a tensor lies in {_short(told.get('location', ''))}")
+    if _number(told, "offset", 0) + _number(told, "length", size + 1) > size:
+        raise _WrongError(f"{name} ends before the tensor that lies in it")
 
 
 class _WrongError(Exception):
