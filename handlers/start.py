@@ -2,7 +2,11 @@
 
 import sys
 
-from awslambdaric.__main__ import main
+from fnmodel import imports
+
+imports.install()  # before the next import, which it speeds up
+
+from awslambdaric.__main__ import main  # noqa: E402
 
 if __name__ == "__main__":
     main(sys.argv)
