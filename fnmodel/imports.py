@@ -1,4 +1,4 @@
-"""Serves a cold start's imports from one file a folder, and leaves out what nobody asks for.
+"""Serves a cold start's imports from one file a folder.
 
 A folder of `sys.path` may hold a *bundle*: the code of those of its modules that a cold start
 imports. Each would otherwise be searched for, opened, measured and read by itself. `install` puts
@@ -13,16 +13,12 @@ and reloads are as ever. `fnmodel.pack.bundle` writes bundles:
     index      marshal: {name: (offset, length, hash, whether it is a package)}
     code       marshal: one code object a module, in the order of the index
 
-Modules of LAZY are imported when something in them is first asked for. Every one is a part of the
-standard library that another part names at its top and uses in rare cases.
-
 This module is loaded before all others, so it imports what every interpreter has loaded anyway.
 """
 
 import marshal
 import posix
 import sys
-from _frozen_importlib import _ModuleLockManager  # type: ignore[import-not-found]
 from _frozen_importlib_external import (
     MAGIC_NUMBER,
     PathFinder,
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
-    from typing import Any
 
     Entry = tuple[int, int, bytes, bool]
 
@@ -45,10 +40,7 @@ NAME = "imports.bundle"
 
 FORMAT = b"fnmodel bundle 1\n"
 KEY = 1
-"""Of the hashes, which are those of hash-based `.pyc` files: every interpreter has them built in."""
-
-LAZY = frozenset({"ast", "inspect", "ipaddress", "textwrap", "tokenize"})
-"""Named by dataclasses, inspect, urllib.parse, traceback and linecache."""
+"""Of the hashes: SipHash, which every interpreter has built in for its hash-based `.pyc` files."""
 
 _HEADER = 36
 
@@ -69,26 +61,32 @@ def install() -> None:
     hidden: set[str] = set()
     for folder in path:
         bundle = bundles.get(folder)
-        for name in bundle.index if bundle else ():
-            if name.partition(".")[0] not in hidden:
-                found.setdefault(name, bundle)
+        if bundle is not None:
+            for name in bundle.index:
+                if name.partition(".")[0] not in hidden:
+                    found.setdefault(name, bundle)
         if folder != path[-1]:
             hidden.update(entry.partition(".")[0] for entry in _listed(folder))
+    # After the finders of built-in and frozen modules, as the plain one is.
     sys.meta_path.insert(sys.meta_path.index(PathFinder), _Finder(found, path))
+    from fnmodel import lazy
+
+    lazy.install()
 
 
 class _Bundle:
-    """An open bundle of a folder."""
+    """An open bundle of a folder, used as long as it is `sound`."""
 
-    def __init__(self, folder: str, file: int) -> None:
+    def __init__(self, folder: str, file: int, length: int) -> None:
         self.folder = folder
+        self.sound = True
         self._file = file
         start = posix.pread(file, _HEADER, 0)
         size = int.from_bytes(start[32:], "little")
-        index = posix.pread(file, size, _HEADER)
+        index = posix.pread(file, min(size, length), _HEADER)
         if start != header(index, MAGIC_NUMBER):
             raise ImportError("it is damaged, or of another Python or version")
-        self.index: dict[str, Entry] = marshal.loads(index)
+        self.index: dict[str, Entry] = marshal.loads(index)  # noqa: S302 - checked
         self._start = _HEADER + size
 
     def read(self, name: str) -> "CodeType":
@@ -102,31 +100,23 @@ class _Bundle:
         data = posix.pread(self._file, size, self._start + offset)
         if source_hash(KEY, data) != digest:
             raise ImportError(f"the code of {name} is damaged")
-        code: CodeType = marshal.loads(data)
+        code: CodeType = marshal.loads(data)  # noqa: S302 - checked
         return code
 
 
 class _Finder:
-    """Finds modules of bundles as long as `sys.path` begins as it did, and those that are lazy."""
+    """Finds modules of bundles, as long as `sys.path` begins as it did."""
 
     def __init__(self, bundles: "dict[str, _Bundle]", path: "list[str]") -> None:
         self._bundles = bundles
         self._path = path
 
     def find_spec(
-        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+        self, name: str, path: "Sequence[str] | None" = None, _: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
         """Return how to load a module, or None to leave it to the next finder."""
-        spec = self._packed(name, path)
-        if name in LAZY:
-            spec = spec or PathFinder.find_spec(name, path, target)
-            if spec is not None and type(spec.loader) in (_Loader, SourceFileLoader):
-                spec.loader = _LazyLoader(spec.loader)
-        return spec
-
-    def _packed(self, name: str, path: "Iterable[str] | None") -> "ModuleSpec | None":
         bundle = self._bundles.get(name)
-        if bundle is None:
+        if bundle is None or not bundle.sound:
             return None
         place = f"{bundle.folder}/{name.replace('.', '/')}"
         if path is None:
@@ -156,49 +146,10 @@ class _Loader(SourceFileLoader):
         try:
             return self._bundle.read(fullname)
         except (ImportError, OSError) as error:
-            _say(self._bundle.folder, error)
+            if self._bundle.sound:
+                self._bundle.sound = False
+                _say(self._bundle.folder, error)
             return super().get_code(fullname)
-
-
-class _LazyModule(type(sys)):  # type: ignore[misc]
-    """A module that is executed when an attribute is asked for that it does not have yet."""
-
-    def __getattr__(self, name: str) -> "Any":
-        # The import system looks for these, and must not wake the module by that.
-        if name not in ("__file__", "__cached__", "__path__"):
-            self.__spec__.loader.wake(self)
-            if type(self) is not _LazyModule:
-                return getattr(self, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-
-
-class _LazyLoader(SourceFileLoader):
-    """Puts a module off; anything but loading is its own loader's."""
-
-    def __init__(self, loader: "Any") -> None:
-        super().__init__(loader.name, loader.path)
-        self.get_code = loader.get_code
-        self._waking = False
-
-    def create_module(self, spec: "ModuleSpec") -> _LazyModule:
-        """Return a module that is not executed."""
-        return _LazyModule(spec.name)
-
-    def exec_module(self, module: "ModuleType") -> None:
-        """Execute a module that is awake: it is reloaded."""
-        if type(module) is not _LazyModule:
-            super().exec_module(module)
-
-    def wake(self, module: "ModuleType") -> None:
-        """Execute a module once; another thread waits for it, this one sees it half done."""
-        with _ModuleLockManager(self.name):
-            if type(module) is _LazyModule and not self._waking:
-                self._waking = True
-                try:
-                    super().exec_module(module)
-                    module.__class__ = type(sys)
-                finally:
-                    self._waking = False
 
 
 def _open(folder: str) -> _Bundle | None:
@@ -207,12 +158,13 @@ def _open(folder: str) -> _Bundle | None:
     except OSError:
         return None
     try:
-        # An empty file hides the bundle of a lower layer of the image.
-        return _Bundle(folder, file) if posix.fstat(file).st_size else None
+        length = posix.fstat(file).st_size
+        if length:  # an empty file hides the bundle of a lower layer of the image
+            return _Bundle(folder, file, length)
     except (ImportError, OSError) as error:
-        posix.close(file)
         _say(folder, error)
-        return None
+    posix.close(file)
+    return None
 
 
 def _listed(folder: str) -> "Iterable[str]":
@@ -223,7 +175,6 @@ def _listed(folder: str) -> "Iterable[str]":
 
 
 def _say(folder: str, error: Exception) -> None:
-    import json
-
+    # By hand, since the json module may be what cannot be read.
     said = f"imports take longer: {folder}/{NAME} is not used: {error}"
-    sys.stderr.write(json.dumps({"level": "WARNING", "message": said}) + "\n")
+    sys.stderr.write(f'{{"level": "WARNING", "message": "{said}"}}\n')

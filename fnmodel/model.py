@@ -7,7 +7,6 @@ need Python before the graph, and `reference.json` where there was a training sa
 Imports only the standard library, because the image pays for it at each cold start.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -169,6 +168,9 @@ class OnnxModel:
             SlimError: a file is missing or unreadable.
 
         """
+        # Serving needs no digests, and hashlib brings OpenSSL: 4 ms of a cold start.
+        import hashlib
+
         digest = hashlib.sha256()
         for name in FILES:
             path = folder / name

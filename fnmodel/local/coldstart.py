@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfile
 
@@ -29,7 +30,7 @@ from fnmodel.local.sandbox import FunctionVersion, RootFs, launch
 _SECONDS = 60
 """The longest that one start may take."""
 _OPENED = Path(__file__).with_name("opened.py")
-_ROW = re.compile(r"^import time: +(\d+) \| +(\d+) \| ( *)(\S+)$", re.MULTILINE)
+_ROW = re.compile(rb"^import time: +(\d+) \| +(\d+) \| ( *)(\S+)$", re.MULTILINE)
 _FOLDERS = ("opt/python/", "var/task/")
 _CLIENT = "awslambdaric"
 
@@ -188,14 +189,14 @@ class _Starter:
     def timed(self) -> tuple[_Start, list[Import]]:
         """Start it with the interpreter's import timing."""
         start = self.start("-X", "importtime")
-        said = self._log.read_bytes()
-        text, init = said.decode(errors="replace"), said[: start.said].decode(errors="replace")
-        return start, [
-            Import(name, int(own) / 1000, int(whole) / 1000, len(indent) // 2, match < len(init))
-            for match, own, whole, indent, name in (
-                (found.start(), *found.groups()) for found in _ROW.finditer(text)
+        rows = []
+        for found in _ROW.finditer(self._log.read_bytes()):
+            own, whole, indent, name = found.groups()
+            init = found.start() < start.said
+            rows.append(
+                Import(name.decode(), int(own) / 1000, int(whole) / 1000, len(indent) // 2, init)
             )
-        ]
+        return start, rows
 
     def files(self) -> dict[str, int]:
         """Return the bytes of each file that Python opens until the first answer, by its path."""
@@ -271,20 +272,24 @@ class _Starter:
 
 
 def _medians(runs: Sequence[Sequence[Import]]) -> tuple[Import, ...]:
-    """Return the rows of the last run with the medians of all runs that have them."""
-    own: dict[str, list[float]] = {}
-    whole: dict[str, list[float]] = {}
+    """Return the rows of the last run with the medians of all runs; a name may come twice."""
+    own: dict[tuple[str, int], list[float]] = {}
+    whole: dict[tuple[str, int], list[float]] = {}
     for rows in runs:
-        for row in rows:
-            own.setdefault(row.name, []).append(row.own)
-            whole.setdefault(row.name, []).append(row.whole)
+        for key, row in _numbered(rows):
+            own.setdefault(key, []).append(row.own)
+            whole.setdefault(key, []).append(row.whole)
     return tuple(
-        Import(
-            row.name, statistics.median(own[row.name]), statistics.median(whole[row.name]),
-            row.depth, row.init,
-        )
-        for row in runs[-1]
-    )  # fmt: skip
+        replace(row, own=statistics.median(own[key]), whole=statistics.median(whole[key]))
+        for key, row in _numbered(runs[-1])
+    )
+
+
+def _numbered(rows: Sequence[Import]) -> Iterator[tuple[tuple[str, int], Import]]:
+    times: Counter[str] = Counter()
+    for row in rows:
+        times[row.name] += 1
+        yield (row.name, times[row.name]), row
 
 
 def _steps(bare: float, init: float, rows: Sequence[Import]) -> dict[str, float]:

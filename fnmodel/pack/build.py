@@ -42,7 +42,8 @@ ENTRYPOINT = ("-P", "-s", "-S", "-m", "handlers.start")
 _PYTHON = "/usr/bin/python3"
 # What the image runs of this package; a test imports it without what only a build needs.
 _MODULES = (
-    "__init__.py", "aws.py", "errors.py", "imports.py", "inference.py", "model.py", "processing.py",
+    "__init__.py", "aws.py", "errors.py", "imports.py", "inference.py", "lazy.py", "model.py",
+    "processing.py",
 )  # fmt: skip
 _PACKAGES = ("front", "serve", "batch")
 _FORMAT = 2
