@@ -138,6 +138,10 @@ def pack(
     to: Annotated[
         Path | None, typer.Option("--to", help="Also write the image there, as an OCI layout.")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Start it several times, and say where the time goes."),
+    ] = False,
     output: OutputOption = Output.table,
 ) -> None:
     """Build the container image without Docker; the same inputs give the same digest.
@@ -148,7 +152,8 @@ def pack(
     from fnmodel.cli.workspace import Workspace
 
     work = Workspace(project, stage=stage, local=local, output=output)
-    image = recipe.pack(work, recipe.slim(work).model)
+    model = recipe.slim(work).model
+    image = recipe.pack(work, model)
     if to is not None:
         work.store.export(image, to)
     layers = [
@@ -169,6 +174,12 @@ def pack(
         "layers": layers,
         "python": work.recipe.python,
     }
+    if explain:
+        from fnmodel.cli import coldstart
+
+        found = coldstart.measured(work, model, image)
+        data["cold_start"] = coldstart.to_json(found)
+        text += "\n\n" + coldstart.to_text(found)
     work.console.data(data, text)
 
 
