@@ -8,7 +8,9 @@ here, and each process starts as `python -S` with Lambda's variables and one tre
 take turns, and a ratio is the median over rounds of the ratio in a round. The model is a
 gradient-boosted classifier of 100 trees and 30 features, and each handler must answer its label.
 
-    ours              the image's own layers, variables and handler
+    ours              the image's own layers, variables and handler, by what its entry point
+                      does before it loads the runtime client: it finds the layers' bundles
+    plain imports     the same without bundles and lazy modules
     floor             imports onnxruntime from the same tree, opens the same model with default
                       settings and runs it once; the tuned floor with one thread
     tutorial handler  FastAPI, pydantic and Mangum over onnxruntime, from the same tree;
@@ -71,6 +73,12 @@ os.write(int(sys.argv[-1]), str({answer}).encode())
 
 FLOOR = serve.FLOOR + SAY.format(answer='"ran"')
 
+# The first lines of `handlers/start.py`.
+_BUNDLES = """
+from fnmodel import imports
+imports.install()
+"""
+
 _ANSWER = """
 import json, sys
 event = json.load(open(sys.argv[1]))
@@ -79,7 +87,8 @@ answer = model.handler(event, None)
 assert answer["statusCode"] == 200, answer
 """
 
-OURS = _ANSWER + SAY.format(answer='json.loads(answer["body"])["predictions"][0]["label"]')
+PLAIN = _ANSWER + SAY.format(answer='json.loads(answer["body"])["predictions"][0]["label"]')
+OURS = _BUNDLES + PLAIN
 
 # How many files of a tree ours opens; started apart, since the hook takes time.
 OPENED = (
@@ -91,6 +100,7 @@ def hook(event, arguments):
         opened.add(arguments[0])
 sys.addaudithook(hook)
 """
+    + _BUNDLES
     + _ANSWER
     + SAY.format(answer="sum(path.startswith(sys.argv[2]) for path in tuple(opened))")
 )
@@ -314,7 +324,8 @@ def measured(folder: Path, rounds: int, peers: tuple[Peer, ...]) -> dict[str, An
         os.sync()  # a page that was not written yet cannot leave the cache
         cached = cached_share(bench.root)
     if cached is not None and cached < KEPT:
-        cold = {f"evicted {name}": starts[name] for name in ("floor", "ours")}
+        names = ("floor", "ours", "plain imports")
+        cold = {f"evicted {name}": starts[name] for name in names}
         times |= timed(cold, rounds, folder, before=lambda: evict(bench.root))
     else:
         print("evicted files are skipped: files here do not leave the cache", file=sys.stderr)
@@ -325,6 +336,8 @@ def measured(folder: Path, rounds: int, peers: tuple[Peer, ...]) -> dict[str, An
             *((name, "ours") for name in starts if name not in ("floor", "tuned floor", "ours")),
             ("ours", "tuned floor"),
             ("evicted ours", "evicted floor"),
+            ("evicted plain imports", "evicted floor"),
+            ("evicted plain imports", "evicted ours"),
         ]
         if one in times and other in times
     }
@@ -412,6 +425,7 @@ class Bench:
             "floor": Start(FLOOR, (onnx, "default"), self.env(tree), "ran"),
             "tuned floor": Start(FLOOR, (onnx, "tuned"), tuned, "ran"),
             "ours": Start(OURS, (self._event,), self.env(image=True), self._label),
+            "plain imports": Start(PLAIN, (self._event,), self.env(image=True), self._label),
             "tutorial handler": Start(ONNX_TUTORIAL, handler, self.env(tree), self._label),
             "without bytecode": Start(ONNX_TUTORIAL, handler, self.env(bare), self._label),
         }
