@@ -1,6 +1,6 @@
 """Renews `layers/runtime/imports.txt`: what cold starts import, beside fnmodel's own modules.
 
-    python benchmarks/imports.py
+    PYTHONPATH=benchmarks python benchmarks/startup/record.py
 
 The image is built for each Python that this machine has, and started once with each kind of
 request. What one of them imports is in the list, in the order of the imports.
