@@ -4,10 +4,20 @@ import os
 from pathlib import Path
 
 import pytest
-from pack_cases import HERE, entry, foreign_image, small_base, tar_of
+from pack_cases import (
+    HERE,
+    entry,
+    foreign_image,
+    host_compiles,
+    model_directory,
+    small_base,
+    tar_of,
+    tiny_wheels,
+)
 
 from fnmodel.imports import NAME, _Bundle
 from fnmodel.pack import bytecode
+from fnmodel.pack.build import Recipe, build
 from fnmodel.pack.image import Image, Layer
 from fnmodel.pack.layout import Store
 from fnmodel.pack.rootfs import unpack
@@ -94,6 +104,24 @@ def test_a_library_behind_a_link_is_left_alone(store: Store) -> None:
         entry("usr/lib", b"2", "share/lib"),
     )
     assert made(store, base) is None
+
+
+def test_the_layer_stands_above_the_base_and_stays(store: Store, tmp_path: Path) -> None:
+    """A build puts it there; a retrained model leaves it as it was."""
+    source = Store(tmp_path / "base")
+    source.add_reference("v1", base_with(source, {"os.py": b"", "decimal.py": b"X = 1"}))
+    recipe = Recipe("churn", HERE, "x86_64", f"oci:{tmp_path / 'base'}:v1")
+    images = [
+        build(
+            model_directory(tmp_path / str(factor), factor=factor), recipe, store,
+            install=tiny_wheels, choose=host_compiles,
+        )
+        for factor in (2.0, 3.0)
+    ]  # fmt: skip
+
+    first, second = (image.layers for image in images)
+    assert first[1].created_by == "fnmodel pack: imports"
+    assert [one == other for one, other in zip(first, second, strict=True)] == [True] * 4 + [False]
 
 
 def test_the_same_base_gives_the_same_layer_once(store: Store, tmp_path: Path) -> None:

@@ -35,12 +35,13 @@ _LIBRARY = "import sysconfig; print(sysconfig.get_path('stdlib'))"
 def main() -> None:
     """Start the image in every Python that is here, and write the list."""
     names: dict[str, None] = {}
+    pythons = [python for python in interpreter.MINORS if interpreter.find(python) is not None]
     cold.BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="imports-", dir=cold.BUILD) as folder:
-        for python in interpreter.MINORS:
-            if interpreter.find(python) is not None:
-                names |= dict.fromkeys(recorded(python, Path(folder) / python))
+        for python in pythons:
+            names |= dict.fromkeys(recorded(python, Path(folder) / python))
     (runtime_folder() / "imports.txt").write_text(HEADER + "\n".join(names) + "\n")
+    print(f"{len(names)} modules, from starts of Python {', '.join(pythons)}")
 
 
 def recorded(python: str, folder: Path) -> list[str]:

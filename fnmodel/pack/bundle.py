@@ -58,7 +58,8 @@ def hide(folder: Path, names: Iterable[str]) -> None:
     """Hide the bundle of the layer below from a folder that brings one of these modules itself."""
     for name in names:
         parent, last = _place(folder, name)
-        if (parent / last / "__init__.py").is_file() or any(parent.glob(f"{last}.*")):
+        files = (parent / last / "__init__.py", *parent.glob(f"{last}.*"))
+        if any(path.is_file() for path in files):
             (folder / NAME).write_bytes(b"")
             return
 
