@@ -3,11 +3,13 @@
     PYTHONPATH=benchmarks python benchmarks/startup/record.py
 
 The image is built for each Python that this machine has, and started once with each kind of
-request. What one of them imports is in the list, in the order of the imports.
+request. What one of them imports is in the list, in the order of the imports. A list that was
+recorded with more Pythons than are here is left as it is.
 """
 
 import json
 import platform
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -28,19 +30,25 @@ NAME = "bench"
 HEADER = """\
 # What cold starts import beside fnmodel's own modules: the bundles of the image hold these, and
 # docs/pack.md says why. Made by `make imports`; a name that a Python has not is passed over.
+# Recorded with Python {}
 """
 _LIBRARY = "import sysconfig; print(sysconfig.get_path('stdlib'))"
 
 
 def main() -> None:
     """Start the image in every Python that is here, and write the list."""
-    names: dict[str, None] = {}
+    path = runtime_folder() / "imports.txt"
+    said = re.search(r"^# Recorded with Python (.*)$", path.read_text(), re.MULTILINE)
+    before = said[1].split(", ") if said else []
     pythons = [python for python in interpreter.MINORS if interpreter.find(python) is not None]
+    if missing := set(before) - set(pythons):
+        raise SystemExit(f"{path} was recorded with Python {sorted(missing)} too: put it on PATH")
+    names: dict[str, None] = {}
     cold.BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="imports-", dir=cold.BUILD) as folder:
         for python in pythons:
             names |= dict.fromkeys(recorded(python, Path(folder) / python))
-    (runtime_folder() / "imports.txt").write_text(HEADER + "\n".join(names) + "\n")
+    path.write_text(HEADER.format(", ".join(pythons)) + "\n".join(names) + "\n")
     print(f"{len(names)} modules, from starts of Python {', '.join(pythons)}")
 
 
