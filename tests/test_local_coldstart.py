@@ -62,9 +62,9 @@ def found(rootfs: RootFs) -> ColdStart:
 def test_the_steps_are_the_whole_start(found: ColdStart) -> None:
     """Imports, model and first answer each have the time that they took."""
     assert list(found.steps) == ["interpreter", "entry point", "runtime client", "imports", "model"]
-    assert sum(found.steps.values()) == pytest.approx(found.timed_init, rel=0.2)
+    assert sum(found.steps.values()) == pytest.approx(found.timed_init)
     assert found.steps["imports"] >= 100
-    assert found.steps["model"] >= 200
+    assert found.steps["model"] >= 100  # it sleeps 200; the interpreter's time is another run's
     assert found.init >= 300
     assert 50 <= found.first < 1000
     assert found.runs == 2
