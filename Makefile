@@ -1,11 +1,11 @@
-# One word each: demo, base, networks, test, check, format, lock, bench, bench-cold, bench-pack, bench-slim, matrix, clean.
+# One word each: demo, base, networks, test, check, format, lock, imports, bench, bench-cold, bench-pack, bench-slim, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base networks test lint check format lock bench bench-cold bench-pack bench-slim matrix clean
+.PHONY: help demo base networks test lint check format lock imports bench bench-cold bench-pack bench-slim matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -73,6 +73,9 @@ lock: $(BIN)/uv ## Renew every lock file
 	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local -c requirements/dev.txt -o requirements/demo.txt pyproject.toml requirements/build.in
 	@$(BIN)/uv $(COMPILE) -c requirements/dev.txt -o requirements/networks.txt requirements/networks.in
 	@$(BIN)/python -m fnmodel.pack.lock
+
+imports: $(VENV)/dev ## Renew the list of what cold starts import, for each Python that is here
+	@PYTHONPATH=benchmarks $(BIN)/python benchmarks/startup/record.py
 
 bench: $(VENV)/dev ## Print the benchmarks: ratios of one run
 	@for script in benchmarks/cold.py benchmarks/serve.py benchmarks/slim.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done

@@ -8,7 +8,9 @@ here, and each process starts as `python -S` with Lambda's variables and one tre
 take turns, and a ratio is the median over rounds of the ratio in a round. The model is a
 gradient-boosted classifier of 100 trees and 30 features, and each handler must answer its label.
 
-    ours              the image's own layers, variables and handler
+    ours              the image's own layers, variables and handler, by what its entry point
+                      does before it loads the runtime client: it finds the layers' bundles
+    plain imports     the same without bundles and lazy modules
     floor             imports onnxruntime from the same tree, opens the same model with default
                       settings and runs it once; the tuned floor with one thread
     tutorial handler  FastAPI, pydantic and Mangum over onnxruntime, from the same tree;
@@ -82,6 +84,12 @@ os.write(int(sys.argv[-1]), str({answer}).encode())
 
 FLOOR = serve.FLOOR + SAY.format(answer='"ran"')
 
+# The first lines of `handlers/start.py`.
+_BUNDLES = """
+from fnmodel import imports
+imports.install()
+"""
+
 _ANSWER = """
 import json, sys
 event = json.load(open(sys.argv[1]))
@@ -90,7 +98,8 @@ answer = model.handler(event, None)
 assert answer["statusCode"] == 200, answer
 """
 
-OURS = _ANSWER + SAY.format(answer='json.loads(answer["body"])["predictions"][0]["label"]')
+PLAIN = _ANSWER + SAY.format(answer='json.loads(answer["body"])["predictions"][0]["label"]')
+OURS = _BUNDLES + PLAIN
 
 LARGE_FLOOR = """
 import sys
@@ -141,6 +150,7 @@ def hook(event, arguments):
         opened.add(arguments[0])
 sys.addaudithook(hook)
 """
+    + _BUNDLES
     + _ANSWER
     + SAY.format(answer="sum(path.startswith(sys.argv[2]) for path in tuple(opened))")
 )
@@ -372,7 +382,10 @@ def measured(folder: Path, rounds: int, peers: tuple[Peer, ...]) -> dict[str, An
         cached = cached_share(bench.root)
     if cached is not None and cached < KEPT:
         for one in (bench, large):
-            cold = {f"evicted {n}": starts[n] for n in (f"{one.word}floor", f"{one.word}ours")}
+            names = [f"{one.word}floor", f"{one.word}ours"]
+            if one is bench:
+                names.append("plain imports")
+            cold = {f"evicted {name}": starts[name] for name in names}
             times |= timed(cold, rounds, folder, before=partial(evict, one.root))
     else:
         print("evicted files are skipped: files here do not leave the cache", file=sys.stderr)
@@ -389,6 +402,8 @@ def measured(folder: Path, rounds: int, peers: tuple[Peer, ...]) -> dict[str, An
             ("large ours", "large floor"),
             ("evicted large ours", "evicted large floor"),
             ("session of large floor", "session of large ours"),
+            ("evicted plain imports", "evicted floor"),
+            ("evicted plain imports", "evicted ours"),
         ]
         if one in times and other in times
     }
@@ -539,6 +554,7 @@ class Classifier(Bench):
             "floor": Start(FLOOR, (onnx, "default"), self.env(tree), "ran"),
             "tuned floor": Start(FLOOR, (onnx, "tuned"), tuned, "ran"),
             "ours": Start(OURS, (self._event,), self.env(image=True), self._label),
+            "plain imports": Start(PLAIN, (self._event,), self.env(image=True), self._label),
             "tutorial handler": Start(ONNX_TUTORIAL, handler, self.env(tree), self._label),
             "without bytecode": Start(ONNX_TUTORIAL, handler, self.env(bare), self._label),
         }

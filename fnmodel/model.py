@@ -8,7 +8,6 @@ ships to `/opt/ml/model` and `inference` loads.
 Imports only the standard library, because the image pays for it at each cold start.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -173,6 +172,8 @@ class OnnxModel:
             SlimError: a file is missing or unreadable.
 
         """
+        import hashlib
+
         hashes: dict[str, bytes] = {}
         for name in FILES:
             path = folder / name
@@ -209,6 +210,9 @@ class OnnxModel:
 
 
 def _sha256(path: Path) -> bytes:
+    # Serving needs no digests, and hashlib brings OpenSSL: 4 ms of a cold start.
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

@@ -7,9 +7,12 @@ image is an HTTP server on PORT, and the handler's name is not looked at.
 import os
 import sys
 
+from fnmodel import imports
+
 
 def main() -> None:
     """Run the host that this container has been started in."""
+    imports.install()  # before the imports below, which it speeds up
     if "AWS_LAMBDA_RUNTIME_API" in os.environ:
         from awslambdaric.__main__ import main as run
 

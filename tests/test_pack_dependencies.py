@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from pack_cases import HERE, model_directory, refuse_to_install
 
 from fnmodel import bubblewrap
 from fnmodel.errors import LockError
-from fnmodel.pack import bytecode
+from fnmodel.imports import NAME
+from fnmodel.local.coldstart import explain, imported
+from fnmodel.local.launch import RootFs
+from fnmodel.pack import bundle, bytecode
 from fnmodel.pack import lock as locks
 from fnmodel.pack.build import ENTRYPOINT, Recipe, build
 from fnmodel.pack.dependencies import (
@@ -162,6 +166,83 @@ def test_the_image_serves_http(root: Path, tmp_path: Path) -> None:
         assert json.loads(answer.body)["predictions"] == [{"value": 10.0}]
         assert document.status == 200
         assert server.errors == ""
+
+
+@pytest.fixture(scope="module")
+def rootfs(image: Image, root: Path) -> RootFs:
+    config = image.settings["config"]
+    env = dict(line.split("=", 1) for line in config["Env"])
+    return RootFs(root, env, tuple(config["Entrypoint"]), tuple(config["Cmd"]), "/var/task", HERE)
+
+
+PREDICT = {
+    "version": "2.0", "routeKey": "$default", "rawPath": "/predict", "rawQueryString": "",
+    "headers": {"content-type": "application/json"}, "body": '{"records": [{"x": 4.0}]}',
+    "isBase64Encoded": False,
+    "requestContext": {"http": {"method": "POST", "path": "/predict", "protocol": "HTTP/1.1",
+                                "sourceIp": "127.0.0.1"}},
+}  # fmt: skip
+
+
+def test_the_list_of_imports_is_whole_and_fresh(rootfs: RootFs) -> None:
+    """What a real start imports is in the list; of what is in the list, little is not imported.
+
+    `make imports` renews it.
+    """
+    listed = bundle.startup()
+    names = imported(rootfs, json.dumps(PREDICT).encode(), name="churn")
+    folders = [rootfs.root / "opt/python", Path(sysconfig.get_path("stdlib"))]
+
+    def size(name: str) -> int:
+        files = (at.joinpath(*name.split(".")) for at in folders)
+        sources = (p for f in files for p in (f / "__init__.py", f.with_name(f"{f.name}.py")))
+        return next((path.stat().st_size for path in sources if path.is_file()), 0)
+
+    assert len(listed) == len(set(listed))
+    assert [name for name in names if size(name) and name not in listed] == []
+    useless = sum(size(name) for name in set(listed) - set(names))
+    assert useless < 0.2 * sum(map(size, listed))
+
+
+def test_a_cold_start_opens_few_files(rootfs: RootFs) -> None:
+    """Of packages only shared libraries and one bundle a layer; of ours what finds the bundles."""
+    event = json.dumps(PREDICT).encode()
+    opened = explain(rootfs, event, name="churn", runs=1).files
+    packages = [path for path in opened if path.startswith("opt/python/")]
+    ours = {path.rpartition("/")[2].partition(".")[0] for path in opened if "var/task" in path}
+
+    assert len(packages) <= 10
+    assert all(path.endswith((".so", NAME)) or ".so." in path for path in packages)
+    assert ours == {"imports", "start", "__init__"}
+
+
+def test_without_bundles_the_image_answers_the_same(rootfs: RootFs, tmp_path: Path) -> None:
+    """The plain import stands in for bundles that are gone, or for another Python."""
+    program = """
+import json, sys
+from fnmodel import imports
+imports.install()
+import awslambdaric.__main__
+from handlers.model import handler
+loaders = [type(getattr(m, "__loader__", None)).__module__ for m in list(sys.modules.values())]
+print(json.dumps([handler(json.loads(EVENT), None), loaders.count("fnmodel.imports")]))
+""".replace("EVENT", repr(json.dumps(PREDICT)))
+    with_bundles, served = json.loads(run(rootfs.root, program).splitlines()[-1])
+    bundles = list(rootfs.root.rglob(NAME))
+    for number, path in enumerate(bundles):
+        path.rename(tmp_path / str(number))
+    try:
+        without, none = json.loads(run(rootfs.root, program).splitlines()[-1])
+    finally:
+        for number, path in enumerate(bundles):
+            (tmp_path / str(number)).rename(path)
+    for answer in (with_bundles, without):
+        del answer["headers"]["x-request-id"]
+
+    assert json.loads(without["body"])["predictions"] == [{"value": 10.0}]
+    assert with_bundles == without
+    assert served > 20
+    assert none == 0
 
 
 def test_the_layer_is_as_small_as_promised(image: Image) -> None:

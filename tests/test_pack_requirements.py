@@ -9,6 +9,7 @@ import pytest
 from pack_cases import HERE, model_directory, refuse_to_install, tiny_wheels
 
 from fnmodel.errors import LockError
+from fnmodel.imports import NAME
 from fnmodel.pack.build import Recipe, build
 from fnmodel.pack.dependencies import Lock
 from fnmodel.pack.image import Architecture
@@ -162,6 +163,31 @@ def test_the_layer_holds_what_the_runtimes_does_not(requirements: Path, tmp_path
         "numpy/random/__init__.py",
     }  # fmt: skip
     assert build(model, recipe, store, install=refuse_to_install).digest != image.digest
+
+
+def test_a_package_that_replaces_a_module_of_the_runtime_hides_its_bundle(
+    requirements: Path, tmp_path: Path
+) -> None:
+    """The bundle would go on serving the module that is not there any more."""
+    own, _ = lock(
+        requirements, Lock.load(HERE), "x86_64", resolve=Resolver("unidecode==1.4.0")
+    )  # fmt: skip
+
+    def install(asked: Lock, architecture: Architecture, folder: Path) -> None:
+        (folder / "simplejson").mkdir(parents=True)
+        (folder / "simplejson/__init__.py").write_text(f"VALUE = {asked.path == own.path}")
+
+    model = model_directory(tmp_path / "model")
+    recipe = Recipe("own", HERE, "x86_64")
+    sizes = []
+    for name, packages in (("runtime", None), ("both", own)):
+        store = Store(tmp_path / name)
+        image = build(model, recipe, store, own=packages, install=install)
+        root = unpack(image, store, tmp_path / f"{name}-root") / "opt/python"
+        sizes.append((root / NAME).stat().st_size)
+
+    assert sizes[0] > 0
+    assert sizes[1] == 0
 
 
 def test_a_locked_package_imports_in_the_image(requirements: Path, tmp_path: Path) -> None:

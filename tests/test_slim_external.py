@@ -16,7 +16,7 @@ from pack_cases import host_compiles, tiny_wheels
 from fnmodel.errors import InputError, SlimError
 from fnmodel.inference import Predictor, open_session
 from fnmodel.local.dataplane import DataPlane
-from fnmodel.local.sandbox import FunctionVersion, RootFs
+from fnmodel.local.launch import FunctionVersion, RootFs
 from fnmodel.model import MODEL, WEIGHTS, OnnxModel
 from fnmodel.pack.build import Recipe, build
 from fnmodel.pack.layout import Store

@@ -143,6 +143,10 @@ def pack(
         bool,
         typer.Option("--verify", help="Build it again from nothing that was kept, and compare."),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Start it several times, and say where the time goes."),
+    ] = False,
     output: OutputOption = Output.table,
 ) -> None:
     """Build the container image without Docker; the same inputs give the same digest.
@@ -179,6 +183,12 @@ def pack(
         "python": work.recipe.python,
         "verified": verify,
     }
+    if explain:
+        from fnmodel.cli import coldstart
+
+        found = coldstart.measured(work, model, image)
+        data["cold_start"] = coldstart.to_json(found)
+        text += "\n\n" + coldstart.to_text(found)
     work.console.data(data, text)
 
 

@@ -1,6 +1,5 @@
 """`fnmodel local`: the embedded cloud."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -83,33 +82,18 @@ def serve(
 
 def _image_source(url: str) -> Any:
     """Return a function that pulls an image from the emulator's registry and unpacks it once."""
-    import orjson
-
+    from fnmodel.cli.unpacked import unpacked
     from fnmodel.home import folder
     from fnmodel.local.launch import RootFs
     from fnmodel.pack.layout import Store
     from fnmodel.pack.reference import Reference
     from fnmodel.pack.registry import Registry
-    from fnmodel.pack.rootfs import unpack
 
     store = Store(folder("cache", "oci"))
 
     def fetch(image_uri: str) -> RootFs:
         reference = Reference.parse(image_uri)
         assert reference.digest, "template.yaml takes images by digest only"
-        image = Registry(url).pull(reference.repository, reference.digest, store)
-        root: Path = folder("local", "images") / image.digest.removeprefix("sha256:")
-        if not root.is_dir():
-            unpack(image, store, root)
-        config = orjson.loads(image.config)["config"]
-        env = dict(entry.split("=", 1) for entry in config.get("Env", ()))
-        return RootFs(
-            root=root,
-            env=env,
-            entrypoint=tuple(config.get("Entrypoint") or ()),
-            cmd=tuple(config.get("Cmd") or ()),
-            working_dir=config.get("WorkingDir") or "/",
-            python=config.get("Labels", {})["io.fnmodel.python"],
-        )
+        return unpacked(Registry(url).pull(reference.repository, reference.digest, store), store)
 
     return fetch

@@ -1,9 +1,10 @@
 """Builds the image: base, dependencies, code and model, from what changes least to most.
 
     base           its own blobs, untouched
-    dependencies   /opt/python    hash-locked wheels, pruned and compiled
+    imports        in the base's standard library: a bundle of what a cold start imports of it
+    dependencies   /opt/python    hash-locked wheels, pruned and compiled, with a bundle
     project        /opt/python    hash-locked wheels that the project asks for, where it does
-    code           /var/task      fnmodel's runtime part and the handlers, compiled
+    code           /var/task      fnmodel's runtime part and the handlers, compiled, with a bundle
     model          /opt/ml/model  the model directory
 
 Each layer is kept under the digest of what went into it, so a retrained model makes one new layer
@@ -20,12 +21,13 @@ from pathlib import Path
 
 import fnmodel
 from fnmodel.model import OnnxModel
-from fnmodel.pack import base, bytecode, compression, layer, limits
+from fnmodel.pack import base, bundle, bytecode, compression, layer, limits
 from fnmodel.pack.dependencies import AT as DEPENDENCIES
 from fnmodel.pack.dependencies import Install, Lock, dependency_layer
 from fnmodel.pack.image import CREATED, Architecture, Image, Layer, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.requirements import project_layer
+from fnmodel.pack.stdlib import stdlib_layer
 from fnmodel.pack.tree import entry_python
 from fnmodel.shipped import shipped
 
@@ -38,9 +40,12 @@ ENTRYPOINT = ("-P", "-s", "-S", "-m", "handlers.start")
 # Where the embedded cloud's host stands in for a base, nobody looks at this path.
 _PYTHON = "/usr/bin/python3"
 # What the image runs of this package; a test imports it without what only a build needs.
-_MODULES = ("__init__.py", "errors.py", "model.py", "inference.py", "processing.py", "aws.py")
+_MODULES = (
+    "__init__.py", "aws.py", "errors.py", "imports.py", "inference.py", "lazy.py", "model.py",
+    "processing.py",
+)  # fmt: skip
 _PACKAGES = ("front", "serve", "batch")
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,18 @@ def build(
     target = recipe.architecture
     program = entry_python(image, recipe.python, store) or _PYTHON
     with choose(image, recipe.python, store) as compiler:
-        layers = [
+        first = stdlib_layer(store, image, recipe.python, compiler, progress=progress)
+        layers = [first] if first else []
+        layers.append(
             dependency_layer(store, lock, target, compiler, progress=progress, install=install)
-        ]
+        )
         if own is not None:
             layers.append(
                 project_layer(
                     store, own, lock, target, compiler, progress=progress, install=install
                 )
             )
-        layers.append(code_layer(store, compiler, progress=progress))
+        layers.append(code_layer(store, recipe.python, compiler, progress=progress))
     layers.append(model_layer(store, model, progress=progress))
     for one in layers:
         image = image.append(one)
@@ -138,7 +145,7 @@ def model_layer(store: Store, model: OnnxModel, *, progress: Callable[[str], Non
 
 
 def code_layer(
-    store: Store, compiler: bytecode.Compiler, *, progress: Callable[[str], None]
+    store: Store, python: str, compiler: bytecode.Compiler, *, progress: Callable[[str], None]
 ) -> Layer:
     """Return the layer of fnmodel's runtime part and the handlers, with bytecode.
 
@@ -161,6 +168,7 @@ def code_layer(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         compiler.compile(folder, f"/{CODE}")
+        bundle.write(folder, python, bundle.modules(folder))
         tree = layer.tree(folder, CODE)
         made = layer.write(store, tree, "fnmodel pack: code", compression.deflated)
         shutil.rmtree(folder, ignore_errors=True)

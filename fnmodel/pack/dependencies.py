@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fnmodel.errors import LockError
-from fnmodel.pack import bytecode, compression, layer
+from fnmodel.pack import bundle, bytecode, compression, layer
 from fnmodel.pack.image import Architecture, Layer, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.prune import PruneList, prune
@@ -32,7 +32,7 @@ PLATFORMS: dict[Architecture, str] = {
 """uv's platform of each architecture: onnxruntime's oldest, and older than Lambda's glibc 2.34."""
 
 # Raised by hand when the steps below change what comes out of the same inputs.
-_FORMAT = 1
+_FORMAT = 2
 # Variables of the caller's own environment that would send uv elsewhere than to our folder.
 _MISLEADING = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT")
 
@@ -96,8 +96,9 @@ def dependency_layer(
 
     """
     rules = (runtime_folder() / "prune.txt").read_text(encoding="utf-8")
+    imports = bundle.startup()
     inputs = [
-        _FORMAT, lock.digest, rules, lock.python, architecture,
+        _FORMAT, lock.digest, rules, imports, lock.python, architecture,
         version("fnmodel"), compression.DEFLATED, compiler.identity,
     ]  # fmt: skip
     key = f"dependencies-{hashlib.sha256(encode(inputs)).hexdigest()}"
@@ -112,6 +113,7 @@ def dependency_layer(
         prune(folder, PruneList.parse(rules))
         progress("compiling dependencies")
         compiler.compile(folder, f"/{AT}")
+        bundle.write(folder, lock.python, imports)
         progress("compressing dependencies")
         created_by = f"fnmodel pack: dependencies, Python {lock.python}, {architecture}"
         made = layer.write(store, layer.tree(folder, AT), created_by, compression.deflated)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fnmodel.errors import LockError
-from fnmodel.pack import bytecode, compression, layer
+from fnmodel.pack import bundle, bytecode, compression, layer
 from fnmodel.pack.dependencies import (
     AT,
     PLATFORMS,
@@ -91,8 +91,9 @@ def project_layer(
 
     """
     lists = [_rules(shipped("layers") / "project"), _rules(runtime_folder())]
+    imports = bundle.startup()
     inputs = [
-        _FORMAT, own.digest, runtime.digest, *lists,
+        _FORMAT, own.digest, runtime.digest, *lists, imports,
         architecture, compression.DEFLATED, compiler.identity,
     ]  # fmt: skip
     key = f"project-{hashlib.sha256(encode(inputs)).hexdigest()}"
@@ -112,6 +113,7 @@ def project_layer(
         )
         progress("compiling the project's packages")
         compiler.compile(folder, f"/{AT}")
+        bundle.hide(folder, imports)
         made = layer.write(
             store, layer.tree(folder, AT), "fnmodel pack: the project's packages",
             compression.deflated,
