@@ -212,6 +212,37 @@ class FunctionConfig(_Strict):
     )
 
 
+class CaptureConfig(_Strict):
+    """Which rows and predictions are kept, what is left of them, and for how long."""
+
+    rate: float = Field(
+        default=0.0, ge=0, le=1, description="share of rows that is kept; 0 keeps none"
+    )
+    fields: Mapping[str, Literal["drop", "hash", "keep"]] = Field(
+        default_factory=dict,
+        description="fields, wherever they stand in a row or a prediction: `drop` leaves one out, "
+        "`hash` keeps a keyed hash of its value, `keep` spares it from `patterns`",
+    )
+    patterns: bool = Field(
+        default=True,
+        description="replace e-mail addresses, card and phone numbers, national ids, IBANs, JWTs "
+        "and AWS keys, in values and names",
+    )
+    subject: str | None = Field(
+        default=None,
+        description="field that says whom a row is about; its keyed hash is kept, by which "
+        "`fnmodel capture erase` finds the rows",
+    )
+    retention: int = Field(
+        default=30, ge=1, le=3653, description="days after which kept rows are deleted"
+    )
+    kms_key: str | None = Field(
+        default=None,
+        pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$",
+        description="ARN of a KMS key that encrypts kept rows, instead of S3's own",
+    )
+
+
 class BatchJob(_Strict):
     """One scheduled scoring job: a prefix of the stage's bucket in, another one out."""
 
@@ -293,6 +324,7 @@ class Project(_Strict):
     image: ImageConfig = ImageConfig()
     signing: SigningConfig = SigningConfig()
     function: FunctionConfig = FunctionConfig()
+    capture: CaptureConfig = CaptureConfig()
     batch: tuple[BatchJob, ...] = ()
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)

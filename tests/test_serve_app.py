@@ -235,6 +235,7 @@ def test_report_of_a_request() -> None:
         {
             "method": "POST", "path": "/predict", "status": 200,
             "latency_ms": 12.5, "rows": 2, "request_id": "r1",
+            "correlation_id": "r1",
         }
     ]  # fmt: skip
 

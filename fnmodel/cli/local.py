@@ -1,11 +1,14 @@
 """`fnmodel local`: the embedded cloud."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from fnmodel.cli.console import Console, Output, pairs
 from fnmodel.cli.options import OutputOption
+
+_RECORD = 1_000_000
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,9 +78,52 @@ def serve(
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
         }
-        return DataPlane(_image_source(url), folder("local", "sandboxes"), extra_env=environment)
+        return DataPlane(
+            _image_source(url),
+            folder("local", "sandboxes"),
+            extra_env=environment,
+            captured=_deliver(url),
+        )
 
     gateway.serve(port, folder("local"), token, make_plane)
+
+
+def _deliver(url: str) -> Any:
+    """Return a function that gives captured rows to the stage's delivery stream.
+
+    In AWS the log's subscription does that, which the emulator has for Lambda functions only.
+    """
+    import sys
+    from functools import cache
+
+    from fnmodel.aws import Cloud, translated
+    from fnmodel.errors import FnmodelError
+    from fnmodel.local.launch import FunctionVersion
+
+    @cache
+    def client() -> Any:
+        return Cloud(endpoint_url=url).client("firehose")
+
+    def deliver(function: FunctionVersion, lines: bytes) -> None:
+        try:
+            with translated():
+                for part in _records(lines):
+                    client().put_record(DeliveryStreamName=function.name, Record={"Data": part})
+        except FnmodelError as error:
+            # The stage captures no more, or the emulator is about to stop.
+            sys.stderr.write(f"captured rows of {function.name} are lost: {error}\n")
+
+    return deliver
+
+
+def _records(lines: bytes) -> Iterator[bytes]:
+    """Yield whole lines together, as many as Firehose takes in one record (1,000 KiB)."""
+    while len(lines) > _RECORD:
+        end = lines.rfind(b"\n", 0, _RECORD) + 1 or len(lines)
+        yield lines[:end]
+        lines = lines[end:]
+    if lines:
+        yield lines
 
 
 def _image_source(url: str) -> Any:

@@ -1,5 +1,6 @@
 """The steps of a deployment, each shown while it runs: slim, pack, push, provision, release."""
 
+import secrets
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -130,13 +131,17 @@ def desired(work: Workspace, image: Image, repository_uri: str, *, serving: bool
     project = work.project
     uri = f"{repository_uri}@{image.digest}"
     # The embedded cloud runs on this machine, whatever its processor is.
-    parameters = template.parameters(project, work.stage, uri, work.function)
+    key = work.capture_key or secrets.token_hex(32) if project.capture.rate else ""
+    parameters = template.parameters(project, work.stage, uri, work.function, capture_key=key)
     parameters["Architecture"] = work.recipe.architecture
     return Desired(
         image=image,
         image_uri=uri,
         body=template.render(
-            shipped("template.yaml").read_text("utf-8"), project.batch, serving=serving
+            shipped("template.yaml").read_text("utf-8"),
+            project.batch,
+            serving=serving,
+            capture=project.capture,
         ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage),

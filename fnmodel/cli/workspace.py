@@ -185,6 +185,21 @@ class Workspace:
             return f"{self.cloud.endpoint_url}/_aws/execute-api/{self.stack.outputs['ApiId']}"
         return self.stack.outputs["Url"].rstrip("/")
 
+    @property
+    def capture_key(self) -> str:
+        """The stage's secret of keyed hashes, in hex; empty where nothing was captured yet.
+
+        It lives in the function's environment and nowhere else, so that all who deploy use one.
+        """
+        client = self.client("lambda")
+        with translated():
+            try:
+                found = client.get_function_configuration(FunctionName=self.name)
+            except client.exceptions.ResourceNotFoundException:
+                return ""
+        variables = found.get("Environment", {}).get("Variables", {})
+        return str(variables.get("FNMODEL_CAPTURE_KEY", ""))
+
     @cached_property
     def hashes(self) -> Hashes:
         """The hashes of large files that have not changed."""

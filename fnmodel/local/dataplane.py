@@ -16,12 +16,15 @@ from subprocess import Popen
 from fnmodel.errors import FnmodelError, LocalError
 from fnmodel.local.launch import FunctionVersion, RootFs
 from fnmodel.local.runtime_api import MAX_PAYLOAD
-from fnmodel.local.sandbox import Outcome, Sandbox, report
+from fnmodel.local.sandbox import Captured, Outcome, Sandbox, report
 
 ImageSource = Callable[[str], RootFs]
 """Takes an image reference by digest, as a function's ImageUri is, and returns it unpacked."""
 
 _Key = tuple[str, str, str]
+
+_COLLECT = 1.0
+"""Seconds between two looks for captured rows, which come after their response."""
 
 
 class ThrottledInvokeError(LocalError):
@@ -37,6 +40,7 @@ class DataPlane:
         folder: Path,
         *,
         extra_env: Mapping[str, str],
+        captured: Captured = lambda function, lines: None,  # noqa: ARG005
         max_concurrency: int = 10,
         idle_seconds: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
@@ -44,6 +48,7 @@ class DataPlane:
         self._images = images
         self._folder = folder
         self._extra_env = extra_env
+        self._captured = captured
         self._max = max_concurrency
         self._idle_seconds = idle_seconds
         self._clock = clock
@@ -104,6 +109,13 @@ class DataPlane:
         with self._lock:
             return [(key[0], key[1], s.pid) for key, pool in self._idle.items() for s in pool]
 
+    def collect(self) -> None:
+        """Hand on the rows that idle sandboxes have captured."""
+        with self._lock:
+            idle = [sandbox for pool in self._idle.values() for sandbox in pool]
+        for sandbox in idle:
+            sandbox.collect()
+
     def close(self) -> None:
         """End every sandbox."""
         with self._lock:
@@ -131,6 +143,7 @@ class DataPlane:
             self._folder / uuid.uuid4().hex,
             extra_env=self._extra_env,
             spawn=self._spawn,
+            captured=self._captured,
         )
 
     def _give_back(self, sandbox: Sandbox) -> None:
@@ -161,8 +174,9 @@ class DataPlane:
         return future.result()
 
     def _reap(self) -> None:
-        while not self._wake.wait(min(self._idle_seconds, 5.0)):
+        while not self._wake.wait(min(self._idle_seconds, _COLLECT)):
             oldest = self._clock() - self._idle_seconds
+            self.collect()
             with self._lock:
                 ended = [s for pool in self._idle.values() for s in pool if s.last_used < oldest]
                 for pool in self._idle.values():

@@ -61,6 +61,11 @@ async def _serve(port: int, token: str, make_plane: Callable[[str], Any]) -> Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
+
+    async def stopped() -> None:
+        await stop.wait()
+        await asyncio.to_thread(plane.collect)  # while the bucket still answers
+
     keeper = StateKeeper()
     saving = asyncio.create_task(keeper.run())
     config = Config()
@@ -72,7 +77,7 @@ async def _serve(port: int, token: str, make_plane: Callable[[str], Any]) -> Non
         await hypercorn_serve(
             Gateway(emulator.app, token, plane, keeper),
             config,
-            shutdown_trigger=stop.wait,
+            shutdown_trigger=stopped,
         )
     finally:
         saving.cancel()

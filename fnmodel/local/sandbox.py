@@ -22,6 +22,8 @@ INIT_LIMIT = 10.0
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""
 SNAPSTART_INIT_LIMIT = 130.0
 _POLL = 0.05
+_MOST_LOG = 4 << 20
+"""Bytes of output that are kept of one invocation."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Outcome:
     max_memory: int
     reusable: bool
 
+
+CAPTURED = b'{"captureData":'
+"""What each line of a captured row begins with; a subscription of the log looks for it in AWS."""
+
+Captured = Callable[[FunctionVersion, bytes], None]
+"""Gets whole lines of captured rows, each with its end."""
 
 Spawn = Callable[[Callable[[], "subprocess.Popen[bytes]"]], "subprocess.Popen[bytes]"]
 
@@ -58,9 +66,11 @@ class Sandbox:
         *,
         extra_env: Mapping[str, str],
         spawn: Spawn,
+        captured: Captured,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.function = function
+        self._captured = captured
         self.last_used = clock()
         self._clock = clock
         self._folder = folder
@@ -70,6 +80,8 @@ class Sandbox:
         self._log_path = folder / "log"
         self._log_path.touch(0o600)
         self._log_offset = 0
+        self._said: list[str] = []
+        self._reading = threading.Lock()
         self._init: float | None = None
         self._started = clock()
         command, env = launch(function, rootfs, self._api.address, folder / "tmp")
@@ -195,11 +207,35 @@ class Sandbox:
         ]
 
     def _new_lines(self) -> list[str]:
-        with self._log_path.open("rb") as file:
+        with self._reading:
+            self._read()
+            lines, self._said = self._said, []
+        return lines
+
+    def collect(self) -> None:
+        """Hand on the rows that were captured since the last look; they come after the response."""
+        with self._reading:
+            self._read()
+
+    def _read(self) -> None:
+        """Take new output apart: captured rows are handed on, other lines kept for the log."""
+        with contextlib.suppress(FileNotFoundError), self._log_path.open("rb") as file:
             file.seek(self._log_offset)
-            data = file.read(1 << 20)
-            self._log_offset = file.seek(0, os.SEEK_END)
-        return data.decode("utf-8", "replace").splitlines()
+            data = file.read(_MOST_LOG)
+            if len(data) == _MOST_LOG:  # the rest is left out
+                self._log_offset = file.seek(0, os.SEEK_END)
+            elif CAPTURED in data:
+                # Read while it is being written: the rest of a line comes with the next look.
+                data = data[: data.rfind(b"\n") + 1]
+                self._log_offset += len(data)
+            else:
+                self._log_offset += len(data)
+            lines = data.splitlines(keepends=True)
+            rows = [line for line in lines if line.startswith(CAPTURED) and line.endswith(b"\n")]
+            others = b"".join(line for line in lines if not line.startswith(CAPTURED))
+            self._said += others.decode("utf-8", "replace").splitlines()
+            if rows:
+                self._captured(self.function, b"".join(rows))
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -208,6 +244,7 @@ class Sandbox:
     def close(self) -> None:
         """End the process with its children and remove its folder."""
         self._kill()
+        self.collect()
         self._api.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -44,7 +44,7 @@ _MODULES = (
     "__init__.py", "aws.py", "errors.py", "imports.py", "inference.py", "lazy.py", "model.py",
     "processing.py",
 )  # fmt: skip
-_PACKAGES = ("front", "serve", "batch")
+_PACKAGES = ("capture", "front", "serve", "batch")
 _FORMAT = 2
 
 

@@ -12,6 +12,7 @@ from fnmodel.errors import ProvisionError
 from fnmodel.provision.status import Step, next_step, succeeded, way_out
 
 _T = TypeVar("_T")
+_MASK = "****"
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -124,7 +125,10 @@ class Stacks:
         """
         if not succeeded(stack.status):
             return False
-        if dict(stack.parameters) != dict(parameters) or dict(stack.tags) != dict(tags):
+        shown = dict(stack.parameters)
+        # CloudFormation never shows the value of a NoEcho parameter.
+        masked = {key: value for key, value in parameters.items() if shown.get(key) == _MASK}
+        if {**shown, **masked} != dict(parameters) or dict(stack.tags) != dict(tags):
             return False
         with translated():
             answer = self._client.get_template(StackName=stack.id, TemplateStage="Original")

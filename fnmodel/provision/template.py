@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from fnmodel.config import BatchJob, FunctionConfig, Project
+from fnmodel.config import BatchJob, CaptureConfig, FunctionConfig, Project
 from fnmodel.errors import ProvisionError, UsageError
 
 Template = dict[str, Any]
@@ -17,7 +17,23 @@ ALIAS = "live"
 _BODY_LIMIT = 51_200
 _NAME_LIMIT = 64  # of a Lambda function, and of a schedule group
 _PATTERN = "Schedule"
+# Lambda gives all environment variables together 4 KB.
+_POLICY_LIMIT = 3_000
 _DOORS = ("ApiRoute", "ApiStage", "ApiPermission")
+# What only a stage that captures rows has.
+_CAPTURE = (
+    ("Resources", "CaptureStream"),
+    ("Resources", "CaptureStreamRole"),
+    ("Resources", "CaptureSubscription"),
+    ("Resources", "CaptureSubscriptionRole"),
+    ("Parameters", "Capture"),
+    ("Parameters", "CaptureKey"),
+    ("Parameters", "CaptureKmsKey"),
+    ("Outputs", "CaptureStream"),
+)
+# Of the retentions that CloudWatch Logs offers, those up to the template's own.
+_LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90)
+_NO_CAPTURE = CaptureConfig()
 
 
 def stack_name(project: str, stage: str) -> str:
@@ -36,7 +52,13 @@ def stack_name(project: str, stage: str) -> str:
     return name
 
 
-def render(template_text: str, jobs: Sequence[BatchJob], *, serving: bool = True) -> str:
+def render(
+    template_text: str,
+    jobs: Sequence[BatchJob],
+    *,
+    serving: bool = True,
+    capture: CaptureConfig = _NO_CAPTURE,
+) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
@@ -60,6 +82,7 @@ def render(template_text: str, jobs: Sequence[BatchJob], *, serving: bool = True
         for door in _DOORS:
             del resources[door]
         del template["Outputs"]["Url"]
+    _trim(template, capture)
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
     if size > _BODY_LIMIT:
@@ -81,10 +104,15 @@ def parameters(
     stage: str,
     image_uri: str,
     function: FunctionConfig | None = None,
+    *,
+    capture_key: str = "",
 ) -> dict[str, str]:
-    """Return the stack's parameters; `function` stands in for the project's own settings."""
+    """Return the stack's parameters; `function` stands in for the project's own settings.
+
+    `capture_key` is the stage's secret for keyed hashes, in hex.
+    """
     settings = function or project.function
-    return {
+    given = {
         "Project": project.name,
         "Stage": stage,
         "ImageUri": image_uri,
@@ -92,7 +120,33 @@ def parameters(
         "Memory": str(settings.memory),
         "Timeout": str(settings.timeout),
         "SnapStart": "PublishedVersions" if settings.snapstart else "None",
+        "CaptureRetention": str(project.capture.retention),
     }
+    if project.capture.rate:
+        given |= {
+            "Capture": policy(project.capture),
+            "CaptureKey": capture_key,
+        }
+        if project.capture.kms_key:
+            given["CaptureKmsKey"] = project.capture.kms_key
+    return given
+
+
+def policy(capture: CaptureConfig) -> str:
+    """Return what the function reads of `capture:`, as JSON.
+
+    Raises:
+        UsageError: it is too long for an environment variable.
+
+    """
+    said = capture.model_dump(include={"rate", "fields", "patterns", "subject"})
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    if len(text.encode()) > _POLICY_LIMIT:
+        raise UsageError(
+            f"capture.fields: {len(text.encode()):,} bytes; there is room for {_POLICY_LIMIT:,}",
+            hint="name fewer fields, or drop what holds them before it is sent",
+        )
+    return text
 
 
 def tags(project: str, stage: str) -> dict[str, str]:
@@ -101,6 +155,27 @@ def tags(project: str, stage: str) -> dict[str, str]:
     They never change between deploys: a changed stack tag would modify all of them.
     """
     return {"fnmodel:project": project, "fnmodel:stage": stage}
+
+
+def _trim(template: Template, capture: CaptureConfig) -> None:
+    """Take out what this stage does not have of capture."""
+    resources = template["Resources"]
+    if not capture.rate:
+        for section, name in _CAPTURE:
+            del template[section][name]
+        variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+        del variables["FNMODEL_CAPTURE"], variables["FNMODEL_CAPTURE_KEY"]
+        # The bucket's rule stays: rows that were captured before still have to go.
+        return
+    # The log holds the rows too, and must not hold them for longer.
+    log = resources["FunctionLogs"]["Properties"]
+    log["RetentionInDays"] = max(days for days in _LOG_DAYS if days <= capture.retention)
+    if not capture.kms_key:
+        del template["Parameters"]["CaptureKmsKey"]
+        destination = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
+        del destination["EncryptionConfiguration"]
+        document = resources["CaptureStreamRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+        document["Statement"] = [s for s in document["Statement"] if s["Sid"] != "UseKey"]
 
 
 def _logical_id(job: BatchJob) -> str:

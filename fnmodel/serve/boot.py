@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from fnmodel.inference import Predictor
+    from fnmodel.serve.capture import Capture
     from fnmodel.serve.direct import Direct, Handler
     from fnmodel.serve.record import Report
     from fnmodel.serve.service import Service
@@ -47,8 +48,51 @@ def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
 
         return Gateway(app)
 
-    direct = Direct(service, report=report, clock=time.perf_counter, others=others)
+    capture = capturing(environ, service, write=_print, dropped=report.dropped)
+    if capture is not None and "AWS_LAMBDA_RUNTIME_API" in environ:
+        from fnmodel.serve.after import run_after_responses
+
+        run_after_responses(capture.flush)
+    direct = Direct(service, report=report, clock=time.perf_counter, others=others, capture=capture)
     return service.predictor, direct
+
+
+def capturing(
+    environ: Mapping[str, str],
+    service: "Service",
+    *,
+    write: Callable[[bytes], object],
+    dropped: Callable[[int, str], object],
+) -> "Capture | None":
+    """Return what captures as FNMODEL_CAPTURE says; None where nothing is to be.
+
+    A policy that cannot be read captures nothing: kept rows must be redacted as was said.
+    """
+    if not environ.get("FNMODEL_CAPTURE") or service.predictor is None:
+        return None
+    import random
+
+    from fnmodel.capture.redact import Policy
+    from fnmodel.serve.capture import Capture
+
+    try:
+        policy = Policy.of(environ)
+    except (ValueError, TypeError) as error:
+        dropped(0, f"FNMODEL_CAPTURE cannot be read: {error}")
+        return None
+    if policy is None:
+        return None
+    signature = service.predictor.signature
+    return Capture(
+        policy,
+        model=service.name,
+        version=service.version,
+        names=[feature.name for feature in signature.features] if signature.stacked else (),
+        write=write,
+        dropped=dropped,
+        point=random.random,
+        now=time.time,
+    )
 
 
 def load(environ: Mapping[str, str], version: str) -> "Service":
@@ -91,6 +135,10 @@ def _load(folder: str) -> "tuple[Predictor | None, str]":
         traceback.print_exception(error, file=sys.stderr)
         code = error.code if isinstance(error, FnmodelError) else type(error).__name__
         return None, f"the model in this image cannot be loaded ({code}); its log has the reason"
+
+
+def _print(lines: bytes) -> None:
+    sys.stdout.write(lines.decode())
 
 
 @contextmanager

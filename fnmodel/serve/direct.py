@@ -10,13 +10,16 @@ both ways give the same bytes.
 import base64
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fnmodel.serve.endpoint import Answer, Call, contain
-from fnmodel.serve.record import Clock, Report, record, request_id
+from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.response import response, too_long
 from fnmodel.serve.service import Service
+
+if TYPE_CHECKING:
+    from fnmodel.serve.capture import Capture
 
 Routes = dict[tuple[str, str], tuple[Callable[[Call], Answer], Mapping[str, str]]]
 """What answers a method and a path, and the names in that path."""
@@ -28,13 +31,21 @@ Handler = Callable[[Any, Any], dict[str, Any]]
 class Direct:
     """A Lambda handler that answers the model's own paths, and hands other requests on.
 
-    `others` makes the handler that these go to; it is called once, when it is needed.
+    `others` makes the handler that these go to; it is called once, when it is needed. `capture`
+    takes note of predictions; somebody has to flush it after the response.
     """
 
     def __init__(
-        self, service: Service, *, report: Report, clock: Clock, others: Callable[[], Handler]
+        self,
+        service: Service,
+        *,
+        report: Report,
+        clock: Clock,
+        others: Callable[[], Handler],
+        capture: "Capture | None" = None,
     ) -> None:
         self._report = report
+        self._capture = capture
         self._clock = clock
         self._make_others = others
         self._version, self._limit = service.version, service.limit
@@ -64,8 +75,20 @@ class Direct:
         identity = request_id(event, context, given.decode("latin-1") if given else None)
         made, more = contain(answer, call, identity, self._limit)
         seconds = self._clock() - started
-        self._report({**record(method, path, made.status, seconds, made.rows, identity), **more})
-        return too_long(response(made, version=self._version, identity=identity))
+        more |= traced(context, headers, identity)
+        self._report(
+            {
+                **record(method, path, made.status, seconds, made.rows, identity),
+                "request_bytes": len(call.raw),
+                "response_bytes": len(made.body),
+                **more,
+            }
+        )
+        if self._capture is not None:
+            self._capture.take(call.raw, made, identity, more.get("alias", ""))
+        answered = response(made, version=self._version, identity=identity)
+        answered["headers"] |= echoed(headers, more)
+        return too_long(answered)
 
 
 def routes(service: Service) -> Routes:

@@ -8,7 +8,15 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fnmodel.serve.endpoint import send_json
-from fnmodel.serve.record import Clock, Report, failure, record, request_id
+from fnmodel.serve.record import (
+    Clock,
+    Report,
+    echoed,
+    failure,
+    record,
+    request_id,
+    traced,
+)
 
 
 class Envelope:
@@ -29,7 +37,10 @@ class Envelope:
         event = scope.get("aws.event") or {}
         given = _header(scope["headers"], b"x-request-id")
         identity = request_id(event, scope.get("aws.context"), given)
-        extra = (self._version, (b"x-request-id", identity.encode()))
+        headers = dict(scope["headers"])
+        found = traced(scope.get("aws.context"), headers, identity)
+        extra = [self._version, (b"x-request-id", identity.encode())]
+        extra += [(k.encode(), v.encode()) for k, v in echoed(headers, found).items()]
         status = 0
 
         async def send_more(message: Message) -> None:
@@ -47,8 +58,8 @@ class Envelope:
             if not status:
                 await send_json(send_more, 500, orjson.dumps({"error": failure(identity)}))
         seconds, rows = self._clock() - started, scope.get("fnmodel.rows", 0)
-        found = record(scope["method"], scope["path"], status, seconds, rows, identity)
-        self._report({**found, **more})
+        known = record(scope["method"], scope["path"], status, seconds, rows, identity)
+        self._report({**known, **found, **more})
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:

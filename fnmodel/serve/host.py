@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fnmodel.serve.body import too_large
 from fnmodel.serve.direct import routes
 from fnmodel.serve.endpoint import Answer, Call, contain, read_body, send_json
-from fnmodel.serve.record import Clock, Report, record, request_id
+from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.service import Service
 
@@ -31,12 +31,16 @@ _PROBES = {
 }
 
 
+def _nothing_to_keep(raw: bytes, answer: Answer, request_id: str, alias: str) -> None:
+    """Stand in for `Capture.take` where nothing is captured."""
+
+
 class Host:
     """An ASGI application that answers a service's paths, and hands other requests on.
 
     `room` predictions may be in `pool` or wait for it; a body may take `body_seconds` to come.
     `others` makes the application that other requests go to; it is called once, when it is needed,
-    in a thread.
+    in a thread. `capture` takes note of predictions, as `Capture.take`.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Host:
         pool: Executor,
         room: int,
         others: Callable[[], "ASGIApp"],
+        capture: Callable[[bytes, Answer, str, str], object] = _nothing_to_keep,
         body_seconds: float = 60.0,
     ) -> None:
         self.cut_off = 0
@@ -61,6 +66,7 @@ class Host:
         self._busy = 0
         self._body_seconds = body_seconds
         self._make_others = others
+        self._capture = capture
         self._others: asyncio.Future[ASGIApp] | None = None
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -78,17 +84,23 @@ class Host:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id")
         identity = request_id({}, None, given.decode("latin-1") if given else None)
-        extra = {"x-model-version": self._version, "x-request-id": identity}
+        joined = traced(None, headers, identity)
+        extra = {
+            "x-model-version": self._version,
+            "x-request-id": identity,
+            **echoed(headers, joined),
+        }
 
         def told(made: Answer, more: Mapping[str, str]) -> Answer:
             seconds = self._clock() - started
-            self._report(
-                {**record(method, path, made.status, seconds, made.rows, identity), **more}
-            )
+            known = record(method, path, made.status, seconds, made.rows, identity)
+            self._report({**known, **joined, **more})
             return made
 
         def predict(call: Call) -> Answer:
-            return told(*contain(answer, call, identity, self._limit))
+            made = told(*contain(answer, call, identity, self._limit))
+            self._capture(call.raw, made, identity, "")
+            return made
 
         try:
             if asks:

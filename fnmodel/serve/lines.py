@@ -30,6 +30,11 @@ class LineReport:
         level = "ERROR" if record["status"] >= 500 else "INFO"
         self._write({"level": level, "message": "request", **self._fixed, **record})
 
+    def dropped(self, rows: int, reason: str) -> None:
+        """Write that rows of a request were not captured."""
+        line = {"level": "WARNING", "message": "rows were not captured", "reason": reason}
+        self._write({**line, **self._fixed, "capture_dropped": rows})
+
 
 class LineHandler(logging.Handler):
     """Writes what libraries log in the same form."""

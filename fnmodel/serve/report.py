@@ -21,10 +21,20 @@ _METRICS = [
     {"Name": "server_errors", "Unit": "Count"},
     {"Name": "cold_start", "Unit": "Count"},
 ]
+_BYTES = [
+    {"Name": "request_bytes", "Unit": "Bytes"},
+    {"Name": "response_bytes", "Unit": "Bytes"},
+]
+_VERSION = ["function_name", "version"]
+_ALIAS = ["function_name", "alias", "version"]
 
 
 class EmfReport:
-    """Writes the record of each request, with the function's name and version as dimensions."""
+    """Writes the record of each request; its metrics are by function, version and alias.
+
+    Each set of dimensions is billed as metrics of its own, so the sizes are by function only. What
+    was not asked by an alias, as a gate asks a new version, has no part in the alias's metrics.
+    """
 
     def __init__(
         self,
@@ -35,7 +45,9 @@ class EmfReport:
         write: Callable[[str], object] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._fixed = {"model": model, "function_name": function, "version": version}
+        self._fixed = {
+            "service": "fnmodel", "model": model, "function_name": function, "version": version
+        }  # fmt: skip
         self._write = write
         self._now = now
         self._cold = 1
@@ -43,26 +55,38 @@ class EmfReport:
     def __call__(self, record: dict[str, Any]) -> None:
         """Write one record; its keys are those of `fnmodel.serve.record.Report`."""
         status = record["status"]
-        milliseconds = int(self._now() * 1000)
-        line = {
-            "_aws": {
-                "Timestamp": milliseconds,
-                "CloudWatchMetrics": [
-                    {
-                        "Namespace": NAMESPACE,
-                        "Dimensions": [["function_name"], ["function_name", "version"]],
-                        "Metrics": _METRICS,
-                    }
-                ],
+        sets = [["function_name"], _VERSION]
+        if record.get("alias"):
+            sets.append(_ALIAS)
+        directives = [_directive(sets, _METRICS)]
+        if "request_bytes" in record:
+            directives.append(_directive([["function_name"]], _BYTES))
+        self._line(
+            directives,
+            {
+                "level": "ERROR" if status >= 500 else "INFO",
+                "message": "request",
+                **self._fixed,
+                **record,
+                "client_errors": int(400 <= status < 500),
+                "server_errors": int(status >= 500),
+                "cold_start": self._cold,
             },
-            "level": "ERROR" if status >= 500 else "INFO",
-            "message": "request",
-            **self._fixed,
-            **record,
-            "client_errors": int(400 <= status < 500),
-            "server_errors": int(status >= 500),
-            "cold_start": self._cold,
-        }
+        )
         self._cold = 0
+
+    def dropped(self, rows: int, reason: str) -> None:
+        """Write that rows of a request were not captured, with a metric of their own."""
+        metric = {"Name": "capture_dropped", "Unit": "Count"}
+        fields = {"level": "WARNING", "message": "rows were not captured", "reason": reason}
+        directive = _directive([["function_name"]], [metric])
+        self._line([directive], {**fields, **self._fixed, "capture_dropped": rows})
+
+    def _line(self, directives: list[dict[str, Any]], fields: dict[str, Any]) -> None:
+        stamp = {"Timestamp": int(self._now() * 1000), "CloudWatchMetrics": directives}
         # Looked up late: the Lambda runtime puts its own stream in the place of stdout.
-        (self._write or sys.stdout.write)(orjson.dumps(line).decode() + "\n")
+        (self._write or sys.stdout.write)(orjson.dumps({"_aws": stamp, **fields}).decode() + "\n")
+
+
+def _directive(dimensions: list[list[str]], metrics: list[dict[str, str]]) -> dict[str, Any]:
+    return {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics}

@@ -1,0 +1,136 @@
+"""Rows and predictions of sampled requests, written once the response is on its way.
+
+While a request is answered, its bytes are noted, which takes a microsecond. All else (parsing,
+redaction, writing) comes after the response, in `flush`, and whatever fails there is counted as
+dropped: it never fails or delays a request.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+
+from fnmodel.capture.line import Origin, line
+from fnmodel.capture.redact import Policy
+from fnmodel.capture.rows import pairs_of
+from fnmodel.serve.endpoint import Answer
+
+MOST_ROWS = 100
+"""Rows of one request that are captured at most, so that a large one does not fill the log."""
+
+LONGEST = 200_000
+"""Bytes of a line; Lambda's log takes 256 KB, Firehose 1,000 KiB."""
+
+# Requests that wait for a thread to write them; in Lambda there is only one at a time.
+_WAITING = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    raw: bytes
+    answer: Answer
+    request_id: str
+    alias: str
+    time: float
+
+
+class Capture:
+    """Takes answered requests, and writes lines of their rows when it is told to.
+
+    `names` are the features of a model that takes them side by side; `write` gets the lines of a
+    request, `dropped` a number of rows that could not be written, and why. `point` gives numbers in
+    [0, 1), `now` Unix time in seconds. Thread-safe, where `write` is.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        model: str,
+        version: str,
+        names: Sequence[str],
+        write: Callable[[bytes], object],
+        dropped: Callable[[int, str], object],
+        point: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self._policy = policy
+        self._model, self._version, self._names = model, version, names
+        self._write, self._dropped = write, dropped
+        self._point, self._now = point, now
+        self._taken: deque[_Taken] = deque()
+
+    def take(self, raw: bytes, answer: Answer, request_id: str, alias: str) -> bool:
+        """Note a request, if chance picks one of its rows; say whether there is work for `flush`.
+
+        Rows are picked one by one, so that large requests are neither preferred nor left out.
+        """
+        rate = self._policy.rate
+        if answer.status != 200 or not answer.rows or (answer.rows == 1 and self._point() >= rate):
+            return False
+        if len(self._taken) >= _WAITING:
+            self._dropped(answer.rows, "too many requests wait to be written")
+            return False
+        self._taken.append(_Taken(raw, answer, request_id, alias, self._now()))
+        return True
+
+    def flush(self) -> None:
+        """Write the lines of all requests taken; raises nothing."""
+        while self._taken:
+            try:
+                taken = self._taken.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                lines = self._lines(taken)
+                if lines:
+                    self._write(b"".join(lines))
+            except Exception as error:
+                self._tell(taken.answer.rows, f"{type(error).__name__}")
+
+    def _tell(self, rows: int, reason: str) -> None:
+        with suppress(Exception):  # the log itself is out of order, and there is no other place
+            self._dropped(rows, reason)
+
+    def _lines(self, taken: _Taken) -> list[bytes]:
+        found = pairs_of(orjson.loads(taken.raw), orjson.loads(taken.answer.body), self._names)
+        if found is None:
+            self._tell(taken.answer.rows, "the rows cannot be told apart")
+            return []
+        policy = self._policy
+        rows, predictions = found
+        picked = self._picked(len(rows))
+        origin = Origin(
+            taken.request_id,
+            datetime.fromtimestamp(taken.time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            self._model,
+            self._version,
+            taken.alias,
+            policy.rate,
+            len(rows),
+        )
+        lines = [
+            line(
+                origin,
+                number,
+                policy.redact(rows[number]),
+                policy.redact(predictions[number]),
+                policy.subject_of(rows[number]),
+            )
+            for number in picked[:: -(-len(picked) // MOST_ROWS) or 1]
+        ]
+        kept = [made for made in lines if len(made) <= LONGEST]
+        if len(kept) < len(picked):
+            self._tell(
+                len(picked) - len(kept),
+                f"over {MOST_ROWS} rows of a request, or over {LONGEST:,} bytes of a row",
+            )
+        return kept
+
+    def _picked(self, count: int) -> list[int]:
+        if count == 1:
+            return [0]  # `take` has picked it
+        return [number for number in range(count) if self._point() < self._policy.rate]
