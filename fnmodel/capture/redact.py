@@ -61,9 +61,7 @@ class Policy:
             return dict(self._items(value))
         if isinstance(value, list):
             return [self.redact(item) for item in value]
-        if type(value) in (int, float) and self.patterns and abs(value) >= _SHORT:
-            return self._number(value)
-        return value
+        return self._number(value) if isinstance(value, int | float) else value
 
     def _items(self, mapping: Mapping[str, Any]) -> Any:
         for name, value in mapping.items():
@@ -84,7 +82,7 @@ class Policy:
         return scrub(text) if len(text) <= LONGEST else f"<{len(text)} characters>"
 
     def _number(self, value: float) -> Any:
-        if isinstance(value, float) and not value.is_integer():
+        if not self.patterns or abs(value) < _SHORT or not float(value).is_integer():
             return value
         text = str(int(value))
         found = scrub(text)

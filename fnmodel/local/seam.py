@@ -6,7 +6,8 @@ emulator learns weights by itself.
 
     lambda_svc._proxy_url_for            image functions go to a proxy: the emulator's own hook
     lambda_svc._execute_function_proxy   the hook loses error types and log lines; ours keeps both
-    lambda_svc._get_func_record_for_ref  an alias with weights names another version now and then
+    lambda_svc._get_func_record_for_ref  an alias with weights names another version now and then,
+                                         and the function hears by which alias it was asked
     lambda_svc._invoke                   the same for the Invoke API, which resolves by itself
     eventbridge._invoke_target           <aws.scheduler.…> words of a schedule's input are filled in
 """
@@ -102,12 +103,12 @@ def save_state(registry: frozenset[str]) -> frozenset[str]:
 def _choose(
     lambda_svc: Any, name: str, alias: str | None, point: Callable[[], float]
 ) -> str | None:
-    """Return the version for one request to an alias, None when `alias` is not one with weights."""
+    """Return the version for one request to an alias, None when `alias` is none."""
     function = lambda_svc._functions.get(name)
     record = (function or {}).get("aliases", {}).get(alias or "")
-    weights = ((record or {}).get("RoutingConfig") or {}).get("AdditionalVersionWeights")
-    if not weights:
+    if record is None:
         return None
+    weights = (record.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
     return choose(record["FunctionVersion"], weights, point())
 
 

@@ -84,8 +84,9 @@ class Direct:
                 **more,
             }
         )
-        if self._capture is not None:
-            self._capture.take(call.raw, made, identity, more.get("alias", ""))
+        # Who asks a version by its number tries it out; only an alias has callers.
+        if self._capture is not None and "alias" in more:
+            self._capture.take(call.raw, made, identity, more["alias"])
         answered = response(made, version=self._version, identity=identity)
         answered["headers"] |= echoed(headers, more)
         return too_long(answered)
