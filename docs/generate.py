@@ -7,7 +7,7 @@ python docs/generate.py --check    write nothing; exit 1 and name the files that
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -74,6 +74,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("image.", config.ImageConfig, "`image`: the container image"),
     ("signing.", config.SigningConfig, "`signing`: who signs images, and whom a deploy trusts"),
     ("function.", config.FunctionConfig, "`function`: the Lambda function"),
+    ("capture.", config.CaptureConfig, "`capture`: which rows and predictions are kept"),
     ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
 )
@@ -218,7 +219,7 @@ def _kind(field: FieldInfo) -> str:
             if (limit := getattr(rule, name, None)) is not None:
                 limits.append(f"{word} {limit:,}" if isinstance(limit, int) else f"{word} {limit}")
     kind = _named(field.annotation)
-    if any(getattr(rule, "pattern", None) for rule in field.metadata):
+    if any(getattr(rule, "pattern", None) == config.NAME for rule in field.metadata):
         kind = "name"
     return " ".join([kind, *limits])
 
@@ -227,6 +228,8 @@ def _named(annotation: Any) -> str:
     kind = get_origin(annotation)
     if kind is tuple:
         return f"list of {_named(get_args(annotation)[0])}"
+    if kind is Mapping:
+        return f"table of {_named(get_args(annotation)[1])}"
     if kind is Literal:
         return " or ".join(f'`"{value}"`' for value in get_args(annotation))
     if kind in (Union, UnionType):
@@ -240,7 +243,7 @@ def _named(annotation: Any) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if field.default is None or field.default == ():
+    if field.default in (None, (), {}):
         return "none"
     # As YAML has them: `false`, not `False`.
     default = field.default

@@ -219,7 +219,7 @@ class CaptureConfig(_Strict):
         default=0.0, ge=0, le=1, description="share of rows that is kept; 0 keeps none"
     )
     fields: Mapping[str, Literal["drop", "hash", "keep"]] = Field(
-        default_factory=dict,
+        default={},
         description="fields, wherever they stand in a row or a prediction: `drop` leaves one out, "
         "`hash` keeps a keyed hash of its value, `keep` spares it from `patterns`",
     )

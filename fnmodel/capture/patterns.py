@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 Span = tuple[int, int, str]
 """Start, end, and the kind that stands in the place of what was found."""
 
-_WORTH = re.compile(r"[@0-9]|%40|eyJ").search
+_WORTH = re.compile(r"[@0-9]|eyJ|A(?:KI|SI|BI|CC|GP|ID|RO)A").search
 """Text without any of these holds nothing that is looked for."""
 
 # Letters that look like those of ASCII, from Cyrillic and Greek.

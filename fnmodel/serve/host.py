@@ -40,7 +40,7 @@ class Host:
 
     `room` predictions may be in `pool` or wait for it; a body may take `body_seconds` to come.
     `others` makes the application that other requests go to; it is called once, when it is needed,
-    in a thread. `capture` takes note of predictions, as `Capture.take`.
+    in a thread.
     """
 
     def __init__(
@@ -52,9 +52,10 @@ class Host:
         pool: Executor,
         room: int,
         others: Callable[[], "ASGIApp"],
-        capture: Callable[[bytes, Answer, str, str], object] = _nothing_to_keep,
         body_seconds: float = 60.0,
     ) -> None:
+        self.capture: Callable[[bytes, Answer, str, str], object] = _nothing_to_keep
+        """Takes note of predictions, as `Capture.take`."""
         self.cut_off = 0
         """Requests that were cancelled before they had their answer."""
         self._routes = routes(service)
@@ -66,7 +67,6 @@ class Host:
         self._busy = 0
         self._body_seconds = body_seconds
         self._make_others = others
-        self._capture = capture
         self._others: asyncio.Future[ASGIApp] | None = None
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -99,7 +99,7 @@ class Host:
 
         def predict(call: Call) -> Answer:
             made = told(*contain(answer, call, identity, self._limit))
-            self._capture(call.raw, made, identity, "")
+            self.capture(call.raw, made, identity, "")
             return made
 
         try:

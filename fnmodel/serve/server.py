@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fnmodel.errors import UsageError
-from fnmodel.serve.boot import framework, frozen_heap, load
+from fnmodel.serve.boot import capturing, framework, frozen_heap, load
 from fnmodel.serve.host import Host
 from fnmodel.serve.lines import LineHandler, LineReport, write_line
 from fnmodel.serve.settings import Settings
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from starlette.types import ASGIApp
+
+    from fnmodel.serve.capture import Capture
 
 _HEAD_SECONDS = 10.0
 _HEAD_LIMIT = 64 << 10
@@ -42,7 +44,7 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         settings = Settings.of(environ)
         with frozen_heap():
-            host = _host(environ, settings)
+            host, capture = _host(environ, settings)
         listener = _listen(settings)
     except UsageError as error:
         write_line({"level": "ERROR", "message": error.message, "hint": error.hint})
@@ -59,13 +61,15 @@ def main(environ: Mapping[str, str]) -> int:
             timeout_graceful_shutdown=settings.grace,
         )
     ).run(sockets=[listener])  # fmt: skip
+    if capture is not None:
+        capture.flush()
     write_line({"level": "INFO", "message": "stopped", "cut_off": host.cut_off})
     if host.cut_off:
         os._exit(1)  # their threads still run, and would be waited for
     return 0
 
 
-def _host(environ: Mapping[str, str], settings: Settings) -> Host:
+def _host(environ: Mapping[str, str], settings: Settings) -> "tuple[Host, Capture | None]":
     service = replace(
         load(environ, environ.get("FNMODEL_MODEL_VERSION") or "1"), limit=settings.body_limit
     )
@@ -74,7 +78,7 @@ def _host(environ: Mapping[str, str], settings: Settings) -> Host:
     def others() -> "ASGIApp":
         return framework(service, report)
 
-    return Host(
+    host = Host(
         service,
         report=report,
         clock=time.perf_counter,
@@ -82,6 +86,15 @@ def _host(environ: Mapping[str, str], settings: Settings) -> Host:
         room=settings.workers + settings.queue,
         others=others,
     )
+    if not environ.get("FNMODEL_CAPTURE"):
+        return host, None
+    from fnmodel.serve.keep import Background, writer
+
+    write = writer(environ.get("FNMODEL_CAPTURE_DIR", ""), service.name)
+    capture = capturing(environ, service, write=write, dropped=report.dropped)
+    if capture is not None:
+        host.capture = Background(capture).take
+    return host, capture
 
 
 def _listen(settings: Settings) -> socket.socket:
