@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from release_cases import JOBS, PROJECT, image_uri
 
-from fnmodel.config import BatchJob, FunctionConfig, Project
+from fnmodel.config import BatchJob, CaptureConfig, FunctionConfig, Project
 from fnmodel.errors import ProvisionError, UsageError
 from fnmodel.provision.template import (
     parameters,
@@ -28,6 +28,10 @@ RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 ALIAS = {"Ref": "LiveAlias"}
 
 
+CAPTURE = CaptureConfig(rate=0.1, subject="id", retention=45)
+CAPTURING = json.loads(render(TEXT, JOBS, capture=CAPTURE))
+
+
 def of_type(name: str) -> dict[str, Any]:
     found = {key: r["Properties"] for key, r in RESOURCES.items() if r["Type"] == name}
     assert found, f"the template has no {name}"
@@ -35,15 +39,15 @@ def of_type(name: str) -> dict[str, Any]:
 
 
 def statements() -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, role in of_type("AWS::IAM::Role").items():
-        for policy in role["Policies"]:
+    for key, role in CAPTURING["Resources"].items():
+        for policy in role["Properties"].get("Policies", ()):
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield key, statement
 
 
 def test_every_right_names_its_actions_and_its_own_resources() -> None:
     """No role of the stack may do `*`, or anything to a resource of somebody else."""
-    own = re.compile(r"\$\{Bucket\.Arn\}/\*")
+    own = re.compile(r"\$\{Bucket\.Arn\}/(capture/)?\*")
     for key, statement in statements():
         actions = statement["Action"]
         for action in [actions] if isinstance(actions, str) else actions:
@@ -249,6 +253,86 @@ def test_a_stage_s_own_function_settings_win() -> None:
     assert (given["Memory"], given["Timeout"]) == ("512", "900")
 
 
+def test_what_is_captured_has_its_way_into_the_bucket() -> None:
+    """The log's subscription sends lines of rows, and only these, to the stream of the bucket."""
+    from fnmodel.capture.line import PREFIX, Origin, line
+
+    resources = CAPTURING["Resources"]
+    stream = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
+    subscription = resources["CaptureSubscription"]["Properties"]
+    made = json.loads(line(Origin("r", "t", "m", "1", "live", 1.0, 1), 0, {}, {}, None))
+
+    assert subscription["LogGroupName"] == {"Ref": "FunctionLogs"}
+    assert subscription["DestinationArn"] == {"Fn::GetAtt": ["CaptureStream", "Arn"]}
+    assert subscription["FilterPattern"] == '{ $.captureData.endpointInput.mode = "INPUT" }'
+    assert made["captureData"]["endpointInput"]["mode"] == "INPUT"
+    assert stream["BucketARN"] == {"Fn::GetAtt": ["Bucket", "Arn"]}
+    where = stream["Prefix"]["Fn::Sub"]
+    assert where.startswith(
+        f"{PREFIX}fnmodel-${{Project}}-${{Stage}}/live/!{{timestamp:yyyy/MM/dd/HH}}"
+    )
+    assert stream["FileExtension"] == ".jsonl"
+    assert "EncryptionConfiguration" not in stream  # the bucket's own
+
+
+def test_captured_rows_end_with_their_retention() -> None:
+    """In the bucket after the days that are asked for, in the log no later; also once it is off."""
+    given = parameters(PROJECT.model_copy(update={"capture": CAPTURE}), "dev", image_uri("a"))
+
+    assert given["CaptureRetention"] == "45"
+    assert CAPTURING["Resources"]["FunctionLogs"]["Properties"]["RetentionInDays"] == 30
+    for template in (TEMPLATE, CAPTURING):
+        rules = template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+        [rule] = [rule for rule in rules if rule["Id"] == "forget-captured-rows"]
+        assert (rule["Prefix"], rule["Status"]) == ("capture/", "Enabled")
+        assert rule["ExpirationInDays"] == {"Ref": "CaptureRetention"}
+        assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 1
+
+
+def test_without_a_rate_there_is_nothing_of_capture() -> None:
+    """No stream, role, secret or variable of it is deployed."""
+    resources = TEMPLATE["Resources"]
+
+    assert not [name for name in resources if name.startswith("Capture")]
+    assert "FNMODEL_CAPTURE" not in json.dumps(resources)
+    assert "CaptureKey" not in TEMPLATE["Parameters"]
+
+
+def test_a_key_of_kms_encrypts_captured_rows() -> None:
+    """Firehose may use that key, and no other."""
+    arn = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    capture = CaptureConfig(rate=1, kms_key=arn)
+    resources = json.loads(render(TEXT, JOBS, capture=capture))["Resources"]
+    stream = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
+    [policy] = resources["CaptureStreamRole"]["Properties"]["Policies"]
+    statement = policy["PolicyDocument"]["Statement"][-1]
+
+    assert stream["EncryptionConfiguration"] == {
+        "KMSEncryptionConfig": {"AWSKMSKeyARN": {"Ref": "CaptureKmsKey"}}
+    }
+    assert (statement["Sid"], statement["Resource"]) == ("UseKey", {"Ref": "CaptureKmsKey"})
+    given = parameters(PROJECT.model_copy(update={"capture": capture}), "dev", image_uri("a"))
+    assert given["CaptureKmsKey"] == arn
+
+
+def test_parameters_of_a_stage_that_captures_are_the_template_s() -> None:
+    """The policy that the function reads is in them; the secret is never shown."""
+    from fnmodel.capture.redact import Policy
+
+    project = PROJECT.model_copy(update={"capture": CAPTURE})
+    given = parameters(project, "dev", image_uri("a"), capture_key="ab" * 32)
+
+    assert set(CAPTURING["Parameters"]) == set(given)
+    assert CAPTURING["Parameters"]["CaptureKey"]["NoEcho"] is True
+    read_back = Policy.of(
+        {"FNMODEL_CAPTURE": given["Capture"], "FNMODEL_CAPTURE_KEY": given["CaptureKey"]}
+    )
+    assert read_back == Policy(rate=0.1, subject="id", key=bytes.fromhex("ab" * 32))
+    wide = CaptureConfig(rate=1, fields={f"field-{n}": "drop" for n in range(500)})
+    with pytest.raises(UsageError, match=r"capture\.fields"):
+        parameters(PROJECT.model_copy(update={"capture": wide}), "dev", image_uri("a"))
+
+
 def test_snapshots_are_taken_where_they_are_asked_for() -> None:
     """SnapStart is off unless the project says otherwise, and goes to published versions only."""
     (function,) = of_type("AWS::Lambda::Function").values()
@@ -288,7 +372,9 @@ def test_short_forms_are_read() -> None:
 def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
     """Neither the text that people read nor the body that is sent breaks a rule of AWS."""
     body = tmp_path / "body.json"
-    body.write_text(render(TEXT, JOBS), "utf-8")
+    key = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    capture = CaptureConfig(rate=1, kms_key=key)
+    body.write_text(render(TEXT, JOBS, capture=capture), "utf-8")
     linter = Path(sys.executable).with_name("cfn-lint")
 
     result = subprocess.run(
