@@ -8,7 +8,8 @@ the median over rounds of the ratio in a round. `tuned floor` is the floor with 
 ONNX Runtime and OpenBLAS. Warm: microseconds a call, the same row through the handler and through
 `session.run`. HTTP: requests a second of one row over 8 connections, the image's server against a
 plain FastAPI application that runs the same model, both under uvicorn with httptools; blocks of
-them alternate. Goals: cold at most 1.2, warm at most 50 µs above the bare run, HTTP above 1.5.
+them alternate. Capture: what capturing each row adds to a request, and what is done for it after
+the response (parsing, redaction, the line); blocks alternate too. Goals: cold at most 1.2, warm at most 50 µs above the bare run, HTTP above 1.5.
 """
 
 import argparse
@@ -194,6 +195,50 @@ def warm(folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def capture(folder: Path, rounds: int) -> dict[str, Any]:
+    """Time one row with and without capture, and the work after it; medians in µs."""
+    os.environ.update(FNMODEL_MODEL_DIR=str(folder), FNMODEL_MODEL_NAME="bench")
+    from types import SimpleNamespace
+
+    from fnmodel.serve.boot import capturing, load
+    from fnmodel.serve.direct import Direct
+    from fnmodel.serve.report import EmfReport
+
+    service = load(os.environ, "1")
+    report = EmfReport(model="bench", function="bench", version="1", write=lambda _: None)
+    policy = {"FNMODEL_CAPTURE": '{"rate": 1}'}
+    capture = capturing(policy, service, write=lambda _: None, dropped=report.dropped)
+    assert capture is not None
+    context = SimpleNamespace(
+        aws_request_id="a", invoked_function_arn="arn:aws:lambda:r:1:function:bench:live"
+    )
+    parts: dict[str, Any] = {
+        "service": service, "report": report, "clock": time.perf_counter, "others": lambda: None
+    }  # fmt: skip
+    plain, capturer = Direct(**parts), Direct(**parts, capture=capture)
+    event, count = request(), 200
+    times: dict[str, list[float]] = {"without": [], "with": [], "after the response": []}
+    for number in range(-1, rounds * 10):
+        for name, call in (
+            ("without", lambda: plain(event, context)),
+            ("with", lambda: capturer(event, context)),
+        ):
+            started = time.perf_counter()
+            for _ in range(count):
+                call()
+            if number >= 0:
+                times[name].append((time.perf_counter() - started) / count * 1e6)
+        started = time.perf_counter()
+        capture.flush()
+        if number >= 0:
+            times["after the response"].append((time.perf_counter() - started) / count * 1e6)
+    added = [a - b for a, b in zip(times["with"], times["without"], strict=True)]
+    return {
+        **{f"{name} µs": statistics.median(values) for name, values in times.items()},
+        "added µs": statistics.median(added),
+    }
+
+
 def http(folder: Path, rounds: int) -> dict[str, Any]:
     """Let both servers take turns; return median requests a second and the ratio in a round."""
     variables = {
@@ -283,13 +328,14 @@ def main() -> None:
             "cold": cold(folder, options.rounds),
             "http": http(folder, options.rounds),
             "warm": warm(folder, options.rounds),
+            "capture": capture(folder, options.rounds),
         }
     if options.json:
         print(json.dumps(result))
         return
     for part, figures in result.items():
         for what, value in figures.items():
-            print(f"{part:5} {what:24} {value:10.2f}")
+            print(f"{part:7} {what:24} {value:10.2f}")
 
 
 if __name__ == "__main__":

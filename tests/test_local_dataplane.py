@@ -31,6 +31,11 @@ def handler(event, context):
     match event.get("do"):
         case "print":
             print("a line"); print("to stderr", file=sys.stderr)
+        case "capture":
+            import threading
+            row = '{"captureData":%d}'
+            print(row % 1); print("a line")
+            threading.Timer(0.3, lambda: print(row % 2 + "\\n" + row % 3, flush=True)).start()
         case "raise":
             raise ValueError("bad row")
         case "sleep":
@@ -165,6 +170,27 @@ def test_the_sandbox_sees_nothing_of_the_host(
     assert "AWS_SESSION_TOKEN" not in answer["env"]
     assert {"GREETING", "AWS_REGION", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"} <= set(answer["env"])
     assert not [path for path in answer["path"] if "site-packages" in path]
+
+
+def test_captured_rows_are_handed_on_and_are_no_log_lines(rootfs: RootFs, tmp_path: Path) -> None:
+    """Those that come after the response too, without another request."""
+    rows: list[bytes] = []
+    plane = DataPlane(
+        lambda _: rootfs, tmp_path / "sandboxes", extra_env={},
+        captured=lambda _, lines: rows.extend(lines.splitlines()),
+    )  # fmt: skip
+    try:
+        outcome = invoke(plane, {"do": "capture"})
+        deadline = time.monotonic() + 10
+        while len(rows) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        after = invoke(plane, {})
+    finally:
+        plane.close()
+
+    assert rows == [b'{"captureData":%d}' % number for number in (1, 2, 3)]
+    assert "a line" in outcome.log
+    assert "captureData" not in outcome.log + after.log
 
 
 def test_an_exception_is_a_function_error_and_the_sandbox_lives_on(plane: DataPlane) -> None:
