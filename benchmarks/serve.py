@@ -126,14 +126,15 @@ def warm(folder: Path, rounds: int) -> dict[str, Any]:
     """Time one row in this process; return the least and median µs of alternating blocks."""
     os.environ.update(FNMODEL_MODEL_DIR=str(folder), FNMODEL_MODEL_NAME="bench")
     sys.path.insert(0, str(ROOT))
-    from fnmodel.inference import open_session
+    from fnmodel.engine import open_session
     from handlers import model
 
     session = open_session(folder / "model.onnx", threads=1)
     event = request()
-    assert model.predictor is not None
-    tensors = model.predictor.encode(json.loads(event["body"])["records"])
-    outputs = [tensor.name for tensor in model.predictor.signature.outputs]
+    assert model.model is not None
+    predictor = model.model.predictor
+    tensors = predictor.encode(json.loads(event["body"])["records"])
+    outputs = [tensor.name for tensor in predictor.signature.outputs]
     calls: dict[str, Callable[[], Any]] = {
         "session.run": lambda: session.run(outputs, tensors),
         "handler": lambda: model.handler(event, None),

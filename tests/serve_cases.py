@@ -20,6 +20,7 @@ from fnmodel.model import MODEL, PROBE, SIGNATURE, Feature, Signature, Tensor
 from fnmodel.serve.app import create_app
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
+from fnmodel.serve.model import Model
 from fnmodel.serve.service import Service
 
 EVENTS = Path(__file__).parent / "events"
@@ -181,6 +182,12 @@ def predictor(name: str) -> Predictor:
     return Predictor(model_folder(name), threads=1)
 
 
+@functools.cache
+def model(name: str) -> Model:
+    """Return one of the models as the endpoint holds it."""
+    return Model.load(model_folder(name))
+
+
 def event(name: str = "predict", **changes: Any) -> dict[str, Any]:
     """Return a recorded HTTP API event; `method`, `path`, `body`, `headers` replace its own.
 
@@ -209,7 +216,7 @@ class BothWays:
     Each event goes both ways, and the answers have to be the same but for ids by chance.
     """
 
-    def __init__(self, model: Predictor, name: str, version: str) -> None:
+    def __init__(self, model: Model, name: str, version: str) -> None:
         def framework() -> Gateway:
             return Gateway(create_app(model, name=name, version=version))
 
@@ -234,9 +241,9 @@ def _without_id(answer: Mapping[str, Any]) -> Any:
     return json.loads(found.replace(known, "ID") if known else found)
 
 
-def gateway(name: str, model: str = "churn", version: str = "3") -> BothWays:
+def gateway(name: str, called: str = "churn", version: str = "3") -> BothWays:
     """Return the Lambda handler of one of the models."""
-    return BothWays(predictor(name), model, version)
+    return BothWays(model(name), called, version)
 
 
 def error_of(answer: Mapping[str, Any]) -> str:

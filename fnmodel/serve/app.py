@@ -24,15 +24,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnmodel.errors import InputError
-from fnmodel.inference import Predictor
 from fnmodel.serve.endpoint import Answer, Call, Endpoint, worded
 from fnmodel.serve.envelope import Envelope
+from fnmodel.serve.model import Model
 from fnmodel.serve.record import Clock, Report
 from fnmodel.serve.service import Service
 
 
 def create_app(
-    predictor: Predictor | None,
+    model: Model | None,
     *,
     name: str,
     version: str,
@@ -42,10 +42,10 @@ def create_app(
 ) -> FastAPI:
     """Return the application that serves one model.
 
-    `version` is the model version that callers see. Without a predictor it answers 503 with the
+    `version` is the model version that callers see. Without a model it answers 503 with the
     `reason`, which callers see too, so it names no path. `report` gets one record a request.
     """
-    service = Service(predictor, name, version, reason)
+    service = Service(model, name, version, reason)
     app = FastAPI(
         title=name,
         version=version,

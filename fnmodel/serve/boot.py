@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING
 from fnmodel.errors import FnmodelError
 
 if TYPE_CHECKING:
-    from fnmodel.inference import Predictor
     from fnmodel.serve.direct import Direct, Handler
+    from fnmodel.serve.model import Model
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
-    """Load the model; return the predictor and the handler of HTTP events.
+def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Direct]":
+    """Load the model; return it and the handler of HTTP events.
 
-    The web framework is loaded with the first request that needs it. A model that cannot be loaded
-    gives no predictor and a handler that answers 503: a function that crashes in its initialisation
-    would be started, and would fail, again and again.
+    The web framework and numpy are loaded with the first request that needs them. A model that
+    cannot be loaded gives None and a handler that answers 503: a function that crashes in its
+    initialisation would be started, and would fail, again and again.
     """
     # Read by pydantic and OpenBLAS on import; the image sets them too.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    predictor, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
+    model, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
     from fnmodel.serve.service import Service
@@ -47,12 +47,12 @@ def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
             from fnmodel.serve.app import create_app
         from fnmodel.serve.gateway import Gateway
 
-        app = create_app(predictor, name=name, version=version, reason=reason, report=report)
+        app = create_app(model, name=name, version=version, reason=reason, report=report)
         app.middleware_stack = app.build_middleware_stack()
         return Gateway(app)
 
-    service = Service(predictor, name, version, reason)
-    return predictor, Direct(service, report=report, clock=time.perf_counter, others=others)
+    service = Service(model, name, version, reason)
+    return model, Direct(service, report=report, clock=time.perf_counter, others=others)
 
 
 @contextmanager
@@ -66,11 +66,11 @@ def frozen_heap() -> Iterator[None]:
         gc.enable()
 
 
-def _load(folder: str) -> "tuple[Predictor | None, str]":
+def _load(folder: str) -> "tuple[Model | None, str]":
     try:
-        from fnmodel.inference import Predictor
+        from fnmodel.serve.model import Model
 
-        return Predictor(Path(folder)), ""
+        return Model.load(Path(folder)), ""
     except (FnmodelError, OSError) as error:
         traceback.print_exception(error, file=sys.stderr)
         code = error.code if isinstance(error, FnmodelError) else type(error).__name__

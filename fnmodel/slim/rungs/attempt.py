@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fnmodel.engine import open_session
 from fnmodel.errors import InputError
-from fnmodel.inference import open_session
 from fnmodel.slim.rungs.base import SLOWER, Base, finite, race_on
 from fnmodel.slim.rungs.measured import Judgement, Measured
 from fnmodel.slim.rungs.rung import Goal, NotApplicableError, Rung
