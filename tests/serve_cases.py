@@ -28,9 +28,15 @@ EVENTS = Path(__file__).parent / "events"
 _TYPES = {
     "FP32": TensorProto.FLOAT,
     "FP64": TensorProto.DOUBLE,
+    "FP16": TensorProto.FLOAT16,
     "INT64": TensorProto.INT64,
+    "INT32": TensorProto.INT32,
+    "INT16": TensorProto.INT16,
     "INT8": TensorProto.INT8,
     "UINT64": TensorProto.UINT64,
+    "UINT32": TensorProto.UINT32,
+    "UINT16": TensorProto.UINT16,
+    "UINT8": TensorProto.UINT8,
     "BOOL": TensorProto.BOOL,
     "BYTES": TensorProto.STRING,
 }

@@ -8,7 +8,7 @@ https://github.com/microsoft/onnxruntime/blob/main/include/onnxruntime/core/sess
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import (
     CDLL,
     CFUNCTYPE,
@@ -168,12 +168,13 @@ def load(library: Path, version: int) -> Api:
     return Api(library, version)
 
 
-def installed() -> tuple[Path, int] | None:
+def installed(path: Sequence[str] | None = None) -> tuple[Path, int] | None:
     """Return the C library beside the package onnxruntime, and the version of its API.
 
-    None where there is no such file of a tested version. The package is not imported.
+    `path` is where packages lie, `sys.path` if it is not given. None where there is no such file
+    of a tested version. The package is not imported.
     """
-    for folder in sys.path:
+    for folder in sys.path if path is None else path:
         beside = os.path.join(folder, "onnxruntime", "capi")  # noqa: PTH118
         if os.path.isdir(beside):  # noqa: PTH112
             # The first package on the path is the one that `import onnxruntime` would find.
