@@ -6,8 +6,7 @@ A request of a few values is encoded, run and decoded in it before numpy would b
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fnmodel.model import Datatype
 
@@ -18,8 +17,7 @@ CODES: dict[Datatype, str] = {
 """The typecode of `array` for each datatype that is not BYTES; FP16 as its bits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
+class Buffer(NamedTuple):
     """A tensor in row-major order: `data` is an array by `CODES`, or a list of str for BYTES.
 
     On its way into a session `data` may also be a contiguous numpy array of the datatype.

@@ -104,9 +104,10 @@ class OrtError(Exception):
 class Api:
     """A loaded library: its functions by the header's names, and one environment.
 
-    What a function's status refuses is raised as `OrtError`. The environment, the default
-    allocator and the description of memory live as long as the process: sessions need them, and
-    there is one of each. May be used from several threads.
+    A function returns its `OrtStatus`, nothing where all is well; `do`, `made` and `count` call one
+    and raise what it refuses, and a caller in a hurry hands it to `error`. The environment, the
+    default allocator and the description of memory live as long as the process: sessions need
+    them, and there is one of each. May be used from several threads.
     """
 
     def __init__(self, library: Path, version: int) -> None:
@@ -132,28 +133,32 @@ class Api:
         kind = CFUNCTYPE if name in _LONG else PYFUNCTYPE
         address = POINTER(c_void_p).from_buffer(c_void_p(self._table))[index]
         function = kind(result, *arguments)(address)
-        if name in _CALLS:
-            function.errcheck = self._checked  # type: ignore[assignment]
         setattr(self, name, function)
         return function
+
+    def do(self, name: str, *arguments: Any) -> None:
+        """Call a function for what it does."""
+        status = getattr(self, name)(*arguments)
+        if status:
+            raise self.error(status)
 
     def made(self, name: str, *arguments: Any) -> int:
         """Return the pointer that a function leaves in its last argument; the caller owns it."""
         out = c_void_p()
-        getattr(self, name)(*arguments, byref(out))
+        self.do(name, *arguments, byref(out))
         return out.value or 0
 
     def count(self, name: str, *arguments: Any) -> int:
         """Return the number that a function leaves in its last argument."""
         out = c_int64()
-        getattr(self, name)(*arguments, byref(out))
+        self.do(name, *arguments, byref(out))
         return out.value
 
-    def _checked(self, status: int | None, *_: Any) -> None:
-        if status:
-            code, said = self.GetErrorCode(status), self.GetErrorMessage(status)
-            self.ReleaseStatus(status)
-            raise OrtError(code, said.decode("utf-8", "replace"))
+    def error(self, status: int) -> OrtError:
+        """Return what a status says, and release it."""
+        code, said = self.GetErrorCode(status), self.GetErrorMessage(status)
+        self.ReleaseStatus(status)
+        return OrtError(code, said.decode("utf-8", "replace"))
 
 
 @cache

@@ -5,7 +5,8 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import (
-    POINTER,
+    Structure,
+    addressof,
     byref,
     c_char,
     c_char_p,
@@ -35,7 +36,6 @@ _TYPES: dict[Datatype, tuple[int, str]] = {
 _DATATYPES = {number: datatype for datatype, (number, _) in _TYPES.items()}
 
 _INVALID_ARGUMENT = 2
-_INT64S = POINTER(c_int64)
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Session:
         self._api = api
         self._handle = 0
         with _released(api.ReleaseSessionOptions, api.made("CreateSessionOptions")) as options:
-            api.SetIntraOpNumThreads(options, threads)
-            api.SetInterOpNumThreads(options, 1)
-            api.SetSessionLogSeverityLevel(options, 3)
-            api.AddSessionConfigEntry(options, b"session.intra_op.allow_spinning", b"0")
+            api.do("SetIntraOpNumThreads", options, threads)
+            api.do("SetInterOpNumThreads", options, 1)
+            api.do("SetSessionLogSeverityLevel", options, 3)
+            api.do("AddSessionConfigEntry", options, b"session.intra_op.allow_spinning", b"0")
             if isinstance(model, bytes):
                 created = "CreateSessionFromArray", api.env, model, len(model), options
             else:
@@ -100,7 +100,11 @@ class Session:
         try:
             for position, buffer in enumerate(feeds.values()):
                 given[position] = _value(api, buffer)
-            api.Run(self._handle, None, inputs, given, len(feeds), outputs, len(names), made)
+            failed = api.Run(
+                self._handle, None, inputs, given, len(feeds), outputs, len(names), made
+            )
+            if failed:
+                raise api.error(failed)
             return [_buffer(api, value or 0) for value in made]
         finally:
             for value in (*given, *made):
@@ -135,7 +139,7 @@ class Session:
         for at in range(api.count(f"SessionGet{side}Count", self._handle)):
             text = api.made(f"SessionGet{side}Name", self._handle, at, api.allocator)
             names.append(string_at(text).decode())
-            api.AllocatorFree(api.allocator, text)
+            api.do("AllocatorFree", api.allocator, text)
         return names
 
     def _node(self, side: str, at: int, name: str) -> Node:
@@ -148,8 +152,8 @@ class Session:
             datatype = _DATATYPES.get(api.count("GetTensorElementType", tensor))
             rank = api.count("GetDimensionsCount", tensor)
             sizes, names = (c_int64 * rank)(), (c_char_p * rank)()
-            api.GetDimensions(tensor, sizes, rank)
-            api.GetSymbolicDimensions(tensor, names, rank)
+            api.do("GetDimensions", tensor, sizes, rank)
+            api.do("GetSymbolicDimensions", tensor, names, rank)
             shape = [
                 size if size >= 0 else (symbol or b"").decode() or None
                 for size, symbol in zip(sizes, names, strict=True)
@@ -193,56 +197,71 @@ def _sizes(shape: tuple[int, ...]) -> Any:
 
 def _value(api: Api, buffer: Buffer) -> int:
     """Return an `OrtValue` that the caller has to release, and before it the buffer."""
-    number, shape = _TYPES[buffer.datatype][0], buffer.shape
-    out = c_void_p()
-    sizes = _sizes(shape)
-    if buffer.datatype == "BYTES":
-        api.CreateTensorAsOrtValue(api.allocator, sizes, len(shape), number, byref(out))
+    datatype, shape, data = buffer
+    number, sizes = _TYPES[datatype][0], _sizes(shape)
+    if datatype == "BYTES":
+        value = api.made("CreateTensorAsOrtValue", api.allocator, sizes, len(shape), number)
         try:
-            _fill(api, out, [text.encode() for text in buffer.data])
+            _fill(api, value, [text.encode() for text in data])
         except BaseException:
-            api.ReleaseValue(out)
+            api.ReleaseValue(value)
             raise
-    else:
-        address, size = _place(buffer.data)
-        api.CreateTensorWithDataAsOrtValue(
-            api.memory, address, size, sizes, len(shape), number, byref(out)
-        )
+        return value
+    address, size = _place(data)
+    out = c_void_p()
+    failed = api.CreateTensorWithDataAsOrtValue(
+        api.memory, address, size, sizes, len(shape), number, byref(out)
+    )
+    if failed:
+        raise api.error(failed)
     return out.value or 0
 
 
 def _place(data: Any) -> tuple[int, int]:
     """Return where the values of an array lie, and how many bytes they are."""
-    if isinstance(data, array):
+    if type(data) is array:
         address, count = data.buffer_info()
         return address, count * data.itemsize
     return data.__array_interface__["data"][0], data.nbytes
 
 
-def _fill(api: Api, value: c_void_p, texts: Sequence[bytes]) -> None:
-    api.FillStringTensor(value, (c_char_p * len(texts))(*texts), len(texts))
+def _fill(api: Api, value: int, texts: Sequence[bytes]) -> None:
+    api.do("FillStringTensor", value, (c_char_p * len(texts))(*texts), len(texts))
     for position, text in enumerate(texts):
         if b"\x00" in text:  # C ends a text there: MISSING_TEXT
-            out = c_void_p()
-            api.GetResizedStringTensorElementBuffer(value, position, len(text), byref(out))
-            memmove(out, text, len(text))
+            place = api.made("GetResizedStringTensorElementBuffer", value, position, len(text))
+            memmove(place, text, len(text))
+
+
+class _Seen(Structure):
+    """What is asked of an `OrtValue`: one place for four answers, since each costs its making."""
+
+    _fields_ = (("number", c_int), ("sizes", c_void_p), ("rank", c_size_t), ("data", c_void_p))
+
+
+_SIZES, _RANK, _DATA = _Seen.sizes.offset, _Seen.rank.offset, _Seen.data.offset
 
 
 def _buffer(api: Api, value: int) -> Buffer:
     """Return a copy of what an `OrtValue` holds."""
-    number, sizes, rank = c_int(), _INT64S(), c_size_t()
-    api.GetTensorElementTypeAndShapeDataReference(value, byref(number), byref(sizes), byref(rank))
-    datatype = _DATATYPES.get(number.value)
+    seen = _Seen()
+    at = addressof(seen)
+    failed = api.GetTensorElementTypeAndShapeDataReference(value, at, at + _SIZES, at + _RANK)
+    if failed:
+        raise api.error(failed)
+    datatype, rank = _DATATYPES.get(seen.number), seen.rank
     if datatype is None:
-        raise OrtError(_INVALID_ARGUMENT, f"an output is of element type {number.value}")
-    shape = tuple(sizes[: rank.value]) if rank.value else ()
+        raise OrtError(_INVALID_ARGUMENT, f"an output is of element type {seen.number}")
+    shape = tuple((c_int64 * rank).from_address(seen.sizes)) if rank else ()
     count = math.prod(shape)
     if datatype == "BYTES":
         return Buffer(datatype, shape, _texts(api, value, count))
-    data, out = array(CODES[datatype]), c_void_p()
+    data = array(CODES[datatype])
     if count:
-        api.GetTensorMutableData(value, byref(out))
-        data.frombytes((c_char * (count * data.itemsize)).from_address(out.value))
+        failed = api.GetTensorMutableData(value, at + _DATA)
+        if failed:
+            raise api.error(failed)
+        data.frombytes((c_char * (count * data.itemsize)).from_address(seen.data))
     return Buffer(datatype, shape, data)
 
 
@@ -250,6 +269,7 @@ def _texts(api: Api, value: int, count: int) -> list[str]:
     size = api.count("GetStringTensorDataLength", value)
     content, starts = (c_char * size)(), (c_size_t * (count + 1))()
     starts[count] = size
-    api.GetStringTensorContent(value, content, size, starts, count)
-    raw = bytes(content)
-    return [raw[starts[at] : starts[at + 1]].decode() for at in range(count)]
+    api.do("GetStringTensorContent", value, content, size, starts, count)
+    raw, ends = bytes(content), iter(starts)
+    start = next(ends)
+    return [raw[start : (start := end)].decode() for end in ends]
