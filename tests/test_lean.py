@@ -20,12 +20,12 @@ from serve_cases import model_folder, write_model
 
 from fnmodel.buffers import Buffer
 from fnmodel.engine import by_package
-from fnmodel.lean import Lean
 from fnmodel.model import MODEL, Feature, Signature, Tensor
 from fnmodel.serve.endpoint import Answer, Call, respond
+from fnmodel.serve.lean import Lean
 from fnmodel.serve.model import Model
 from fnmodel.serve.service import Service
-from fnmodel.singles import singles
+from fnmodel.serve.singles import singles
 
 CHECKED = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 

@@ -35,8 +35,11 @@ CMD = ("handlers.model.handler",)
 ENTRYPOINT = ("/usr/bin/python3", "-m", "awslambdaric")
 
 # What the image runs of this package; a test imports it without what only a build needs.
-_MODULES = ("__init__.py", "errors.py", "model.py", "inference.py", "processing.py", "aws.py")
-_PACKAGES = ("front", "serve", "batch")
+_MODULES = (
+    "__init__.py", "arrays.py", "aws.py", "buffers.py", "encoding.py", "engine.py", "errors.py",
+    "inference.py", "model.py", "processing.py", "values.py",
+)  # fmt: skip
+_PACKAGES = ("front", "ort", "serve", "batch")
 _FORMAT = 1
 
 

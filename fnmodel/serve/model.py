@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fnmodel.encoding import Inference
 from fnmodel.engine import open_session
-from fnmodel.lean import Lean
 from fnmodel.model import FRONT, MODEL, PROCESSING, Signature, read_signature
+from fnmodel.serve.lean import Lean
 
 if TYPE_CHECKING:
     from fnmodel.inference import Predictor

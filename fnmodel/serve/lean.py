@@ -12,7 +12,7 @@ from fnmodel.encoding import Inference
 from fnmodel.engine import refused
 from fnmodel.model import Datatype, Signature
 from fnmodel.ort.session import Session
-from fnmodel.singles import singles
+from fnmodel.serve.singles import singles
 from fnmodel.values import at_once
 
 # numpy writes more numbers than this in less time than its import takes.
