@@ -1,6 +1,7 @@
 """ONNX Runtime's two doors, its C API and its Python package, held against each other."""
 
 import gc
+import math
 import os
 import re
 import subprocess
@@ -16,7 +17,8 @@ import pytest
 from onnx import helper
 from serve_cases import model_folder, write_model
 
-from fnmodel.arrays import DTYPES
+from fnmodel.arrays import DTYPES, to_array, to_buffer
+from fnmodel.buffers import Buffer
 from fnmodel.engine import by_package, open_session, refused
 from fnmodel.errors import InputError
 from fnmodel.model import MISSING_TEXT, MODEL, Datatype, Signature, Tensor
@@ -196,6 +198,80 @@ def test_every_place_of_the_table_is_used(tmp_path: Path) -> None:
     assert used == {*tables._CALLS, *tables._OTHERS}
 
 
+def numbers(*values: float) -> dict[str, Buffer]:
+    return {"X": Buffer.of("FP32", values).reshape((1, len(values)))}
+
+
+def test_runs_that_repeat() -> None:
+    """Shapes that were seen before give the same answers as the first time, texts too."""
+    session, package = both((model_folder("classifier") / MODEL).read_bytes())
+    for turn in range(20):
+        feeds = numbers(turn - 10, turn, 1)
+        answers = session.call(["probabilities", "label"], feeds)
+        expected = package.run(["probabilities", "label"], {"X": to_array(feeds["X"])})
+
+        assert all(map(equal, map(to_array, answers), expected))
+    kept = session.call(["probabilities"], numbers(1, 2, 3))
+    before = kept[0].tolist()
+    session.call(["probabilities"], numbers(3, 2, 1))
+
+    assert kept[0].tolist() == before
+
+
+def small_model(outputs: list[str], nodes: list[Any], kind: int = 7) -> Session:
+    """Return a session of a graph over X of FP32, 1 by 3, and a constant of it, C."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("X", 1, [1, 3])],
+        [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+        [helper.make_tensor("C", 1, [1, 3], [7.0, 8.0, 9.0])],
+    )
+    imports = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+    return by_c_api(model.SerializeToString(), 1)
+
+
+def test_answers_whose_size_depends_on_values() -> None:
+    """A model that answers now with two places, now with three, is always right."""
+    session = small_model(["Y"], [helper.make_node("NonZero", ["X"], ["Y"])])
+    for row in ([1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1], [0, 0, 0], [1, 1, 0], [0, 0, 1]) * 2:
+        (answer,) = session.call(["Y"], numbers(*row))
+
+        assert answer.tolist()[1] == [at for at, value in enumerate(row) if value]
+
+
+def test_answers_that_no_operator_makes() -> None:
+    """An output that is an input, or a constant, holds its values each time."""
+    nodes = [helper.make_node("Identity", [name], [f"{name}2"]) for name in "XC"]
+    session = small_model(["X2", "C2", "C", "X"], nodes, kind=1)
+    for turn in range(6):
+        row = [turn, 1, 2]
+        answers = session.call(["X2", "C2", "C", "X"], numbers(*row))
+
+        assert [answer.tolist() for answer in answers] == [[row], [[7, 8, 9]], [[7, 8, 9]], [row]]
+
+
+def test_a_node_that_fails_now_and_then(tmp_path: Path) -> None:
+    """Each failure is raised, and each good row between them is answered."""
+    signature = Signature(
+        task="other",
+        inputs=(Tensor("i", "INT64", (-1,)),),
+        outputs=(Tensor("o", "FP32", (-1,)),),
+    )
+    node = helper.make_node("Gather", ["table", "i"], ["o"])
+    weights = {"table": np.array([10, 20], np.float32)}
+    folder = write_model(tmp_path / "m", signature, [node], weights)
+    session = by_c_api((folder / MODEL).read_bytes(), 1)
+    for turn in range(12):
+        feeds = {"i": Buffer.of("INT64", [turn % 3 - 1 if turn % 4 else 99])}
+        if turn % 4:
+            assert session.call(["o"], feeds)[0].tolist() == [[10.0, 20.0][turn % 3 - 1]]
+        else:
+            with pytest.raises(OrtError, match="Gather"):
+                session.call(["o"], feeds)
+
+
 def resident() -> int:
     """Return the memory of this process in bytes."""
     gc.collect()
@@ -212,6 +288,8 @@ def test_nothing_leaks() -> None:
     texts[7] = MISSING_TEXT
     feeds = {"age": number, "income": number, "plan": texts, "visits": number.astype(np.int64)}
     bad = {**feeds, "age": number[:, :0]}
+    other = by_c_api((model_folder("classifier") / MODEL).read_bytes(), 1)
+    again = {"X": Buffer.of("FP32", [1.0] * 3 * 200).reshape((200, 3))}
 
     def work(runs: int, sessions: int) -> int:
         refusals = 0
@@ -220,6 +298,7 @@ def test_nothing_leaks() -> None:
                 session.run(None, feeds if turn % 20 else bad)
             except OrtError:
                 refusals += 1
+            other.call(["probabilities", "label"], again)
         for _ in range(sessions):
             by_c_api(content, 1).get_outputs()
         return refusals
@@ -257,10 +336,11 @@ def test_threads_share_a_session() -> None:
     wrong: list[int] = []
 
     def ask(number: int) -> None:
-        given = np.array([[1.0, number], [np.e, number]], np.float32)
-        for _ in range(300):
-            (answer,) = session.run(["value"], {"X": given})
-            if abs(answer[1, 0] - number) > 1e-3 or answer[0, 0] != 0:
+        rows = [1.0, number, math.e, number]
+        given = Buffer.of("FP32", rows).reshape((2, 2))
+        for _ in range(1000):
+            (answer,) = session.call(["value"], {"X": given})
+            if abs(answer.data[1] - number) > 1e-3 or answer.data[0] != 0:
                 wrong.append(number)
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(1, 9)]
@@ -290,8 +370,6 @@ def test_a_run_lets_other_threads_go_on(tmp_path: Path) -> None:
         running.set()
         session.call(["b"], feeds)
         running.clear()
-
-    from fnmodel.arrays import to_buffer
 
     feeds = {"a": to_buffer(given)}
     thread = threading.Thread(target=work)

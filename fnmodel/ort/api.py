@@ -36,6 +36,8 @@ _CODES = (
 )  # fmt: skip
 """The names of `OrtErrorCode`, by number."""
 
+INVALID_ARGUMENT = 2
+
 _IN, _OUT, _TEXT, _SIZE = c_void_p, c_void_p, c_char_p, c_size_t
 _TEXTS, _COUNT = POINTER(c_char_p), POINTER(c_size_t)
 

@@ -1,41 +1,17 @@
 """A model opened by the C API. Buffers go in by name and come out, or numpy arrays."""
 
-import math
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ctypes import (
-    Structure,
-    addressof,
-    byref,
-    c_char,
-    c_char_p,
-    c_int,
-    c_int64,
-    c_size_t,
-    c_void_p,
-    memmove,
-    string_at,
-)
+from ctypes import c_char_p, c_int64, c_void_p, string_at
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from fnmodel.buffers import CODES, Buffer
-from fnmodel.model import Datatype
-from fnmodel.ort.api import Api, OrtError
-
-_TYPES: dict[Datatype, tuple[int, str]] = {
-    "FP32": (1, "float"), "UINT8": (2, "uint8"), "INT8": (3, "int8"), "UINT16": (4, "uint16"),
-    "INT16": (5, "int16"), "INT32": (6, "int32"), "INT64": (7, "int64"), "BYTES": (8, "string"),
-    "BOOL": (9, "bool"), "FP16": (10, "float16"), "FP64": (11, "double"), "UINT32": (12, "uint32"),
-    "UINT64": (13, "uint64"),
-}  # fmt: skip
-"""`ONNXTensorElementDataType` and ONNX's name of each datatype."""
-_DATATYPES = {number: datatype for datatype, (number, _) in _TYPES.items()}
-
-_INVALID_ARGUMENT = 2
+from fnmodel.buffers import Buffer
+from fnmodel.ort.api import INVALID_ARGUMENT, Api, OrtError
+from fnmodel.ort.frame import Frame, Frames
+from fnmodel.ort.tensor import DATATYPES, TYPES, of_value, to_value
 
 
 @dataclass(frozen=True)
@@ -81,6 +57,7 @@ class Session:
         self._outputs = {name: name.encode() for name in self._names("Output")}
         # Not a method, which would keep the session alive until the garbage is collected.
         self._texts = lru_cache(maxsize=64)(partial(_texts_of, self._inputs, self._outputs))
+        self._frames = Frames()
 
     def __del__(self) -> None:
         """Release the session."""
@@ -94,20 +71,36 @@ class Session:
             OrtError: ONNX Runtime refuses an input, or a node fails.
 
         """
-        api = self._api
-        inputs, outputs = self._texts(tuple(feeds), tuple(names))
-        given, made = (c_void_p * len(feeds))(), (c_void_p * len(names))()
+        given = [*feeds.values()]
+        key = *names, *feeds, *[(datatype, shape, type(data)) for datatype, shape, data in given]
+        frame = self._frames.take(key)
+        if frame:
+            quick = frame.run(given)
+            if quick is not None:
+                self._frames.keep(key, frame)
+                return quick
+        texts = self._texts(tuple(feeds), tuple(names))
+        made = self._once(texts, given)
+        if frame:  # it failed where a plain run did not
+            self._frames.refuse(key)
+        elif Frame.fits(given, made):
+            self._frames.learn(key, lambda: Frame(self._api, self._handle, texts, given, made))
+        return made
+
+    def _once(self, texts: tuple[Any, Any], given: Sequence[Buffer]) -> list[Buffer]:
+        api, (inputs, outputs) = self._api, texts
+        values, made = (c_void_p * len(inputs))(), (c_void_p * len(outputs))()
         try:
-            for position, buffer in enumerate(feeds.values()):
-                given[position] = _value(api, buffer)
+            for position, buffer in enumerate(given):
+                values[position] = to_value(api, buffer)
             failed = api.Run(
-                self._handle, None, inputs, given, len(feeds), outputs, len(names), made
+                self._handle, None, inputs, values, len(inputs), outputs, len(outputs), made
             )
             if failed:
                 raise api.error(failed)
-            return [_buffer(api, value or 0) for value in made]
+            return [of_value(api, value or 0) for value in made]
         finally:
-            for value in (*given, *made):
+            for value in (*values, *made):
                 if value:
                     api.ReleaseValue(value)
 
@@ -116,7 +109,7 @@ class Session:
 
         Raises:
             OrtError: as `call`.
-        InputError: an array has a dtype that ONNX has not.
+            InputError: an array has a dtype that ONNX has not.
 
         """
         # Who calls this has numpy loaded already; a cold start has not.
@@ -149,7 +142,7 @@ class Session:
             tensor = api.made("CastTypeInfoToTensorInfo", info)
             if not tensor:
                 return Node(name, "not a tensor", [])
-            datatype = _DATATYPES.get(api.count("GetTensorElementType", tensor))
+            datatype = DATATYPES.get(api.count("GetTensorElementType", tensor))
             rank = api.count("GetDimensionsCount", tensor)
             sizes, names = (c_int64 * rank)(), (c_char_p * rank)()
             api.do("GetDimensions", tensor, sizes, rank)
@@ -158,7 +151,7 @@ class Session:
                 size if size >= 0 else (symbol or b"").decode() or None
                 for size, symbol in zip(sizes, names, strict=True)
             ]
-        return Node(name, f"tensor({_TYPES[datatype][1] if datatype else 'unknown'})", shape)
+        return Node(name, f"tensor({TYPES[datatype][1] if datatype else 'unknown'})", shape)
 
 
 def _texts_of(
@@ -171,11 +164,11 @@ def _texts_of(
     unknown = [f"input name: {name}" for name in given if name not in inputs]
     unknown += [f"output name:{name}" for name in asked if name not in outputs]
     if unknown:
-        raise OrtError(_INVALID_ARGUMENT, f"Invalid {unknown[0]}")
+        raise OrtError(INVALID_ARGUMENT, f"Invalid {unknown[0]}")
     missing = [name for name in inputs if name not in given]
     if missing:
         message = f"Required inputs ({missing}) are missing from input feed ({[*given]})."
-        raise OrtError(_INVALID_ARGUMENT, message)
+        raise OrtError(INVALID_ARGUMENT, message)
     return (
         (c_char_p * len(given))(*(inputs[name] for name in given)),
         (c_char_p * len(asked))(*(outputs[name] for name in asked)),
@@ -188,88 +181,3 @@ def _released(release: Callable[[int], None], handle: int) -> Iterator[int]:
         yield handle
     finally:
         release(handle)
-
-
-@lru_cache(maxsize=256)
-def _sizes(shape: tuple[int, ...]) -> Any:
-    return (c_int64 * len(shape))(*shape)
-
-
-def _value(api: Api, buffer: Buffer) -> int:
-    """Return an `OrtValue` that the caller has to release, and before it the buffer."""
-    datatype, shape, data = buffer
-    number, sizes = _TYPES[datatype][0], _sizes(shape)
-    if datatype == "BYTES":
-        value = api.made("CreateTensorAsOrtValue", api.allocator, sizes, len(shape), number)
-        try:
-            _fill(api, value, [text.encode() for text in data])
-        except BaseException:
-            api.ReleaseValue(value)
-            raise
-        return value
-    address, size = _place(data)
-    out = c_void_p()
-    failed = api.CreateTensorWithDataAsOrtValue(
-        api.memory, address, size, sizes, len(shape), number, byref(out)
-    )
-    if failed:
-        raise api.error(failed)
-    return out.value or 0
-
-
-def _place(data: Any) -> tuple[int, int]:
-    """Return where the values of an array lie, and how many bytes they are."""
-    if type(data) is array:
-        address, count = data.buffer_info()
-        return address, count * data.itemsize
-    return data.__array_interface__["data"][0], data.nbytes
-
-
-def _fill(api: Api, value: int, texts: Sequence[bytes]) -> None:
-    api.do("FillStringTensor", value, (c_char_p * len(texts))(*texts), len(texts))
-    for position, text in enumerate(texts):
-        if b"\x00" in text:  # C ends a text there: MISSING_TEXT
-            place = api.made("GetResizedStringTensorElementBuffer", value, position, len(text))
-            memmove(place, text, len(text))
-
-
-class _Seen(Structure):
-    """What is asked of an `OrtValue`: one place for four answers, since each costs its making."""
-
-    _fields_ = (("number", c_int), ("sizes", c_void_p), ("rank", c_size_t), ("data", c_void_p))
-
-
-_SIZES, _RANK, _DATA = _Seen.sizes.offset, _Seen.rank.offset, _Seen.data.offset
-
-
-def _buffer(api: Api, value: int) -> Buffer:
-    """Return a copy of what an `OrtValue` holds."""
-    seen = _Seen()
-    at = addressof(seen)
-    failed = api.GetTensorElementTypeAndShapeDataReference(value, at, at + _SIZES, at + _RANK)
-    if failed:
-        raise api.error(failed)
-    datatype, rank = _DATATYPES.get(seen.number), seen.rank
-    if datatype is None:
-        raise OrtError(_INVALID_ARGUMENT, f"an output is of element type {seen.number}")
-    shape = tuple((c_int64 * rank).from_address(seen.sizes)) if rank else ()
-    count = math.prod(shape)
-    if datatype == "BYTES":
-        return Buffer(datatype, shape, _texts(api, value, count))
-    data = array(CODES[datatype])
-    if count:
-        failed = api.GetTensorMutableData(value, at + _DATA)
-        if failed:
-            raise api.error(failed)
-        data.frombytes((c_char * (count * data.itemsize)).from_address(seen.data))
-    return Buffer(datatype, shape, data)
-
-
-def _texts(api: Api, value: int, count: int) -> list[str]:
-    size = api.count("GetStringTensorDataLength", value)
-    content, starts = (c_char * size)(), (c_size_t * (count + 1))()
-    starts[count] = size
-    api.do("GetStringTensorContent", value, content, size, starts, count)
-    raw, ends = bytes(content), iter(starts)
-    start = next(ends)
-    return [raw[start : (start := end)].decode() for end in ends]
