@@ -7,7 +7,6 @@ need Python before the graph, and `reference.json` where there was a training sa
 Imports only the standard library, because the image pays for it at each cold start.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -169,6 +168,8 @@ class OnnxModel:
             SlimError: a file is missing or unreadable.
 
         """
+        import hashlib  # loads OpenSSL, which a cold start does without
+
         digest = hashlib.sha256()
         for name in FILES:
             path = folder / name

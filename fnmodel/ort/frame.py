@@ -19,6 +19,7 @@ _SHAPES, _IDLE = 32, 4
 """How many different shapes are kept, and how many idle frames of each, one a thread."""
 
 _PATTERN = b"\xa5"
+"""What outputs are filled with before the first run: where it is left, nothing was written."""
 
 Key = tuple[Any, ...]
 """Names of outputs and of inputs; of each input its datatype, its shape, and what holds it."""
@@ -127,10 +128,12 @@ class Frames:
 
     def learn(self, key: Key, frame: Callable[[], Frame]) -> None:
         """See shapes that had no frame; from the second time on one is made for the next run."""
-        if key in self._idle:
-            if self._idle[key] is not None:
+        try:
+            refused = self._idle[key] is None
+        except KeyError:
+            if len(self._idle) >= _SHAPES:
+                self._idle.clear()
+            self._idle[key] = []
+        else:
+            if not refused:
                 self.keep(key, frame())
-            return
-        if len(self._idle) >= _SHAPES:
-            self._idle.clear()
-        self._idle[key] = []

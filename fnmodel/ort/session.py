@@ -10,7 +10,7 @@ from typing import Any
 
 from fnmodel.buffers import Buffer
 from fnmodel.ort.api import INVALID_ARGUMENT, Api, OrtError
-from fnmodel.ort.frame import Frame, Frames
+from fnmodel.ort.frame import Frame, Frames, Texts
 from fnmodel.ort.tensor import DATATYPES, TYPES, of_value, to_value
 
 
@@ -87,7 +87,7 @@ class Session:
             self._frames.learn(key, lambda: Frame(self._api, self._handle, texts, given, made))
         return made
 
-    def _once(self, texts: tuple[Any, Any], given: Sequence[Buffer]) -> list[Buffer]:
+    def _once(self, texts: Texts, given: Sequence[Buffer]) -> list[Buffer]:
         api, (inputs, outputs) = self._api, texts
         values, made = (c_void_p * len(inputs))(), (c_void_p * len(outputs))()
         try:
@@ -159,7 +159,7 @@ def _texts_of(
     outputs: Mapping[str, bytes],
     given: tuple[str, ...],
     asked: tuple[str, ...],
-) -> tuple[Any, Any]:
+) -> Texts:
     """Return names as C has them; ONNX Runtime itself does not notice that an input is missing."""
     unknown = [f"input name: {name}" for name in given if name not in inputs]
     unknown += [f"output name:{name}" for name in asked if name not in outputs]

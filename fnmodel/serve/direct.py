@@ -8,11 +8,11 @@ both ways give the same bytes.
 """
 
 import base64
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote
 
 from fnmodel.serve.endpoint import Answer, Call, respond
 from fnmodel.serve.record import Clock, Report, failure, record, request_id
@@ -84,7 +84,7 @@ def _routes(service: Service) -> _Routes:
         (f"/v2/models/{name}/versions/{version}", {**plain, "version": version}),
     ):
         # A path that would be escaped on its way is left to the router, which undoes that.
-        if quote(path) == path:
+        if re.fullmatch(r"[A-Za-z0-9_.~/-]+", path):
             table["POST", f"{path}/infer"] = (service.infer, names)
     return table
 
