@@ -33,15 +33,25 @@ def singles(values: Sequence[float]) -> list[Any] | None:
 
 
 def _shortest(values: Sequence[float]) -> list[float]:
-    """Return the shortest decimal that FP32 reads as each value; 6 to 9 digits tell all apart."""
-    shortest, given = list(values), tuple(values)
-    for digits in (9, 8, 7, 6):
-        # All at once: a call for each of them would take three times as long.
-        shorter = [*map(float, (f"%.{digits}g " * len(given) % given).split())]
-        shortest = [
-            short if read == value else longer
-            for short, longer, read, value in zip(
-                shorter, shortest, array("f", shorter), given, strict=True
-            )
-        ]
+    """Return the shortest decimal that FP32 reads as each value; 9 digits always do, 6 may."""
+    wanted = list(values)
+    shortest = _rounded(wanted, 9)
+    for digits in (8, 7, 6):
+        shorter = _rounded(wanted, digits)
+        read = array("f", shorter).tolist()
+        if read == wanted:
+            shortest = shorter
+        else:
+            same = [one == other for one, other in zip(read, wanted, strict=True)]
+            if not any(same):
+                break
+            shortest = [
+                short if fits else longer
+                for short, longer, fits in zip(shorter, shortest, same, strict=True)
+            ]
     return shortest
+
+
+def _rounded(values: Sequence[float], digits: int) -> list[float]:
+    # All in one text: a call for each of them would take three times as long.
+    return [*map(float, (f"%.{digits}g " * len(values) % tuple(values)).split())]
