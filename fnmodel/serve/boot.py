@@ -19,18 +19,18 @@ from fnmodel.errors import FnmodelError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from fnmodel.inference import Predictor
     from fnmodel.serve.direct import Direct, Handler
+    from fnmodel.serve.model import Model
     from fnmodel.serve.record import Report
     from fnmodel.serve.service import Service
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
-    """Load the model; return the predictor and the handler of HTTP events.
+def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Direct]":
+    """Load the model; return it and the handler of HTTP events.
 
-    The web framework is loaded with the first request that needs it. A model that cannot be loaded
-    gives no predictor and a handler that answers 503: a function that crashes in its initialisation
-    would be started, and would fail, again and again.
+    The web framework and numpy are loaded with the first request that needs them. A model that
+    cannot be loaded gives None and a handler that answers 503: a function that crashes in its
+    initialisation would be started, and would fail, again and again.
     """
     service = load(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
     from fnmodel.serve.direct import Direct
@@ -48,7 +48,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
         return Gateway(app)
 
     direct = Direct(service, report=report, clock=time.perf_counter, others=others)
-    return service.predictor, direct
+    return service.loaded, direct
 
 
 def load(environ: Mapping[str, str], version: str) -> "Service":
@@ -56,10 +56,10 @@ def load(environ: Mapping[str, str], version: str) -> "Service":
     # Read by pydantic and OpenBLAS on import; the image sets them too.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    predictor, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
+    model, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
     from fnmodel.serve.service import Service
 
-    return Service(predictor, environ.get("FNMODEL_MODEL_NAME", "model"), version, reason)
+    return Service(model, environ.get("FNMODEL_MODEL_NAME", "model"), version, reason)
 
 
 def framework(service: "Service", report: "Report") -> "FastAPI":
@@ -82,11 +82,11 @@ def frozen_heap() -> Iterator[None]:
         gc.enable()
 
 
-def _load(folder: str) -> "tuple[Predictor | None, str]":
+def _load(folder: str) -> "tuple[Model | None, str]":
     try:
-        from fnmodel.inference import Predictor
+        from fnmodel.serve.model import Model
 
-        return Predictor(Path(folder)), ""
+        return Model.load(Path(folder)), ""
     except (FnmodelError, OSError) as error:
         traceback.print_exception(error, file=sys.stderr)
         code = error.code if isinstance(error, FnmodelError) else type(error).__name__
