@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pack_cases import model_directory, program, small_base, tiny_wheels
+from pack_cases import golden, model_directory, program, small_base, tiny_wheels
 from serve_cases import event
 
 from fnmodel import bubblewrap
@@ -158,6 +158,34 @@ def test_bytecode_comes_from_the_bases_python(image: Image, store: Store) -> Non
 
     assert len(names) > 300
     assert not [name for name in names if not name.endswith(".cpython-313.pyc")]
+
+
+@pytest.mark.debian
+def test_what_lies_in_the_image_is_what_was_reviewed(image: Image, store: Store) -> None:
+    """Each file above the base stands in a golden list, with its size; bytecode beside it."""
+    rows = []
+    for layer in image.layers[1:]:
+        if layer.created_by == "fnmodel pack: imports":
+            continue  # as long as Debian's Python is
+        ours = "var/task/" if "code" in layer.created_by else None
+        for entry in survey(layer, store).entries:
+            if entry.kind == "folder" or entry.path.endswith((".pyc", ".bundle")):
+                continue
+            # The size of our own code changes with each line of it.
+            size = "" if ours and entry.path.startswith(ours) else f"  {entry.size}"
+            rows.append(f"{entry.path}{size}")
+    golden("image-3.13-x86_64.txt", "".join(f"{row}\n" for row in rows))
+
+
+@pytest.mark.debian
+def test_the_config_is_what_was_reviewed(image: Image) -> None:
+    """Variables, labels, entry point and history; digests of what changes are left out."""
+    settings = image.settings
+    settings["rootfs"]["diff_ids"] = len(settings["rootfs"]["diff_ids"])
+    labels = settings["config"]["Labels"]
+    for name in ("io.fnmodel.lock", "io.fnmodel.model", "io.fnmodel.tool"):
+        assert labels.pop(name)
+    golden("config-3.13-x86_64.json", json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 @pytest.mark.debian
