@@ -75,7 +75,10 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("signing.", config.SigningConfig, "`signing`: who signs images, and whom a deploy trusts"),
     ("function.", config.FunctionConfig, "`function`: the Lambda function"),
     ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
+    ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
+    ("stages.NAME.access.", config.Access, "`access`: who may call the endpoint of a stage"),
+    ("stages.NAME.access.jwt.", config.JwtAccess, "`access.jwt`: the tokens that are accepted"),
 )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fnmodel.cli import batch, build, deploy, local, operate, supply, traffic
+from fnmodel.cli import batch, build, deploy, keys, local, operate, supply, traffic
 
 app = typer.Typer(
     name="fnmodel",
@@ -43,4 +43,5 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(batch.app, name="batch")
+app.add_typer(keys.app, name="keys")
 app.add_typer(local.app, name="local")

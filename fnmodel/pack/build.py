@@ -39,7 +39,10 @@ ENTRYPOINT = ("-P", "-s", "-S", "-m", "handlers.start")
 # Where the embedded cloud's host stands in for a base, nobody looks at this path.
 _PYTHON = "/usr/bin/python3"
 # What the image runs of this package; a test imports it without what only a build needs.
-_MODULES = ("__init__.py", "errors.py", "model.py", "inference.py", "processing.py", "aws.py")
+_MODULES = (
+    "__init__.py", "errors.py", "model.py", "inference.py", "processing.py", "aws.py", "apikey.py",
+    "sigv4.py",
+)  # fmt: skip
 _PACKAGES = ("front", "serve", "batch")
 _FORMAT = 1
 

@@ -18,10 +18,11 @@ from fnmodel.errors import FnmodelError
 
 if TYPE_CHECKING:
     from fnmodel.inference import Predictor
-    from fnmodel.serve.direct import Direct, Handler
+    from fnmodel.serve.admission import Admission
+    from fnmodel.serve.direct import Handler
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
+def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Admission]":
     """Load the model; return the predictor and the handler of HTTP events.
 
     The web framework is loaded with the first request that needs it. A model that cannot be loaded
@@ -32,6 +33,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     predictor, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
+    from fnmodel.serve.admission import Admission
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
     from fnmodel.serve.service import Service
@@ -52,7 +54,8 @@ def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
         return Gateway(app)
 
     service = Service(predictor, name, version, reason)
-    return predictor, Direct(service, report=report, clock=time.perf_counter, others=others)
+    direct = Direct(service, report=report, clock=time.perf_counter, others=others)
+    return predictor, Admission(direct, version=version, report=report)
 
 
 @contextmanager
