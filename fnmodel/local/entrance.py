@@ -74,7 +74,7 @@ def signature_flaw(
         return "it is not signed with AWS4-HMAC-SHA256"
     found = sigv4.parse_header_signature(headers)
     if isinstance(found, tuple):
-        return found[1]
+        return str(found[1])
     if (found.region, found.service) != (region, "execute-api"):
         return f"it is signed for {found.service} in {found.region}"
     if not hmac.compare_digest(found.access_key_id.encode(), keys[0].encode()):

@@ -110,6 +110,11 @@ class Table:
             answer = self._connection.getresponse()
             return answer.status, answer.read()
         except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._connection is not None:
             self._connection.close()
             self._connection = None
-            raise
