@@ -1,13 +1,14 @@
 """The steps of a deployment, each shown while it runs: slim, pack, push, provision, release."""
 
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.cli import orders, vouch
 from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE
-from fnmodel.errors import ConfigError
+from fnmodel.errors import ConfigError, UsageError
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
 from fnmodel.pack import build as packing
@@ -249,6 +250,11 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
 
     """
     _ = work.keys  # a key that cannot be used is told before any work
+    if work.local and work.access.jwt and find_spec("cryptography") is None:
+        raise UsageError(
+            f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
+            hint="pip install 'fnmodel[signing]'",
+        )
     slimmed = slim(work)
     image = pack(work, slimmed.model)
     done = _nothing_to_do(work, image)

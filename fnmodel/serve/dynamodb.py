@@ -62,16 +62,17 @@ class Table:
         return item
 
     def touch(self, key: str, name: str, value: int) -> None:
-        """Set one number of an item.
+        """Set one number of an item that is there.
 
         Raises:
-            AwsError: DynamoDB refused.
+            AwsError: DynamoDB refused, or there is no such item.
             EndpointError: it did not answer.
 
         """
         change = {
             "Key": {"pk": {"S": key}},
             "UpdateExpression": "SET #name = :value",
+            "ConditionExpression": "attribute_exists(pk)",
             "ExpressionAttributeNames": {"#name": name},
             "ExpressionAttributeValues": {":value": {"N": str(value)}},
         }
