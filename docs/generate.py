@@ -54,7 +54,7 @@ EXIT_CODES = {
     3: "`plan --detailed-exitcode` found changes",
     4: "a gate refused: parity, or a version's probe; traffic is as before",
     5: "someone else is releasing, or moved the alias; nothing was overwritten",
-    6: "no AWS credentials, or expired ones",
+    6: "no AWS credentials, or expired ones; or the endpoint does not let this caller in",
     7: "AWS throttles, or a quota is used up",
     130: "stopped by a signal; the same command goes on",
 }
@@ -231,7 +231,7 @@ def _named(annotation: Any) -> str:
     if kind is tuple:
         return f"list of {_named(get_args(annotation)[0])}"
     if kind is Literal:
-        return " or ".join(f'`"{value}"`' for value in get_args(annotation))
+        return " or ".join(f"`{json.dumps(value)}`" for value in get_args(annotation))
     if kind in (Union, UnionType):
         return " or ".join(_named(a) for a in get_args(annotation) if a is not NoneType)
     names = {str: "text", int: "integer", float: "number", bool: "boolean", Path: "path"}

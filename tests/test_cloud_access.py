@@ -253,7 +253,7 @@ def test_invoke_and_its_curl_line_say_who_is_calling(
     project: Project, urls: dict[str, str], key: str, issuer: Issuer,
     stage: str, variable: str,
 ) -> None:  # fmt: skip
-    """Both answer and show no secret; without one, or with a wrong one, an error says what to do."""
+    """Both answer and show no secret; without one, or with a wrong one, an error says so."""
     secret = {"keyed": key, "token": issuer.token()}.get(stage, "")
     given = {variable: secret} if variable else {}
     ran = run(project, "invoke", "--stage", stage, "-o", "json", **given)
@@ -402,34 +402,31 @@ def test_pages_that_are_named_are_let_in(urls: dict[str, str], key: str) -> None
     assert "access-control-allow-credentials" not in {**before, **answered[1]}
 
 
-def test_a_stage_s_limits_are_the_api_s(urls: dict[str, str]) -> None:
-    """Over its rate 429, over ten megabytes 413, over the integration's time 503."""
+def test_a_stage_s_limits_are_the_api_s(project: Project, urls: dict[str, str]) -> None:
+    """Over ten megabytes 413, over the integration's time 503, over the stage's rate 429."""
+    url, name = f"{urls['twin']}/v2/health/ready", "fnmodel-wine-twin"
     cloud = Cloud(endpoint_url=urls["twin"].split("/_aws")[0])
-    client, api = cloud.client("apigatewayv2"), urls["twin"].rpartition("/")[2]
-    assert ask(f"{urls['signed']}/predict", "POST", b"x" * 10_485_761)[0] == 413
-    client.update_stage(
-        ApiId=api, StageName="$default",
-        DefaultRouteSettings={"ThrottlingRateLimit": 0.1, "ThrottlingBurstLimit": 3},
-    )  # fmt: skip
-    answers = [ask(f"{urls['twin']}/v2") for _ in range(6)]
-    assert (429, {"message": "Too Many Requests"}) in [(answer[0], answer[2]) for answer in answers]
+    client, functions = cloud.client("apigatewayv2"), cloud.client("lambda")
+    api = {"ApiId": urls["twin"].rpartition("/")[2]}
+    headers = {"x-api-key": project.json("keys", "add", "limits", "--stage", "twin")["key"]}
+    assert ask(url, "POST", b"x" * 10_485_761, headers)[0] == 413
 
-    local = urls["keyed"].rpartition("/")[2]
-    [integration] = client.get_integrations(ApiId=local)["Items"]
-    known = {"ApiId": local, "IntegrationId": integration["IntegrationId"]}
+    [integration] = client.get_integrations(**api)["Items"]
+    known = {**api, "IntegrationId": integration["IntegrationId"]}
     client.update_integration(**known, TimeoutInMillis=50)
-    # No such version yet: its first request must start a process, which takes longer.
-    cloud.client("lambda").update_function_configuration(
-        FunctionName="fnmodel-wine-keyed", MemorySize=1024
-    )
-    number = cloud.client("lambda").publish_version(FunctionName="fnmodel-wine-keyed")["Version"]
-    cloud.client("lambda").update_alias(
-        FunctionName="fnmodel-wine-keyed", Name="live", FunctionVersion=number
-    )
-    late = ask(f"{urls['keyed']}/v2/health/ready")
+    # A version that nobody has asked yet: a process must start for it, which takes longer.
+    functions.update_function_configuration(FunctionName=name, MemorySize=1024)
+    number = functions.publish_version(FunctionName=name)["Version"]
+    functions.update_alias(FunctionName=name, Name="live", FunctionVersion=number)
+    late = ask(url, headers=headers)
     client.update_integration(**known, TimeoutInMillis=30_000)
     assert (late[0], late[2]) == (503, {"message": "Service Unavailable"})
-    assert ask(f"{urls['keyed']}/v2/health/ready")[0] == 200
+    assert ask(url, headers=headers)[0] == 200
+
+    slow = {"ThrottlingRateLimit": 0.1, "ThrottlingBurstLimit": 3}
+    client.update_stage(**api, StageName="$default", DefaultRouteSettings=slow)
+    answers = [ask(url, headers=headers) for _ in range(6)]
+    assert (429, {"message": "Too Many Requests"}) in [(answer[0], answer[2]) for answer in answers]
 
 
 def test_a_change_of_access_is_planned_and_then_done(
