@@ -30,6 +30,7 @@ app = typer.Typer(
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DAY = 86_400
+_FAR = 100 * 365 * _DAY
 _UNITS = {"h": 3600, "d": _DAY, "w": 7 * _DAY, "y": 365 * _DAY}
 
 
@@ -139,25 +140,28 @@ def revoke(
 
 
 def moment(text: str, now: float) -> float:
-    """Return the seconds since 1970 of `30d` from now, or of a date's first moment, UTC.
+    """Return the seconds since 1970 of `30d` from now, or of a date or time, UTC by default.
 
     Raises:
-        UsageError: it is neither, or not in the future.
+        UsageError: it is neither, or not within 100 years.
 
     """
     span = re.fullmatch(r"(\d{1,5})([hdwy])", text)
     try:
-        at = (
-            now + int(span[1]) * _UNITS[span[2]]
-            if span
-            else datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-        )
-    except ValueError as error:
+        if span:
+            at = now + int(span[1]) * _UNITS[span[2]]
+        else:
+            date = datetime.fromisoformat(text)
+            at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"--expires {text!r}: {error}", hint="write 12h, 30d, 8w, 1y, or a date as 2030-01-31"
         ) from error
-    if at <= now:
-        raise UsageError(f"--expires {text!r} is not in the future", hint="name a later moment")
+    if not now < at < now + _FAR:
+        raise UsageError(
+            f"--expires {text!r} is not within the next 100 years",
+            hint="name another moment; a key without --expires never ends",
+        )
     return at
 
 
