@@ -50,6 +50,17 @@ def test_the_curl_line_names_variables_and_no_secret(
     assert [value for value in values if value in line] == []
 
 
+@pytest.mark.parametrize("value", ["", "  ", "…", "two\nlines", "a\tb", "\x7f"])
+def test_a_variable_that_holds_no_key_is_told(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """Empty, or what was printed in the place of a key: a usage error that does not repeat it."""
+    monkeypatch.setenv("FNMODEL_API_KEY", value)
+    with pytest.raises(UsageError, match="FNMODEL_API_KEY") as caught:
+        caller("api_key", Cloud()).headers("POST", "https://x.example/", b"")
+
+    assert "fnmodel keys add" in caught.value.hint
+    assert not value.strip() or value not in caught.value.message
+
+
 def test_a_signer_without_credentials_says_where_to_get_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -161,8 +161,9 @@ def test_a_stage_in_aws_is_closed_unless_it_says_otherwise(
             (f"{{cors: {{origins: [{origin!r}]}}}}", "is not an origin")
             for origin in (
                 "*", "null", "https://*.example", "https://a.example/", "http://a.example",
-                "a.example", "https://A.example", "https://a.example/path", "file://", "https://a.example:x", "",
-                "https://user@a.example", "http://localhost.evil.example", "https://-a.example",
+                "a.example", "https://A.example", "https://a.example/path", "file://",
+                "https://a.example:x", "", "https://user@a.example",
+                "http://localhost.evil.example", "https://-a.example",
             )
         ),
     ],

@@ -58,6 +58,11 @@ class Bearer:
         secret = os.environ.get(self.variable, "").strip()
         if not secret:
             raise UsageError(f"{self.variable} is not set", hint=self.hint)
+        if not (secret.isascii() and secret.isprintable()):
+            raise UsageError(
+                f"{self.variable} holds what no header can carry: other than printable ASCII",
+                hint=self.hint,
+            )
         return {**_JSON, self.header: f"{self.prefix}{secret}"}
 
     @property

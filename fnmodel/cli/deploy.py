@@ -133,9 +133,8 @@ def deploy(
         "image": deployed.digest,
         "stage": f"{work.stage} ({work.settings.cloud})",
         "traffic": describe(deployed.state.version, weights),
-        "next": _next(work)
-        if deployed.version in serving
-        else "fnmodel shift 10, or fnmodel promote",
+        "next": "" if deployed.version in serving else "fnmodel shift 10, or fnmodel promote",
+        "keys": "fnmodel keys add NAME makes one" if work.access.mode == "api_key" else "",
     }
     work.console.data(data, pairs(shown))
 
@@ -165,11 +164,6 @@ def confirm_public(work: "Workspace", given: str | None) -> None:
             f"stage {work.stage} would be public; nothing was done",
             hint=f"--public {work.stage} says that you mean it; or set another `access`",
         )
-
-
-def _next(work: "Workspace") -> str:
-    keyed = work.access.mode == "api_key" and not work.api_keys.list()
-    return "fnmodel keys add NAME makes the first key" if keyed else ""
 
 
 def destroy(

@@ -48,7 +48,7 @@ class Throttle:
             tokens, last = self._buckets.get((api, stage), (float(burst), now))
             tokens = min(float(burst), tokens + (now - last) * float(rate))
             allowed = tokens >= 1
-            self._buckets[api, stage] = (tokens - allowed, now)
+            self._buckets[api, stage] = (tokens - 1 if allowed else tokens, now)
         return allowed
 
 
