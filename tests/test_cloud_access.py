@@ -168,6 +168,15 @@ def test_every_route_asks_who_is_calling(urls: dict[str, str], stage: str) -> No
         assert open_ == set()
 
 
+@pytest.mark.parametrize("stage", ["keyed", "signed", "token"])
+def test_an_unchanged_stage_is_left_alone(
+    project: Project, urls: dict[str, str], stage: str
+) -> None:
+    """A second deploy finds nothing to do, whatever the access; `plan` says so, too."""
+    assert project.json("deploy", "--stage", stage)["changed"] is False
+    assert project.json("plan", "--stage", stage, "--detailed-exitcode")["changes"] == []
+
+
 def test_no_route_manages_anything(urls: dict[str, str], key: str) -> None:
     """With a key for everything, what other model servers leave open is not there."""
     for path in ("index", "models/wine/unload", "models/wine/load"):
