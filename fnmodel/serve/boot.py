@@ -19,13 +19,14 @@ from fnmodel.errors import FnmodelError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from fnmodel.serve.direct import Direct, Handler
+    from fnmodel.serve.admission import Admission
+    from fnmodel.serve.direct import Handler
     from fnmodel.serve.model import Model
     from fnmodel.serve.record import Report
     from fnmodel.serve.service import Service
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Direct]":
+def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Admission]":
     """Load the model; return it and the handler of HTTP events.
 
     The web framework and numpy are loaded with the first request that needs them. A model that
@@ -33,6 +34,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Direct]":
     initialisation would be started, and would fail, again and again.
     """
     service = load(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    from fnmodel.serve.admission import Admission
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
 
@@ -48,7 +50,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Direct]":
         return Gateway(app)
 
     direct = Direct(service, report=report, clock=time.perf_counter, others=others)
-    return service.loaded, direct
+    return service.loaded, Admission(direct, version=service.version, report=report)
 
 
 def load(environ: Mapping[str, str], version: str) -> "Service":
