@@ -6,10 +6,11 @@ Cold: a fresh process from its start to its first answer, against one that impor
 opens the same model with default settings and runs it once; the two alternate, and the ratio is
 the median over rounds of the ratio in a round. `tuned floor` is the floor with one thread in
 ONNX Runtime and OpenBLAS. Warm: microseconds a call, the same row through the handler and through
-`session.run`. HTTP: requests a second of one row over 8 connections, the image's server against a
-plain FastAPI application that runs the same model, both under uvicorn with httptools; blocks of
-them alternate. Capture: what capturing each row adds to a request, and what is done for it after
-the response (parsing, redaction, the line); blocks alternate too. Goals: cold at most 1.2, warm at most 50 µs above the bare run, HTTP above 1.5.
+`session.run` of onnxruntime's Python package. HTTP: requests a second of one row over 8
+connections, the image's server against a plain FastAPI application that runs the same model, both
+under uvicorn with httptools; blocks of them alternate. Capture: what it adds to a request to
+capture its row, and what is done for that after the response (parsing, redaction, the line).
+Goals: cold at most 1.2, warm at most 50 µs above the bare run, HTTP above 1.5.
 """
 
 import argparse
@@ -164,14 +165,15 @@ def warm(folder: Path, rounds: int) -> dict[str, Any]:
     """Time one row in this process; return the least and median µs of alternating blocks."""
     os.environ.update(FNMODEL_MODEL_DIR=str(folder), FNMODEL_MODEL_NAME="bench")
     sys.path.insert(0, str(ROOT))
-    from fnmodel.inference import open_session
+    from fnmodel.engine import by_package
     from handlers import model
 
-    session = open_session(folder / "model.onnx", threads=1)
+    session = by_package((folder / "model.onnx").read_bytes(), threads=1)
     event = request()
-    assert model.predictor is not None
-    tensors = model.predictor.encode(json.loads(event["body"])["records"])
-    outputs = [tensor.name for tensor in model.predictor.signature.outputs]
+    assert model.model is not None
+    predictor = model.model.predictor
+    tensors = predictor.encode(json.loads(event["body"])["records"])
+    outputs = [tensor.name for tensor in predictor.signature.outputs]
     calls: dict[str, Callable[[], Any]] = {
         "session.run": lambda: session.run(outputs, tensors),
         "handler": lambda: model.handler(event, None),

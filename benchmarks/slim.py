@@ -28,7 +28,8 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from fnmodel.inference import Predictor, open_session
+from fnmodel.engine import open_session
+from fnmodel.inference import Predictor
 from fnmodel.model import MODEL, OnnxModel
 from fnmodel.slim.content import content_sha256, content_size
 from fnmodel.slim.job import run
@@ -154,7 +155,7 @@ def _inputs(
         arrays = feeds(count)
         inputs = predictor.signature.inputs
         if len(inputs) == len(arrays):
-            from fnmodel.inference import DTYPES
+            from fnmodel.arrays import DTYPES
 
             return {
                 tensor.name: array.astype(DTYPES[tensor.datatype])

@@ -54,7 +54,7 @@ EXIT_CODES = {
     3: "`plan --detailed-exitcode` found changes",
     4: "a gate refused: parity, or a version's probe; traffic is as before",
     5: "someone else is releasing, or moved the alias; nothing was overwritten",
-    6: "no AWS credentials, or expired ones",
+    6: "no AWS credentials, or expired ones; or the endpoint does not let this caller in",
     7: "AWS throttles, or a quota is used up",
     130: "stopped by a signal; the same command goes on",
 }
@@ -76,7 +76,10 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("function.", config.FunctionConfig, "`function`: the Lambda function"),
     ("capture.", config.CaptureConfig, "`capture`: which rows and predictions are kept"),
     ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
+    ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
+    ("stages.NAME.access.", config.Access, "`access`: who may call the endpoint of a stage"),
+    ("stages.NAME.access.jwt.", config.JwtAccess, "`access.jwt`: the tokens that are accepted"),
 )
 
 
@@ -231,7 +234,7 @@ def _named(annotation: Any) -> str:
     if kind is Mapping:
         return f"table of {_named(get_args(annotation)[1])}"
     if kind is Literal:
-        return " or ".join(f'`"{value}"`' for value in get_args(annotation))
+        return " or ".join(f"`{json.dumps(value)}`" for value in get_args(annotation))
     if kind in (Union, UnionType):
         return " or ".join(_named(a) for a in get_args(annotation) if a is not NoneType)
     names = {str: "text", int: "integer", float: "number", bool: "boolean", Path: "path"}

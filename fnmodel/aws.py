@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from fnmodel.errors import AwsError, CredentialsError, EndpointError, ThrottledError
+from fnmodel.sigv4 import Credentials
 
 _EXPIRED = frozenset(
     "ExpiredToken ExpiredTokenException RequestExpired InvalidClientTokenId "
@@ -21,8 +22,8 @@ _THROTTLED = frozenset(
 )
 
 EMULATOR_REGION = "us-east-1"
-# The embedded cloud checks no signature; the user's own keys must never reach it.
-_EMULATOR_KEYS = ("test", "test")
+EMULATOR_KEYS = ("test", "test")
+"""Access key and secret of the embedded cloud; the user's own must never reach it."""
 
 
 # Seconds; more than any control-plane call or HTTP request takes.
@@ -69,6 +70,31 @@ class Cloud:
                 return self._session.client(service, endpoint_url=self.endpoint_url, config=config)
             return self._session.client(service, config=config)
 
+    def credentials(self) -> Credentials:
+        """Return what requests are signed with, as it is now.
+
+        Raises:
+            CredentialsError: none found, or expired.
+
+        """
+        with translated():
+            found = self._session.get_credentials()
+            frozen = found.get_frozen_credentials() if found else None
+        if frozen is None:
+            raise CredentialsError("unable to locate credentials", hint=_renew())
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+    @property
+    def region_name(self) -> str:
+        """The region of its clients.
+
+        Raises:
+            AwsError: none is configured.
+
+        """
+        name: str = self.client("sts").meta.region_name
+        return name
+
     @cached_property
     def _session(self) -> Any:
         # A session reads botocore's data once: its second client takes 4 ms, not 90.
@@ -85,7 +111,7 @@ class Cloud:
                 }
             )
             return boto3.Session(
-                *_EMULATOR_KEYS,
+                *EMULATOR_KEYS,
                 region_name=self.region or EMULATOR_REGION,
                 botocore_session=bare,
             )

@@ -25,6 +25,11 @@ NAME = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
 Name = Annotated[str, Field(pattern=NAME)]
 """2 to 32 characters that CloudFormation, ECR and EventBridge Scheduler all accept in a name."""
 
+AccessMode = Literal["iam", "jwt", "api_key", "public"]
+ACCESS_MODES: tuple[AccessMode, ...] = ("iam", "jwt", "api_key", "public")
+
+_LOOPBACK = r"http://(127\.0\.0\.1|localhost)(:\d{1,5})?"
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -280,6 +285,87 @@ class BatchJob(_Strict):
         return self
 
 
+class JwtAccess(_Strict):
+    """Callers with a token of an OpenID Connect provider."""
+
+    issuer: str = Field(description="URL of the provider, exactly as `iss` in its tokens")
+    audience: tuple[str, ...] = Field(
+        min_length=1, description="`aud` (or `client_id`) of a token must be one of these"
+    )
+    scopes: tuple[str, ...] = Field(
+        default=(), description="a token needs one of these scopes; none are asked for by default"
+    )
+
+    @field_validator("issuer")
+    @classmethod
+    def _issuer(cls, value: str) -> str:
+        if not re.fullmatch(rf"(https://[a-z0-9.-]+(:\d+)?|{_LOOPBACK})(/[^\s?#]*)?", value):
+            raise ValueError("write the provider's URL: https://…; http is for 127.0.0.1 only")
+        return value
+
+
+class ApiKeyAccess(_Strict):
+    """Callers with a key that `fnmodel keys add` made; it has no settings."""
+
+
+class Access(_Strict):
+    """Who may call the endpoint: exactly one of `iam`, `jwt`, `api_key` and `public`."""
+
+    iam: Literal[True] | None = Field(
+        default=None, description="callers whose IAM policy allows it; they sign with SigV4"
+    )
+    jwt: JwtAccess | None = Field(
+        default=None, description="callers with a token of an OpenID Connect provider"
+    )
+    api_key: ApiKeyAccess | None = Field(
+        default=None, description="callers with a key of `fnmodel keys`: `api_key: {}`"
+    )
+    public: Literal[True] | None = Field(
+        default=None, description="everybody; in AWS `deploy` asks for the stage's name first"
+    )
+    health: Literal["protected", "public"] = Field(
+        default="protected",
+        description="whether `/v2/health/live` and `/v2/health/ready` answer everybody",
+    )
+
+    @property
+    def mode(self) -> AccessMode:
+        """The one that is set."""
+        return next(mode for mode in ACCESS_MODES if getattr(self, mode) is not None)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [mode for mode in ACCESS_MODES if getattr(self, mode) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(
+                f"write exactly one of iam, jwt, api_key and public; {found} is written"
+            )
+        return self
+
+
+class CorsConfig(_Strict):
+    """Web pages that may call the endpoint from a browser."""
+
+    origins: tuple[str, ...] = Field(
+        min_length=1,
+        description="origins of the pages, as https://app.example; each is written out, for `*`, "
+        "`null` and patterns are refused; http is for 127.0.0.1 and localhost only",
+    )
+
+    @field_validator("origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            host = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+            if not re.fullmatch(rf"https://{host}(\.{host})*(:\d{{1,5}})?|{_LOOPBACK}", origin):
+                raise ValueError(
+                    f"{origin!r} is not an origin: write scheme and host, as https://app.example, "
+                    "in lower case, without a path and without *"
+                )
+        return value
+
+
 class Stage(_Strict):
     """What one stage has of its own; everything else is the project's."""
 
@@ -287,6 +373,12 @@ class Stage(_Strict):
         default="aws", description="an AWS account, or the embedded cloud on this machine"
     )
     function: FunctionConfig | None = Field(default=None, description="instead of the project's")
+    access: Access | None = Field(
+        default=None,
+        description="who may call the endpoint; by default `iam: true` in AWS, and everybody on "
+        "this machine in the embedded cloud",
+    )
+    cors: CorsConfig | None = Field(default=None, description="instead of the project's")
     sandbox: Literal["auto", "bubblewrap", "process"] = Field(
         default="auto",
         description="how the embedded cloud runs the image: `bubblewrap` the one that AWS gets, by "
@@ -294,6 +386,20 @@ class Stage(_Strict):
         "takes bubblewrap where it works and `image.base` is set and is for this machine's "
         "processor",
     )
+
+    @property
+    def callers(self) -> Access:
+        """Who may call the endpoint, the default filled in."""
+        if self.access is not None:
+            return self.access
+        return Access(public=True) if self.cloud == "local" else Access(iam=True)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        jwt = self.access and self.access.jwt
+        if self.cloud == "aws" and jwt and jwt.issuer.startswith("http:"):
+            raise ValueError("access.jwt.issuer: API Gateway reads keys over https only")
+        return self
 
 
 class Project(_Strict):
@@ -325,6 +431,9 @@ class Project(_Strict):
     signing: SigningConfig = SigningConfig()
     function: FunctionConfig = FunctionConfig()
     capture: CaptureConfig = CaptureConfig()
+    cors: CorsConfig | None = Field(
+        default=None, description="web pages that may call the endpoint; none by default"
+    )
     batch: tuple[BatchJob, ...] = ()
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)
@@ -583,7 +692,8 @@ def _keys(at: tuple[Any, ...]) -> list[str]:
         "parity": Parity, "slim": SlimConfig, "gates": Gates,
         "metrics": MetricGate, "champion": ChampionConfig, "fairness": FairnessGate,
         "image": ImageConfig, "signing": SigningConfig, "function": FunctionConfig,
-        "batch": BatchJob, "stages": Stage,
+        "batch": BatchJob, "stages": Stage, "access": Access, "jwt": JwtAccess,
+        "api_key": ApiKeyAccess, "cors": CorsConfig,
     }  # fmt: skip
     for part in at:
         model = nested.get(part, model) if isinstance(part, str) else model

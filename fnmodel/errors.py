@@ -21,6 +21,7 @@
     │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
     │   ├── LockHeldError          5   FNM-L003  someone else is releasing
     │   └── ConflictError          5   FNM-L004  the alias moved under us
+    ├── AccessError                6   FNM-K001  the endpoint does not let this caller in
     ├── InputError                 1   FNM-I001  a request or a row does not fit the signature
     ├── ProcessingError            1   FNM-I002  the project's own processing.py fails
     ├── BatchError                 1   FNM-B001  a batch job cannot run or went over its budget
@@ -236,6 +237,18 @@ class ConflictError(ReleaseError):
 
     code = "FNM-L004"
     exit_code = 5
+
+
+class AccessError(FnmodelError):
+    """The endpoint did not let this caller in: no key, token or signature, or one that is not good.
+
+    `fnmodel status` says who may call the stage. A key is read from FNMODEL_API_KEY, a token from
+    FNMODEL_TOKEN; requests to a stage with `iam` are signed with the AWS credentials, which need
+    the permission `execute-api:Invoke` on its API.
+    """
+
+    code = "FNM-K001"
+    exit_code = 6
 
 
 class InputError(FnmodelError):

@@ -11,12 +11,12 @@ from fnmodel.errors import InputError
 from fnmodel.serve.boot import boot, frozen_heap
 
 with frozen_heap():
-    predictor, gateway = boot(os.environ)
+    model, gateway = boot(os.environ)
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
     from fnmodel.serve import snapshot
 
-    snapshot.register(predictor, Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model")))
+    snapshot.register(model, Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model")))
 
 
 def handler(event: Any, context: Any) -> Any:
@@ -33,5 +33,5 @@ def handler(event: Any, context: Any) -> Any:
         if event.get("fnmodel") == "batch":
             from handlers.batch import run_batch
 
-            return run_batch(event, context, predictor)
+            return run_batch(event, context, model.predictor if model else None)
     raise InputError("this event is neither an HTTP API request (payload 2.0) nor a batch job")

@@ -146,3 +146,12 @@ def program(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
+
+
+def golden(name: str, found: str) -> None:
+    """Compare with a file of `tests/golden`; RENEW_GOLDEN=1 writes it, to be reviewed as a diff."""
+    path = Path(__file__).parent / "golden" / name
+    if os.environ.get("RENEW_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8"), "review it, then run with RENEW_GOLDEN=1"

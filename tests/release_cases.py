@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from fnmodel.aws import Cloud
-from fnmodel.config import BatchJob, Project
+from fnmodel.config import Access, BatchJob, Project
 from fnmodel.provision import template
 from fnmodel.provision.stack import ChangeSet, Stack, Stacks
 from fnmodel.shipped import shipped
@@ -29,6 +29,7 @@ JOBS = (
     ),
     BatchJob(name="by-hand", input="other/", output="done/"),
 )
+PUBLIC = Access(public=True)
 PROJECT = Project(name="churn", model="model.pkl", batch=JOBS)
 
 PROBE: dict[str, Any] = {
@@ -140,11 +141,18 @@ class Emulator:
 
 
 def inputs(
-    stage: str, letter: str, *, jobs: tuple[BatchJob, ...] = JOBS, **changes: str
+    stage: str,
+    letter: str,
+    *,
+    jobs: tuple[BatchJob, ...] = JOBS,
+    access: Access = PUBLIC,
+    **changes: str,
 ) -> tuple[str, str, dict[str, str], dict[str, str]]:
     """Return name, body, parameters and tags of a stage's stack."""
-    body = template.render(shipped("template.yaml").read_text("utf-8"), jobs)
-    parameters = {**template.parameters(PROJECT, stage, image_uri(letter)), **changes}
+    body = template.render(shipped("template.yaml").read_text("utf-8"), jobs, access=access)
+    authorizer = image_uri(letter) if access.mode == "api_key" else None
+    given = template.parameters(PROJECT, stage, image_uri(letter), authorizer_uri=authorizer)
+    parameters = {**given, **changes}
     return (
         template.stack_name("churn", stage), body, parameters, template.tags("churn", stage)
     )  # fmt: skip

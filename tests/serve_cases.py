@@ -20,6 +20,7 @@ from fnmodel.model import MODEL, PROBE, SIGNATURE, Feature, Signature, Tensor
 from fnmodel.serve.app import create_app
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
+from fnmodel.serve.model import Model
 from fnmodel.serve.service import Service
 
 EVENTS = Path(__file__).parent / "events"
@@ -27,9 +28,15 @@ EVENTS = Path(__file__).parent / "events"
 _TYPES = {
     "FP32": TensorProto.FLOAT,
     "FP64": TensorProto.DOUBLE,
+    "FP16": TensorProto.FLOAT16,
     "INT64": TensorProto.INT64,
+    "INT32": TensorProto.INT32,
+    "INT16": TensorProto.INT16,
     "INT8": TensorProto.INT8,
     "UINT64": TensorProto.UINT64,
+    "UINT32": TensorProto.UINT32,
+    "UINT16": TensorProto.UINT16,
+    "UINT8": TensorProto.UINT8,
     "BOOL": TensorProto.BOOL,
     "BYTES": TensorProto.STRING,
 }
@@ -181,6 +188,12 @@ def predictor(name: str) -> Predictor:
     return Predictor(model_folder(name), threads=1)
 
 
+@functools.cache
+def model(name: str) -> Model:
+    """Return one of the models as the endpoint holds it."""
+    return Model.load(model_folder(name))
+
+
 def event(name: str = "predict", **changes: Any) -> dict[str, Any]:
     """Return a recorded HTTP API event; `method`, `path`, `body`, `headers` replace its own.
 
@@ -209,7 +222,7 @@ class BothWays:
     Each event goes both ways, and the answers have to be the same but for ids by chance.
     """
 
-    def __init__(self, model: Predictor, name: str, version: str) -> None:
+    def __init__(self, model: Model, name: str, version: str) -> None:
         service = Service(model, name, version)
 
         def framework() -> Gateway:
@@ -236,9 +249,9 @@ def _without_id(answer: Mapping[str, Any]) -> Any:
     return json.loads(found.replace(known, "ID") if known else found)
 
 
-def gateway(name: str, model: str = "churn", version: str = "3") -> BothWays:
+def gateway(name: str, called: str = "churn", version: str = "3") -> BothWays:
     """Return the Lambda handler of one of the models."""
-    return BothWays(predictor(name), model, version)
+    return BothWays(model(name), called, version)
 
 
 def error_of(answer: Mapping[str, Any]) -> str:

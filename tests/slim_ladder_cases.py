@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
+from fnmodel.engine import open_session
 from fnmodel.errors import InputError
-from fnmodel.inference import open_session
 from fnmodel.slim.ladder import Judgement, Ladder, Measured, Options, climb, rungs
 from fnmodel.slim.rungs.closeness import Closeness, close
 from fnmodel.slim.rungs.rung import Rung

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from capture_cases import KEY, answered, memory
-from serve_cases import event, predictor
+from serve_cases import event, model
 
 from fnmodel.capture.line import folder_of, lines_of
 from fnmodel.capture.redact import Policy, hashed
@@ -36,7 +36,7 @@ VERSION = SimpleNamespace(
 
 def direct(capture: Capture | None, reports: list[Any] | None = None) -> Direct:
     return Direct(
-        Service(predictor("classifier"), "churn", "3"),
+        Service(model("classifier"), "churn", "3"),
         report=(reports if reports is not None else []).append,
         clock=time.perf_counter,
         others=lambda: pytest.fail("no other path is asked for"),
@@ -232,7 +232,7 @@ def test_work_is_done_between_response_and_next_event() -> None:
 
 def test_a_policy_that_cannot_be_read_captures_nothing() -> None:
     """Rows that would be redacted otherwise than was said are not kept; the log says why."""
-    service = Service(predictor("classifier"), "churn", "3")
+    service = Service(model("classifier"), "churn", "3")
     dropped: list[str] = []
     made = capturing(
         {"FNMODEL_CAPTURE": '{"rate": 1, "subject": "x"}'}, service,

@@ -14,7 +14,8 @@ from fnmodel.errors import FnmodelError, by_code
 COMMANDS = [
     "init", "slim", "lock", "pack", "inspect", "keygen", "plan", "deploy", "invoke", "shift",
     "promote", "rollback", "abort", "status", "history", "logs", "doctor", "explain", "prune",
-    "destroy", "batch run", "batch status", "local start", "local stop", "local status",
+    "destroy", "keys add", "keys list", "keys revoke", "batch run", "batch status", "local start",
+    "local stop", "local status",
 ]  # fmt: skip
 
 

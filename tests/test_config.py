@@ -1,5 +1,6 @@
 """fnmodel.yaml: every problem at once, with its line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,62 @@ def test_what_init_converted_is_what_deploy_asks_for(tmp_path: Path) -> None:
     assert orders.conversion(project) == orders.conversion_of(
         project.model, project.sample, project.target, Parity(), SlimConfig()
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("{}", "iam"),
+        ("{cloud: local}", "public"),
+        ("{cloud: local, access: {iam: true}}", "iam"),
+        ("{access: {api_key: {}}}", "api_key"),
+        ("{access: {public: true, health: public}}", "public"),
+        ("{access: {jwt: {issuer: 'https://id.example/', audience: [a]}}}", "jwt"),
+    ],
+)
+def test_a_stage_in_aws_is_closed_unless_it_says_otherwise(
+    tmp_path: Path, text: str, mode: str
+) -> None:
+    """IAM by default in AWS, everybody on this machine in the embedded cloud."""
+    path = tmp_path / "fnmodel.yaml"
+    path.write_text(f"name: churn\nmodel: m.pkl\nstages:\n  some: {text}\n")
+    project = load(path)
+
+    assert project.stage_of("some")[1].callers.mode == mode
+    assert project.stage_of("dev")[1].callers.mode == "iam"
+    assert project.stage_of(None, local=True)[1].callers.mode == "public"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{access: {}}", "exactly one of iam, jwt, api_key and public; none of them"),
+        ("{access: {iam: true, public: true}}", "iam and public is written"),
+        ("{access: {iam: false}}", "stages.some.access.iam"),
+        ("{access: {publik: true}}", "did you mean 'public'?"),
+        ("{access: {jwt: {issuer: 'https://a.example'}}}", "audience: Field required"),
+        ("{access: {jwt: {issuer: 'https://a.example', audience: []}}}", "at least 1 item"),
+        ("{access: {jwt: {issuer: 'http://a.example', audience: [a]}}}", "the provider's URL"),
+        ("{access: {jwt: {issuer: 'http://127.0.0.1:1', audience: [a]}}}", "over https only"),
+        ("{access: {jwt: {issuer: 'https://a.example?x', audience: [a]}}}", "the provider's URL"),
+        ("{cors: {origins: []}}", "at least 1 item"),
+        *(
+            (f"{{cors: {{origins: [{origin!r}]}}}}", "is not an origin")
+            for origin in (
+                "*", "null", "https://*.example", "https://a.example/", "http://a.example",
+                "a.example", "https://A.example", "https://a.example/path", "file://",
+                "https://a.example:x", "", "https://user@a.example",
+                "http://localhost.evil.example", "https://-a.example",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_access_that_means_nothing_or_too_much_is_refused(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    """Two kinds, none, a wildcard, `null`: each is told with its line."""
+    path = tmp_path / "fnmodel.yaml"
+    path.write_text(f"name: churn\nmodel: m.pkl\nstages:\n  some: {text}\n")
+
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        load(path)

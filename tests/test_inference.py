@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from serve_cases import model_folder, predictor, write_model
 
 from fnmodel.errors import InputError
-from fnmodel.inference import Predictor, encode_column, encode_value
+from fnmodel.inference import Predictor, encode_column
 from fnmodel.model import MISSING_TEXT, MODEL, Datatype, Feature, Signature, Tensor
+from fnmodel.values import encode_value
 
 LARGEST_FP32 = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 

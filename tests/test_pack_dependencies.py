@@ -93,7 +93,7 @@ def test_everything_that_serving_imports_is_there(root: Path) -> None:
     """After pruning, with no other package on the path, the libraries import and work."""
     program = """
 import awslambdaric.bootstrap, awslambdaric.__main__
-import boto3, fastapi, mangum, numpy, onnxruntime, orjson
+import boto3, fastapi, mangum, numpy, orjson
 import aws_lambda_powertools
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -113,6 +113,23 @@ assert app.openapi()["paths"]
 print(numpy.__file__, boto3.__file__)
 """
     assert run(root, program).count(f"{root}/opt/python") == 2
+
+
+def test_the_image_holds_the_engine_once(root: Path) -> None:
+    """It is the C library's: the Python package's is an ImportError, not half a package."""
+    program = """
+from fnmodel.ort.api import installed
+print(installed()[0].name)
+try:
+    import onnxruntime
+except ImportError:
+    print("there is no package")
+"""
+    library, package = run(root, program).splitlines()
+
+    assert library.startswith("libonnxruntime.so.")
+    assert package == "there is no package"
+    assert not list(root.rglob("onnxruntime_pybind11_state*"))
 
 
 def test_our_code_in_the_image_runs_its_model(root: Path) -> None:

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from serve_cases import predictor
+from serve_cases import model, predictor
 
 from fnmodel.errors import InputError
 from fnmodel.serve.app import create_app
@@ -20,7 +20,7 @@ INPUT = {"name": "X", "datatype": "FP32", "shape": [1, 3], "data": [1.5, 2, -0.5
 
 
 def app(name: str = "classifier", **settings: Any) -> FastAPI:
-    return create_app(Service(predictor(name), "churn", "3"), **settings)
+    return create_app(Service(model(name), "churn", "3"), **settings)
 
 
 def ask(application: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:

@@ -95,6 +95,21 @@ def test_requests_do_not_pay_for_what_they_do_not_use() -> None:
         assert f'"{name}"' not in rest
 
 
+def test_small_requests_do_not_pay_for_numpy() -> None:
+    """Neither numpy nor onnxruntime's Python is imported before a request is large."""
+    rows = {"records": [{"a": 1.5, "b": 2, "c": -0.5}] * 3000}
+    small = [recorded(name) for name in ("predict", "infer", "ready")]
+
+    _, _, rest = run(model_folder("classifier"), [*small, event(body="[")])
+    answers, _, after = run(model_folder("classifier"), [event(body=rows)])
+
+    for name in ("numpy", "onnxruntime", "fastapi", "fnmodel.inference"):
+        assert f'"{name}"' not in rest
+    assert len(json.loads(answers[0]["body"])["predictions"]) == 3000
+    assert '"numpy"' in after
+    assert '"onnxruntime"' not in after
+
+
 SNAPSHOT = """
 import json, random, ssl, sys, uuid
 from handlers import model

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from http_cases import ROOT, Server, ask, serving
-from serve_cases import EVENTS, event, gateway, model_folder, predictor
+from serve_cases import EVENTS, event, gateway, model, model_folder, predictor
 
 from fnmodel.serve.cpus import cpus
 from fnmodel.serve.host import Host
@@ -327,7 +327,7 @@ def test_a_caller_that_hangs_up(server: Server) -> None:
 
 def test_a_body_that_never_comes() -> None:
     """A slow body is refused, and its place given to others."""
-    service = Service(predictor("classifier"), "churn", "3")
+    service = Service(model("classifier"), "churn", "3")
     sent: list[Any] = []
 
     async def receive() -> Any:

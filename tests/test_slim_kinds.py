@@ -7,7 +7,8 @@ import onnx
 import pytest
 from slim_cases import GOOD, TOLERANCE, convert, customers, save
 
-from fnmodel.inference import DTYPES, Predictor
+from fnmodel.arrays import DTYPES
+from fnmodel.inference import Predictor
 from fnmodel.model import MISSING_TEXT, MODEL, OnnxModel
 from fnmodel.slim.proof.probe import sample_request
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from release_cases import JOBS, PROJECT, image_uri
+from release_cases import JOBS, PROJECT, PUBLIC, image_uri
 
-from fnmodel.config import BatchJob, CaptureConfig, FunctionConfig, Project
+from fnmodel.config import Access, BatchJob, CaptureConfig, CorsConfig, FunctionConfig, Project
 from fnmodel.errors import ProvisionError, UsageError
 from fnmodel.provision.template import (
     parameters,
@@ -23,13 +23,28 @@ from fnmodel.provision.template import (
 from fnmodel.shipped import shipped
 
 TEXT = shipped("template.yaml").read_text("utf-8")
-TEMPLATE = json.loads(render(TEXT, JOBS))
+JWT = {"issuer": "https://id.example/", "audience": ["api"], "scopes": ["score"]}
+MODES: dict[str, Access] = {
+    "iam": Access(iam=True),
+    "jwt": Access.model_validate({"jwt": JWT}),
+    "api_key": Access.model_validate({"api_key": {}}),
+    "public": PUBLIC,
+}
+CORS = CorsConfig(origins=("https://app.example",))
+
+
+def body(access: Access, cors: CorsConfig | None = None, *, serving: bool = True) -> Any:
+    return json.loads(render(TEXT, JOBS, access=access, cors=cors, serving=serving))
+
+
+# What must hold in every deployment is looked at where the template is largest.
+TEMPLATE = body(MODES["api_key"], CORS)
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 ALIAS = {"Ref": "LiveAlias"}
 
 
 CAPTURE = CaptureConfig(rate=0.1, subject="id", retention=45)
-CAPTURING = json.loads(render(TEXT, JOBS, capture=CAPTURE))
+CAPTURING = json.loads(render(TEXT, JOBS, access=MODES["api_key"], cors=CORS, capture=CAPTURE))
 
 
 def of_type(name: str) -> dict[str, Any]:
@@ -60,7 +75,7 @@ def test_every_right_names_its_actions_and_its_own_resources() -> None:
 def test_the_api_and_the_schedules_go_to_the_alias_only() -> None:
     """Nothing invokes `$LATEST` or a fixed version."""
     [integration] = of_type("AWS::ApiGatewayV2::Integration").values()
-    [permission] = of_type("AWS::Lambda::Permission").values()
+    permission = RESOURCES["ApiPermission"]["Properties"]
 
     assert integration["IntegrationUri"] == ALIAS
     assert permission["FunctionName"] == ALIAS
@@ -70,12 +85,16 @@ def test_the_api_and_the_schedules_go_to_the_alias_only() -> None:
     assert [statement["Resource"] for statement in invoking] == [ALIAS]
 
 
-def test_only_the_api_of_this_stack_may_invoke_the_alias() -> None:
-    """The permission is bound to the API and the account, against a confused deputy."""
-    [permission] = of_type("AWS::Lambda::Permission").values()
+def test_only_the_api_of_this_stack_may_invoke_its_functions() -> None:
+    """The permissions are bound to the API and the account, against a confused deputy."""
+    permissions = of_type("AWS::Lambda::Permission")
 
-    assert "${Api}" in permission["SourceArn"]["Fn::Sub"]
-    assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+    assert {"ApiPermission", "AuthorizerPermission"} == set(permissions)
+    for permission in permissions.values():
+        assert ":${Api}/" in permission["SourceArn"]["Fn::Sub"]
+        assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+    asked = permissions["AuthorizerPermission"]["SourceArn"]["Fn::Sub"]
+    assert asked.endswith(":${Api}/authorizers/${KeyAuthorizer}")
 
 
 def test_only_the_stack_s_own_schedules_may_use_the_schedule_role() -> None:
@@ -118,16 +137,16 @@ def test_an_image_is_taken_by_digest_only(reference: str, accepted: bool) -> Non
 def test_what_is_kept_is_encrypted_private_and_bounded() -> None:
     """Buckets and tables are encrypted and closed; logs and old object versions do not pile up."""
     [bucket] = of_type("AWS::S3::Bucket").values()
-    [table] = of_type("AWS::DynamoDB::Table").values()
 
     [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     assert all(bucket["PublicAccessBlockConfiguration"].values())
     assert len(bucket["PublicAccessBlockConfiguration"]) == 4
     assert bucket["LifecycleConfiguration"]["Rules"]
-    assert table["SSESpecification"]["SSEEnabled"] is True
-    assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
-    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    for table in of_type("AWS::DynamoDB::Table").values():
+        assert table["SSESpecification"]["SSEEnabled"] is True
+        assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert all(group["RetentionInDays"] for group in of_type("AWS::Logs::LogGroup").values())
     [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
     assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] > 0
@@ -140,6 +159,144 @@ def test_the_access_log_is_one_json_object_a_request() -> None:
     [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
 
     assert json.loads(stage["AccessLogSettings"]["Format"])["requestId"] == "$context.requestId"
+
+
+def test_the_access_log_holds_no_secret() -> None:
+    """Nothing that a caller sends is logged but method and path; of a key only its id."""
+    [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
+    logged = set(json.loads(stage["AccessLogSettings"]["Format"]).values())
+
+    assert logged == {
+        f"$context.{name}"
+        for name in (
+            "requestId", "requestTime", "identity.sourceIp", "authorizer.key", "httpMethod",
+            "path", "status", "responseLength", "responseLatency", "integrationLatency",
+            "integrationErrorMessage",
+        )
+    }  # fmt: skip
+
+
+def guards(template: Any) -> dict[str, tuple[str, Any]]:
+    """Return how each route of a template lets callers in, by its key."""
+    routes = [
+        r["Properties"]
+        for r in template["Resources"].values()
+        if r["Type"] == "AWS::ApiGatewayV2::Route"
+    ]
+    return {r["RouteKey"]: (r["AuthorizationType"], r.get("AuthorizerId")) for r in routes}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("health", ["protected", "public"])
+@pytest.mark.parametrize("cors", [None, CORS], ids=["plain", "cors"])
+def test_only_a_public_stage_answers_everybody(
+    mode: str, health: str, cors: CorsConfig | None
+) -> None:
+    """Every route asks who is calling, but for health where the project says so, and preflight."""
+    access = MODES[mode].model_copy(update={"health": health})
+    found = guards(body(access, cors))
+    expected = {
+        "iam": ("AWS_IAM", None),
+        "jwt": ("JWT", {"Ref": "TokenAuthorizer"}),
+        "api_key": ("CUSTOM", {"Ref": "KeyAuthorizer"}),
+        "public": ("NONE", None),
+    }
+
+    assert found.pop("$default") == expected[mode]
+    open_routes = set()
+    if health == "public" and mode != "public":
+        open_routes |= {"GET /v2/health/live", "GET /v2/health/ready"}
+    if cors is not None:
+        open_routes.add("OPTIONS /{proxy+}")
+    assert found == dict.fromkeys(open_routes, ("NONE", None))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stage_has_the_authorizer_it_asks_for_and_no_other(mode: str) -> None:
+    """What belongs to another kind of access is left out, parameters and outputs too."""
+    template = body(MODES[mode])
+    authorizers = {
+        key for key, r in template["Resources"].items()
+        if r["Type"] == "AWS::ApiGatewayV2::Authorizer"
+    }  # fmt: skip
+    keyed = mode == "api_key"
+
+    assert authorizers == {"jwt": {"TokenAuthorizer"}, "api_key": {"KeyAuthorizer"}}.get(
+        mode, set()
+    )
+    assert ("Keys" in template["Resources"]) is keyed
+    assert ("KeysTable" in template["Outputs"]) is keyed
+    assert ("AuthorizerImageUri" in template["Parameters"]) is keyed
+    assert ("AuthorizerFunction" in template["Resources"]) is keyed
+    assert template["Outputs"]["Access"]["Value"] == mode
+
+
+def test_the_template_as_it_stands_lets_nobody_in_without_iam() -> None:
+    """Who deploys the file by hand gets no public API."""
+    assert read(TEXT)["Resources"]["ApiRoute"]["Properties"]["AuthorizationType"] == "AWS_IAM"
+
+
+def test_tokens_are_those_of_the_project_s_issuer() -> None:
+    """Issuer, audience and scopes are the file's, byte by byte."""
+    template = body(MODES["jwt"])
+    authorizer = template["Resources"]["TokenAuthorizer"]["Properties"]
+
+    assert authorizer["JwtConfiguration"] == {"Issuer": JWT["issuer"], "Audience": JWT["audience"]}
+    assert template["Resources"]["ApiRoute"]["Properties"]["AuthorizationScopes"] == ["score"]
+
+
+def test_an_unproven_stage_has_no_way_in_whatever_its_access() -> None:
+    """Before the first gate: no route, no authorizer, no schedule; keys can be made already."""
+    for access in MODES.values():
+        template = body(access, CORS, serving=False)
+        kinds = {r["Type"] for r in template["Resources"].values()}
+
+        assert not kinds & {
+            "AWS::ApiGatewayV2::Route", "AWS::ApiGatewayV2::Stage", "AWS::ApiGatewayV2::Authorizer",
+            "AWS::Lambda::Permission", "AWS::Scheduler::Schedule",
+        }  # fmt: skip
+        assert not {"Url", "Access"} & set(template["Outputs"])
+        assert "AuthorizerImageUri" not in template["Parameters"]
+
+
+def test_the_authorizer_may_read_keys_and_note_their_use() -> None:
+    """It can neither make a key, nor change what one may do, nor reach the ledger."""
+    policy = RESOURCES["AuthorizerRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+    logs, reading, noting = policy["Statement"]
+    keys = {"Fn::GetAtt": ["Keys", "Arn"]}
+
+    assert logs["Resource"] == {"Fn::GetAtt": ["AuthorizerLogs", "Arn"]}
+    assert (reading["Action"], reading["Resource"]) == ("dynamodb:GetItem", keys)
+    assert (noting["Action"], noting["Resource"]) == ("dynamodb:UpdateItem", keys)
+    assert noting["Condition"] == {
+        "ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "used"]},
+        "StringEqualsIfExists": {"dynamodb:ReturnValues": "NONE"},
+    }
+
+
+def test_the_model_s_own_role_knows_nothing_of_keys() -> None:
+    """The user's code runs with it."""
+    assert "Keys" not in json.dumps(RESOURCES["FunctionRole"])
+
+
+def test_a_revoked_key_is_forgotten_within_a_minute() -> None:
+    """API Gateway keeps an answer by the header alone, and for a minute at most."""
+    authorizer = RESOURCES["KeyAuthorizer"]["Properties"]
+
+    assert authorizer["AuthorizerResultTtlInSeconds"] <= 60
+    assert authorizer["IdentitySource"] == ["$request.header.x-api-key"]
+    assert authorizer["EnableSimpleResponses"] is True
+    assert authorizer["AuthorizerPayloadFormatVersion"] == "2.0"
+
+
+def test_cors_is_a_list_without_credentials() -> None:
+    """No wildcard, and no cookies whatever the origin."""
+    cors = RESOURCES["Api"]["Properties"]["CorsConfiguration"]
+
+    assert cors["AllowOrigins"] == ["https://app.example"]
+    assert cors["AllowCredentials"] is False
+    assert "*" not in json.dumps(cors)
+    assert "CorsConfiguration" not in body(PUBLIC)["Resources"]["Api"]["Properties"]
 
 
 def test_traffic_is_not_the_stack_s_business() -> None:
@@ -163,8 +320,8 @@ def test_a_destroyed_stack_leaves_nothing() -> None:
 def test_outputs_are_what_the_commands_read() -> None:
     """Renaming an output would break deployed stages."""
     assert {
-        "Url", "ApiId", "FunctionName", "AliasArn", "Bucket", "LedgerTable", "ScheduleGroup",
-        "LogGroup",
+        "Url", "Access", "KeysTable", "ApiId", "FunctionName", "AliasArn", "Bucket", "LedgerTable",
+        "ScheduleGroup", "LogGroup",
     } == set(TEMPLATE["Outputs"])  # fmt: skip
 
 
@@ -180,7 +337,7 @@ def test_each_job_with_a_schedule_becomes_one_schedule() -> None:
 
 def test_a_project_without_jobs_has_no_schedule() -> None:
     """The pattern itself is never deployed."""
-    resources = json.loads(render(TEXT, ()))["Resources"]
+    resources = json.loads(render(TEXT, (), access=PUBLIC))["Resources"]
 
     assert not [r for r in resources.values() if r["Type"] == "AWS::Scheduler::Schedule"]
 
@@ -190,7 +347,7 @@ def test_a_job_s_event_survives_hostile_prefixes() -> None:
     job = BatchJob(
         name="odd", input='a"${Bucket}\\/', output="ü ${AWS::AccountId}/", schedule="rate(1 hour)"
     )
-    resources = json.loads(render(TEXT, [job]))["Resources"]
+    resources = json.loads(render(TEXT, [job], access=PUBLIC))["Resources"]
     [schedule] = [r for r in resources.values() if r["Type"] == "AWS::Scheduler::Schedule"]
     separator, parts = schedule["Properties"]["Target"]["Input"]["Fn::Join"]
     joined = separator.join("the-bucket" if p == {"Ref": "Bucket"} else p for p in parts)
@@ -211,14 +368,14 @@ def test_jobs_never_share_a_logical_id() -> None:
     """Names that differ only in hyphens give different resources."""
     names = ("a-b", "ab", "a--b", "azb")
     jobs = [BatchJob(name=n, input="i/", output="o/", schedule="rate(1 day)") for n in names]
-    resources = json.loads(render(TEXT, jobs))["Resources"]
+    resources = json.loads(render(TEXT, jobs, access=PUBLIC))["Resources"]
 
     assert len([r for r in resources.values() if r["Type"] == "AWS::Scheduler::Schedule"]) == 4
 
 
 def test_the_same_project_gives_the_same_bytes() -> None:
     """An unchanged project is recognised by comparing bodies."""
-    assert render(TEXT, JOBS) == render(TEXT, JOBS)
+    assert render(TEXT, JOBS, access=PUBLIC) == render(TEXT, JOBS, access=PUBLIC)
 
 
 def test_too_many_jobs_are_refused_before_cloudformation_does() -> None:
@@ -228,7 +385,7 @@ def test_too_many_jobs_are_refused_before_cloudformation_does() -> None:
         for n in range(200)
     ]
     with pytest.raises(ProvisionError, match="CloudFormation accepts 51,200"):
-        render(TEXT, jobs)
+        render(TEXT, jobs, access=PUBLIC)
 
 
 def test_names_that_lambda_would_refuse_are_refused_first() -> None:
@@ -240,7 +397,7 @@ def test_names_that_lambda_would_refuse_are_refused_first() -> None:
 
 def test_parameters_are_the_template_s() -> None:
     """Every parameter of the template gets a value, and no other is sent."""
-    given = parameters(PROJECT, "dev", image_uri("a"))
+    given = parameters(PROJECT, "dev", image_uri("a"), authorizer_uri=image_uri("b"))
 
     assert set(TEMPLATE["Parameters"]) == set(given)
     assert given["Memory"] == "1769"
@@ -302,7 +459,7 @@ def test_a_key_of_kms_encrypts_captured_rows() -> None:
     """Firehose may use that key, and no other."""
     arn = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     capture = CaptureConfig(rate=1, kms_key=arn)
-    resources = json.loads(render(TEXT, JOBS, capture=capture))["Resources"]
+    resources = json.loads(render(TEXT, JOBS, access=PUBLIC, capture=capture))["Resources"]
     stream = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
     [policy] = resources["CaptureStreamRole"]["Properties"]["Policies"]
     statement = policy["PolicyDocument"]["Statement"][-1]
@@ -320,7 +477,9 @@ def test_parameters_of_a_stage_that_captures_are_the_template_s() -> None:
     from fnmodel.capture.redact import Policy
 
     project = PROJECT.model_copy(update={"capture": CAPTURE})
-    given = parameters(project, "dev", image_uri("a"), capture_key="ab" * 32)
+    given = parameters(
+        project, "dev", image_uri("a"), authorizer_uri=image_uri("b"), capture_key="ab" * 32
+    )
 
     assert set(CAPTURING["Parameters"]) == set(given)
     assert CAPTURING["Parameters"]["CaptureKey"]["NoEcho"] is True
@@ -335,7 +494,7 @@ def test_parameters_of_a_stage_that_captures_are_the_template_s() -> None:
 
 def test_snapshots_are_taken_where_they_are_asked_for() -> None:
     """SnapStart is off unless the project says otherwise, and goes to published versions only."""
-    (function,) = of_type("AWS::Lambda::Function").values()
+    function = RESOURCES["Function"]["Properties"]
     on = parameters(PROJECT, "dev", image_uri("a"), FunctionConfig(snapstart=True))
 
     assert function["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}}
@@ -370,15 +529,21 @@ def test_short_forms_are_read() -> None:
 
 
 def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
-    """Neither the text that people read nor the body that is sent breaks a rule of AWS."""
-    body = tmp_path / "body.json"
+    """Neither the text that people read nor a body that is sent breaks a rule of AWS."""
     key = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-    capture = CaptureConfig(rate=1, kms_key=key)
-    body.write_text(render(TEXT, JOBS, capture=capture), "utf-8")
+    captures = (CaptureConfig(), CaptureConfig(rate=1, kms_key=key))
+    bodies = []
+    for mode, access in MODES.items():
+        for serving in (True, False):
+            path = tmp_path / f"{mode}-{serving}.json"
+            capture = captures[serving]
+            text = render(TEXT, JOBS, access=access, cors=CORS, serving=serving, capture=capture)
+            path.write_text(text, "utf-8")
+            bodies.append(str(path))
     linter = Path(sys.executable).with_name("cfn-lint")
 
     result = subprocess.run(
-        [linter, str(shipped("template.yaml")), str(body)], capture_output=True, text=True
+        [linter, str(shipped("template.yaml")), *bodies], capture_output=True, text=True
     )
 
     assert (result.returncode, result.stdout.strip()) == (0, "")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from fresh import Fresh
 
-from fnmodel.inference import DTYPES, Predictor
+from fnmodel.arrays import DTYPES
+from fnmodel.inference import Predictor
 
 _ROWS = 16
 _SEED = 20_240

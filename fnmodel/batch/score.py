@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from fnmodel.arrays import DTYPES, Array
 from fnmodel.batch.table import Row
 from fnmodel.errors import InputError
-from fnmodel.inference import DTYPES, Array, Predictor, encode_column, encode_value
+from fnmodel.inference import Predictor, encode_column
 from fnmodel.model import MISSING_TEXT, Feature, Signature
+from fnmodel.values import encode_value
 
 _DIGITS = re.compile(r"-?[0-9]{1,30}")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}

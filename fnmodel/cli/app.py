@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fnmodel.cli import batch, build, cache, capture, deploy, local, operate, supply, traffic
+from fnmodel.cli import batch, build, cache, capture, deploy, keys, local, operate, supply, traffic
 
 app = typer.Typer(
     name="fnmodel",
@@ -45,4 +45,5 @@ for command in (
     app.command()(command)
 app.add_typer(batch.app, name="batch")
 app.add_typer(capture.app, name="capture")
+app.add_typer(keys.app, name="keys")
 app.add_typer(local.app, name="local")

@@ -208,7 +208,7 @@ def _differences() -> Iterator[Finding]:
     if importlib.util.find_spec("ministack") is not None:
         yield Finding(
             "note", "embedded cloud ≠ AWS",
-            "API throttling and IAM are not enforced; cold starts are this machine's",
+            "of IAM only signatures are checked, no policies; cold starts are this machine's",
             "see docs/local.md for the whole list",
         )  # fmt: skip
 

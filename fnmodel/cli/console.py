@@ -62,11 +62,15 @@ class Console:
         """Return whether the person agrees; without a terminal only `--yes` does."""
         if yes:
             return True
+        return (self.typed(f"{question} [y/N]") or "").lower() in {"y", "yes"}
+
+    def typed(self, question: str) -> str | None:
+        """Return what the person types; without a terminal None."""
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            return False
-        sys.stderr.write(f"{question} [y/N] ")
+            return None
+        sys.stderr.write(f"{question} ")
         sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+        return sys.stdin.readline().strip()
 
 
 class Step:

@@ -1,7 +1,7 @@
 """`plan`, `deploy`, `destroy`: a project to a stage, and away again."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from fnmodel.cli.options import (
     YesOption,
 )
 from fnmodel.errors import UsageError
+
+if TYPE_CHECKING:
+    from fnmodel.cli.workspace import Workspace
 
 CHANGES_PENDING = 3
 
@@ -51,11 +54,15 @@ def plan(
         "image": f"{planned.image_before or 'none'} → {image.digest}"
         if planned.image_before != image.digest
         else f"{image.digest} (unchanged)",
+        "access": work.access.mode
+        if planned.access_before in {None, work.access.mode}
+        else f"{planned.access_before} → {work.access.mode}",
         "alias": planned.alias,
     }
     data = {
         "changes": planned.changes,
         "image": {"before": planned.image_before, "after": image.digest},
+        "access": {"before": planned.access_before, "after": work.access.mode},
         "alias": planned.alias,
         "pending": planned.pending,
     }
@@ -76,6 +83,14 @@ def deploy(
             help="Do not compare with the version that serves; the ledger says so.",
         ),
     ] = False,
+    public: Annotated[
+        str | None,
+        typer.Option(
+            "--public",
+            metavar="STAGE",
+            help="The stage's name once more: its access is public, and everybody may call it.",
+        ),
+    ] = None,
     project: ProjectOption = Path(),
     stage: StageOption = None,
     local: LocalOption = False,
@@ -97,6 +112,7 @@ def deploy(
     work = Workspace(
         project, stage=stage, local=local, profile=profile, region=region, output=output
     )
+    confirm_public(work, public)
     deployed = recipe.deploy(work, promote=promote, skip_champion=skip_champion)
     weights = deployed.state.weights
     serving = {deployed.state.version, *weights}
@@ -104,6 +120,7 @@ def deploy(
         "url": work.url,
         "version": deployed.version,
         "digest": deployed.digest,
+        "access": work.access.mode,
         "stage": work.stage,
         "changed": deployed.changed,
         "traffic": {"version": deployed.state.version, "weights": dict(weights)},
@@ -111,13 +128,42 @@ def deploy(
     }
     shown: dict[str, Any] = {
         "url": work.url,
+        "access": work.access.mode,
         "version": deployed.version,
         "image": deployed.digest,
         "stage": f"{work.stage} ({work.settings.cloud})",
         "traffic": describe(deployed.state.version, weights),
         "next": "" if deployed.version in serving else "fnmodel shift 10, or fnmodel promote",
+        "keys": "fnmodel keys add NAME makes one" if work.access.mode == "api_key" else "",
     }
     work.console.data(data, pairs(shown))
+
+
+def confirm_public(work: "Workspace", given: str | None) -> None:
+    """Let a stage in AWS be opened to everybody only by someone who writes its name.
+
+    Asked when the stage is not public yet, before any work.
+
+    Raises:
+        UsageError: the name was not given, or another.
+
+    """
+    if given is not None and (work.access.mode != "public" or given != work.stage):
+        raise UsageError(
+            f"--public {given}: this is stage {work.stage}, its access is {work.access.mode}",
+            hint="`access: {public: true}` of the stage in fnmodel.yaml opens it to everybody",
+        )
+    if work.local or work.access.mode != "public" or given == work.stage:
+        return
+    stack = work.stacks.find(work.name)
+    if stack is not None and stack.access == "public":
+        return
+    question = f"Everybody may call stage {work.stage}, at your cost. Type its name to open it:"
+    if work.console.typed(question) != work.stage:
+        raise UsageError(
+            f"stage {work.stage} would be public; nothing was done",
+            hint=f"--public {work.stage} says that you mean it; or set another `access`",
+        )
 
 
 def destroy(

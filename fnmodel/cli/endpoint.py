@@ -9,6 +9,7 @@ from typing import Any
 
 import urllib3
 
+from fnmodel.cli.caller import Caller
 from fnmodel.errors import EndpointError
 
 
@@ -27,27 +28,29 @@ class Answer:
         return self.headers.get("x-model-version", "")
 
 
-def post(url: str, request: Any) -> Answer:
+def post(url: str, request: Any, caller: Caller) -> Answer:
     """Send a JSON request and return the answer, whatever its status.
 
     Raises:
         EndpointError: nothing answers at this URL.
+        UsageError: the key or token that the endpoint asks for is not set.
+        CredentialsError: there is nothing to sign with.
 
     """
     body = json.dumps(request, allow_nan=False).encode()
+    headers = dict(caller.headers("POST", url, body))
     began = time.monotonic()
     try:
         answer = urllib3.request(
-            "POST", url, body=body, headers={"Content-Type": "application/json"},
-            timeout=60.0, retries=False,
-        )  # fmt: skip
+            "POST", url, body=body, headers=headers, timeout=60.0, retries=False
+        )
     except urllib3.exceptions.HTTPError as error:
         raise EndpointError(
             f"{url} does not answer: {error}", hint="see `fnmodel status`"
         ) from error
     milliseconds = (time.monotonic() - began) * 1000
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Answer(answer.status, headers, parsed(answer.data), milliseconds)
+    said = {name.lower(): value for name, value in answer.headers.items()}
+    return Answer(answer.status, said, parsed(answer.data), milliseconds)
 
 
 def parsed(body: bytes | str) -> Any:
@@ -58,7 +61,11 @@ def parsed(body: bytes | str) -> Any:
         return body.decode("utf-8", "replace") if isinstance(body, bytes) else body
 
 
-def curl(url: str, request: Any) -> str:
-    """Return the command line that sends the same request."""
+def curl(url: str, request: Any, caller: Caller) -> str:
+    """Return the command line that sends the same request; the shell fills secrets in."""
     body = json.dumps(request, ensure_ascii=False)
-    return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(body)}"
+    who = f"{caller.curl} " if caller.curl else ""
+    return (
+        f"curl -s {shlex.quote(url)} {who}"
+        f"-H 'content-type: application/json' -d {shlex.quote(body)}"
+    )

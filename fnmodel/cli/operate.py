@@ -51,6 +51,7 @@ def status(
         "stage": work.stage,
         "cloud": work.settings.cloud,
         "url": work.url if work.open else None,
+        "access": stack.access,
         "stack": {"name": stack.name, "status": stack.status},
         "alias": {"version": alias.version, "weights": dict(alias.weights)},
         "versions": listed,
@@ -59,6 +60,7 @@ def status(
     rows = [[v["version"], f"{v['traffic']:.2%}", str(v["digest"])[:19]] for v in listed]
     shown = {
         "url": work.url if work.open else "not open yet: no version has passed its gate",
+        "access": stack.access or "",
         "stage": f"{work.stage} ({work.settings.cloud})",
         "stack": f"{stack.name} {stack.status}",
         "releasing": f"{holder.name} until {holder.until}" if holder else "",

@@ -2,13 +2,14 @@
 
 import secrets
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.cli import orders, vouch
 from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE
-from fnmodel.errors import ConfigError
+from fnmodel.errors import ConfigError, UsageError
 from fnmodel.hashes import Hashed
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
@@ -126,26 +127,42 @@ def verify(work: Workspace, model: OnnxModel, image: Image) -> None:
         step.done(f"a second build gives {image.digest[:19]} too")
 
 
-def desired(work: Workspace, image: Image, repository_uri: str, *, serving: bool = True) -> Desired:
-    """Return what the stage is to be with this image, open to requests or not yet."""
+def desired(
+    work: Workspace,
+    image: Image,
+    repository_uri: str,
+    *,
+    serving: bool = True,
+    authorizer: str | None = None,
+) -> Desired:
+    """Return what the stage is to be with this image, open to requests or not yet.
+
+    The authorizer runs this image too, or the one that `authorizer` names.
+    """
     project = work.project
     uri = f"{repository_uri}@{image.digest}"
+    keyed = serving and work.access.mode == "api_key"
+    secret = work.capture_key or secrets.token_hex(32) if project.capture.rate else ""
+    parameters = template.parameters(
+        project,
+        work.stage,
+        uri,
+        work.function,
+        (authorizer or uri) if keyed else None,
+        capture_key=secret,
+    )
     # The embedded cloud runs on this machine, whatever its processor is.
-    key = work.capture_key or secrets.token_hex(32) if project.capture.rate else ""
-    parameters = template.parameters(project, work.stage, uri, work.function, capture_key=key)
     parameters["Architecture"] = work.recipe.architecture
     return Desired(
         image=image,
         image_uri=uri,
         body=template.render(
-            shipped("template.yaml").read_text("utf-8"),
-            project.batch,
-            serving=serving,
-            capture=project.capture,
+            shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
+            access=work.access, cors=work.cors, serving=serving,
         ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage),
-    )
+    )  # fmt: skip
 
 
 def push(work: Workspace, wanted: Desired) -> None:
@@ -194,6 +211,7 @@ class Planned:
     changes: list[dict[str, str]]
     image_before: str | None
     alias: str
+    access_before: str | None
     pending: bool
 
 
@@ -202,20 +220,21 @@ def plan(work: Workspace, wanted: Desired) -> Planned:
     with work.console.step("plan") as step:
         step.progress("asking CloudFormation what would change")
         stack = work.stacks.find(work.name)
-        deployed = stack is not None and "Url" in stack.outputs
+        access = stack.access if stack is not None else None
         change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
         work.stacks.discard(change_set)
         step.done(f"{work.name}: {len(change_set.changes)} resources would change")
     before, alias = None, "live → version 1, once it has passed its gate"
     pending = True
-    if deployed:
+    if access:
         before = work.publisher.latest().digest
         pending = not (change_set.empty and work.releases.is_current(wanted.image.digest))
         state = work.router.read()
         alias = f"live stays at {describe(state.version, state.weights)}"
         if pending:
             alias += "; the next version waits as the candidate"
-    return Planned([asdict(change) for change in change_set.changes], before, alias, pending)
+    changes = [asdict(change) for change in change_set.changes]
+    return Planned(changes, before, alias, access, pending)
 
 
 @dataclass(frozen=True)
@@ -242,6 +261,11 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
 
     """
     _ = work.keys  # a key that cannot be used is told before any work
+    if work.local and work.access.jwt and find_spec("cryptography") is None:
+        raise UsageError(
+            f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
+            hint="pip install 'fnmodel[signing]'",
+        )
     slimmed = slim(work)
     image = pack(work, slimmed.model)
     done = _nothing_to_do(work, image)
@@ -291,7 +315,9 @@ def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: b
     if opened and not skip_champion:
         compared = _compared(work, slimmed.model, image)
     repository_uri = work.repositories.ensure(work.project.name).uri
-    wanted = desired(work, image, repository_uri, serving=opened)
+    # The authorizer is renewed last, so that an image that fails its gate keeps nobody out.
+    guard = stack.parameters.get("AuthorizerImageUri") if stack is not None else None
+    wanted = desired(work, image, repository_uri, serving=opened, authorizer=guard)
     push(work, wanted)
     # Lambda does not check signatures of images, so it is done before Lambda hears of one.
     vouch.attach(work, image, wanted.image_uri)
@@ -308,8 +334,9 @@ def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: b
         )
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
-    if not opened:
-        provision(work, desired(work, image, repository_uri), name="open")
+    whole = desired(work, image, repository_uri)
+    if whole != wanted:
+        provision(work, whole, name="authorizer" if opened else "open")
     return Deployed(
         released.version.number, image.digest, released.state, changed=True, champion=compared
     )

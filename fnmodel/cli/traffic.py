@@ -17,7 +17,14 @@ from fnmodel.cli.options import (
     RegionOption,
     StageOption,
 )
-from fnmodel.errors import FnmodelError, InputError, ReleaseError, UsageError
+from fnmodel.errors import (
+    AccessError,
+    FnmodelError,
+    InputError,
+    ReleaseError,
+    ThrottledError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from fnmodel.release.alias import AliasState
@@ -43,6 +50,9 @@ def invoke(
 ) -> None:
     """Send the project's request to the endpoint; prints the curl line too.
 
+    Where the stage asks for it, the request is signed with the AWS credentials, or carries the API
+    key of FNMODEL_API_KEY or the token of FNMODEL_TOKEN.
+
     Example: fnmodel invoke --version 2
     """
     from fnmodel.cli import endpoint
@@ -55,7 +65,7 @@ def invoke(
     body = _request(request or work.project.request)
     url = f"{work.url}/predict"
     if version is None:
-        answer = endpoint.post(url, body)
+        answer = endpoint.post(url, body, work.caller)
         status, said, answered_by = answer.status, answer.body, answer.version
         took = answer.milliseconds
     else:
@@ -66,7 +76,7 @@ def invoke(
         took = (time.monotonic() - began) * 1000
     if status != 200:
         raise _refused(f"{url} answered {status}", status, said)
-    line = endpoint.curl(url, body)
+    line = endpoint.curl(url, body, work.caller)
     work.console.note(line)
     data = {
         "url": url,
@@ -82,7 +92,11 @@ def invoke(
 
 
 def _refused(what: str, status: int, said: Any) -> FnmodelError:
-    detail = said.get("error", said) if isinstance(said, dict) else said
+    detail = said.get("error", said.get("message", said)) if isinstance(said, dict) else said
+    if status in {401, 403}:
+        return AccessError(f"{what}: {detail}", hint="`fnmodel status` says who may call it")
+    if status == 429:
+        return ThrottledError(f"{what}: {detail}", hint="wait a little, then ask again")
     if 400 <= status < 500:
         return InputError(f"{what}: {detail}", hint="mend the request, or name another: --request")
     return ReleaseError(f"{what}: {detail}", hint="`fnmodel logs` shows more")

@@ -7,9 +7,10 @@ from typing import Any
 
 from fnmodel import bubblewrap, interpreter
 from fnmodel.aws import EMULATOR_REGION, Cloud, translated
+from fnmodel.cli.caller import Caller, caller
 from fnmodel.cli.console import Console, Output
 from fnmodel.cli.vouch import Keys, keys
-from fnmodel.config import FunctionConfig, Project, Stage, find, load
+from fnmodel.config import Access, CorsConfig, FunctionConfig, Project, Stage, find, load
 from fnmodel.errors import StackNotFoundError, UsageError
 from fnmodel.hashes import Hashes
 from fnmodel.home import folder
@@ -25,6 +26,7 @@ from fnmodel.pack.lock import Change
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
 from fnmodel.pack.requirements import lock
+from fnmodel.provision.keys import ApiKeys
 from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
@@ -60,6 +62,8 @@ class Workspace:
         self.stage, self.settings = self.project.stage_of(stage, local=local)
         self.name = stack_name(self.project.name, self.stage)
         self.function: FunctionConfig = self.settings.function or self.project.function
+        self.access: Access = self.settings.callers
+        self.cors: CorsConfig | None = self.settings.cors or self.project.cors
         self._stack: Stack | None = None
         self._profile = profile
         self._region = region
@@ -130,6 +134,22 @@ class Workspace:
             self.stack.outputs["LedgerTable"],
             ALIAS,
         )
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:
+        """The API keys of the stage.
+
+        Raises:
+            UsageError: the stage is not called with keys, as it was deployed.
+
+        """
+        table = self.stack.outputs.get("KeysTable")
+        if table is None:
+            raise UsageError(
+                f"stage {self.stage} is not called with API keys",
+                hint="write `access: {api_key: {}}` for the stage in fnmodel.yaml, then deploy it",
+            )
+        return ApiKeys(self.client("dynamodb"), table)
 
     @cached_property
     def releases(self) -> Releases:
@@ -204,6 +224,11 @@ class Workspace:
     def hashes(self) -> Hashes:
         """The hashes of large files that have not changed."""
         return Hashes(folder("cache", "hashes"))
+
+    @cached_property
+    def caller(self) -> Caller:
+        """How this machine calls the endpoint, as it was deployed."""
+        return caller(self.stack.access, self.cloud)
 
     @cached_property
     def recipe(self) -> Recipe:

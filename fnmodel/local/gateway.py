@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from fnmodel.local.entrance import path_sent
+
 STATUS_PATH = "/_fnmodel/status"
 _SETTLED = 0.5
 """Seconds without a change before the state is written."""
@@ -106,6 +108,9 @@ class Gateway:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             return
+        if scope["type"] == "http":
+            raw = scope.get("raw_path") or scope["path"].encode()
+            path_sent.set(raw.partition(b"?")[0].decode("latin-1"))
         await self._app(scope, receive, send)
         if scope["type"] == "http" and scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
             self._keeper.note()

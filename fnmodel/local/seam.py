@@ -1,4 +1,4 @@
-"""The five functions of the emulator that are replaced, each with its reason.
+"""The ten functions of the emulator that are replaced, each with its reason.
 
 Everything that fnmodel knows of the emulator's inside stands here. The emulator is pinned exactly,
 and `tests/test_local_seam.py` fails on the day one of these functions changes its form or the
@@ -10,10 +10,17 @@ emulator learns weights by itself.
                                          and the function hears by which alias it was asked
     lambda_svc._invoke                   the same for the Invoke API, which resolves by itself
     eventbridge._invoke_target           <aws.scheduler.…> words of a schedule's input are filled in
+    apigateway.handle_execute            throttles, refuses large bodies, checks IAM's signatures
+    apigateway._validate_jwt_authorizer  a token's form is checked before its signature
+    apigateway._cors_response_headers    a template's names of CORS are not the API's
+    apigateway._cors_preflight_response  the same
+    apigateway._invoke_lambda_proxy      an integration ends at its timeout
 """
 
+import asyncio
 import contextvars
 import random
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,12 +28,23 @@ from typing import Any
 
 import orjson
 
+from fnmodel.aws import EMULATOR_KEYS, EMULATOR_REGION
 from fnmodel.local.dataplane import DataPlane, ThrottledInvokeError
+from fnmodel.local.entrance import (
+    MAX_BODY,
+    Throttle,
+    camel,
+    path_sent,
+    signature_flaw,
+    token_flaw,
+)
 from fnmodel.local.launch import FunctionVersion
 from fnmodel.local.routing import choose
 
 _invoked_as: contextvars.ContextVar[str] = contextvars.ContextVar("invoked_as", default="")
 """The alias that the Invoke API was called with, while the version it chose is executed."""
+
+_Answer = tuple[int, dict[str, str], bytes]
 
 
 def install(plane: DataPlane, point: Callable[[], float] = random.random) -> None:
@@ -76,6 +94,78 @@ def install(plane: DataPlane, point: Callable[[], float] = random.random) -> Non
     lambda_svc._get_func_record_for_ref = weighted_ref
     lambda_svc._invoke = weighted_invoke
     eventbridge._invoke_target = filled_target
+    _install_entrance()
+
+
+def _install_entrance() -> None:
+    """Put before every HTTP API what stands there in AWS."""
+    from ministack.services import apigateway
+
+    throttle = Throttle()
+    execute = apigateway.handle_execute
+    validate = apigateway._validate_jwt_authorizer
+    headers_of = apigateway._cors_response_headers
+    preflight_of = apigateway._cors_preflight_response
+    invoke = apigateway._invoke_lambda_proxy
+
+    async def guarded_execute(
+        api_id: str,
+        stage: str,
+        path: str,
+        method: str,
+        headers: dict[str, str],
+        body: bytes,
+        query_params: dict[str, Any],
+        raw_query_string: str | None = None,
+    ) -> _Answer:
+        settings = (apigateway.stages_for_api(api_id).get(stage) or {}).get("defaultRouteSettings")
+        if not throttle.allows(api_id, stage, settings or {}):
+            return _said(429, "Too Many Requests")
+        if len(body) > MAX_BODY:
+            return _said(413, "Request Entity Too Large")
+        asks = apigateway.route_authorization_type(api_id, stage, method, path)
+        if asks == "AWS_IAM" and method != "OPTIONS":
+            flaw = signature_flaw(
+                method, path_sent.get(), query_params, headers, body,
+                keys=EMULATOR_KEYS, region=EMULATOR_REGION, now=time.time(),
+            )  # fmt: skip
+            if flaw is not None:
+                return _said(403, "Forbidden")
+        answer: _Answer = await execute(
+            api_id, stage, path, method, headers, body, query_params, raw_query_string
+        )
+        return answer
+
+    async def strict_validate(
+        route: dict[str, Any], authorizer: dict[str, Any], headers: Any, query_params: Any
+    ) -> Any:
+        token = apigateway._extract_token_from_identity_source(
+            authorizer.get("identitySource", []), headers, query_params
+        )
+        if not token or token_flaw(token) is not None:
+            return None, None, _said(401, "Unauthorized")
+        return await validate(route, authorizer, headers, query_params)
+
+    async def bounded_invoke(integration: dict[str, Any], *words: Any, **named: Any) -> _Answer:
+        limit = int(integration.get("timeoutInMillis") or 30_000) / 1000
+        try:
+            answer: _Answer = await asyncio.wait_for(invoke(integration, *words, **named), limit)
+        except TimeoutError:
+            return _said(503, "Service Unavailable")
+        return answer
+
+    apigateway.handle_execute = guarded_execute
+    apigateway._validate_jwt_authorizer = strict_validate
+    apigateway._cors_response_headers = lambda cors_cfg, origin: headers_of(camel(cors_cfg), origin)
+    apigateway._cors_preflight_response = lambda cors_cfg, origin: preflight_of(
+        camel(cors_cfg), origin
+    )
+    apigateway._invoke_lambda_proxy = bounded_invoke
+
+
+def _said(status: int, message: str) -> _Answer:
+    """Return an answer of API Gateway's own."""
+    return status, {"Content-Type": "application/json"}, orjson.dumps({"message": message})
 
 
 def save_state(registry: frozenset[str]) -> frozenset[str]:

@@ -68,6 +68,8 @@ def make(python: str, architecture: Architecture, folder: Path, sources: Sequenc
     command = [
         "mmdebstrap", "--variant=extract", "--format=tar", "--quiet", "--skip=output/dev",
         f"--architectures={oci_architecture(architecture)}", f"--include={','.join(packages)}",
+        # A mirror that falls silent is asked again.
+        '--aptopt=Acquire::Retries "3"', '--aptopt=Acquire::http::Timeout "30"',
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _UNREAD),
         *(f"--extract-hook={hook.format(**compiler)}" for hook in _HOOKS),
         suite, "-", "-",

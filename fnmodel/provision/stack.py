@@ -28,6 +28,14 @@ class Stack:
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
 
+    @property
+    def access(self) -> str | None:
+        """Who may call the endpoint: iam, jwt, api_key, public; None while nobody may.
+
+        A stack without the word is of a time when every stage was public.
+        """
+        return self.outputs.get("Access", "public") if "Url" in self.outputs else None
+
 
 @dataclass(frozen=True)
 class Change:

@@ -7,7 +7,15 @@ from typing import Any
 
 import yaml
 
-from fnmodel.config import BatchJob, CaptureConfig, FunctionConfig, Project
+from fnmodel.config import (
+    Access,
+    AccessMode,
+    BatchJob,
+    CaptureConfig,
+    CorsConfig,
+    FunctionConfig,
+    Project,
+)
 from fnmodel.errors import ProvisionError, UsageError
 
 Template = dict[str, Any]
@@ -19,7 +27,6 @@ _NAME_LIMIT = 64  # of a Lambda function, and of a schedule group
 _PATTERN = "Schedule"
 # Lambda gives all environment variables together 4 KB.
 _POLICY_LIMIT = 3_000
-_DOORS = ("ApiRoute", "ApiStage", "ApiPermission")
 # What only a stage that captures rows has.
 _CAPTURE = (
     ("Resources", "CaptureStream"),
@@ -34,6 +41,32 @@ _CAPTURE = (
 # Of the retentions that CloudWatch Logs offers, those up to the template's own.
 _LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90)
 _NO_CAPTURE = CaptureConfig()
+_AUTHORIZER = (
+    "KeyAuthorizer", "AuthorizerPermission", "AuthorizerLogs", "AuthorizerRole",
+    "AuthorizerFunction",
+)  # fmt: skip
+_HEALTH = ("LiveRoute", "ReadyRoute")
+_DOORS = (
+    "ApiRoute", "ApiStage", "ApiPermission", "PreflightRoute", "TokenAuthorizer", *_HEALTH,
+    *_AUTHORIZER,
+)  # fmt: skip
+_AUTHORIZATION: Mapping[AccessMode, Mapping[str, Any]] = {
+    "iam": {"AuthorizationType": "AWS_IAM"},
+    "jwt": {"AuthorizationType": "JWT", "AuthorizerId": {"Ref": "TokenAuthorizer"}},
+    "api_key": {"AuthorizationType": "CUSTOM", "AuthorizerId": {"Ref": "KeyAuthorizer"}},
+    "public": {"AuthorizationType": "NONE"},
+}
+# What a page may send and read; the endpoint knows no cookies, so that none are allowed.
+_CORS = {
+    "AllowMethods": ["GET", "POST"],
+    "AllowHeaders": [
+        "content-type", "authorization", "x-api-key", "x-amz-date", "x-amz-security-token",
+        "x-request-id",
+    ],
+    "ExposeHeaders": ["x-model-version", "x-request-id", "retry-after"],
+    "AllowCredentials": False,
+    "MaxAge": 600,
+}  # fmt: skip
 
 
 def stack_name(project: str, stage: str) -> str:
@@ -56,16 +89,20 @@ def render(
     template_text: str,
     jobs: Sequence[BatchJob],
     *,
+    access: Access,
+    cors: CorsConfig | None = None,
     serving: bool = True,
     capture: CaptureConfig = _NO_CAPTURE,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
-    Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
-    the API, and the stack no `Url`. (Not a condition of the template: the embedded cloud's change
-    sets do not see one that changes.)
+    `access` says who may call the API, `cors` from which web pages.
 
-    Pure and deterministic: the same text and jobs give the same bytes.
+    Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
+    the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
+    the embedded cloud's change sets do not see one that changes.)
+
+    Pure and deterministic: the same arguments give the same bytes.
 
     Raises:
         ProvisionError: the body is larger than CloudFormation accepts.
@@ -74,14 +111,17 @@ def render(
     template = read(template_text)
     resources = template["Resources"]
     pattern = resources.pop(_PATTERN)
+    _admit(template, access, cors)
     if serving:
         for job in jobs:
             if job.schedule is not None:
                 resources[_logical_id(job)] = _schedule(pattern, job)
     else:
         for door in _DOORS:
-            del resources[door]
-        del template["Outputs"]["Url"]
+            resources.pop(door, None)
+        template["Parameters"].pop("AuthorizerImageUri", None)
+        for output in ("Url", "Access"):
+            del template["Outputs"][output]
     _trim(template, capture)
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
@@ -91,6 +131,35 @@ def render(
             hint=f"declare fewer than the {len(jobs)} batch jobs in one project",
         )
     return body
+
+
+def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
+    """Leave in the template what lets in the callers that `access` names, and nothing else."""
+    resources, outputs = template["Resources"], template["Outputs"]
+    outputs["Access"]["Value"] = access.mode
+    gone: list[str] = []
+    if access.api_key is None:
+        gone += [*_AUTHORIZER, "Keys"]
+        del template["Parameters"]["AuthorizerImageUri"], outputs["KeysTable"]
+    if access.jwt is None:
+        gone.append("TokenAuthorizer")
+    if access.health == "protected" or access.mode == "public":
+        gone += _HEALTH
+    if cors is None:
+        gone.append("PreflightRoute")
+    for name in gone:
+        del resources[name]
+    resources["ApiRoute"]["Properties"] |= _AUTHORIZATION[access.mode]
+    if access.jwt is not None:
+        resources["TokenAuthorizer"]["Properties"]["JwtConfiguration"] = {
+            "Issuer": access.jwt.issuer,
+            "Audience": list(access.jwt.audience),
+        }
+        if access.jwt.scopes:
+            resources["ApiRoute"]["Properties"]["AuthorizationScopes"] = list(access.jwt.scopes)
+    if cors is not None:
+        configuration = {"AllowOrigins": list(cors.origins), **_CORS}
+        resources["Api"]["Properties"]["CorsConfiguration"] = configuration
 
 
 def read(template_text: str) -> Template:
@@ -104,15 +173,19 @@ def parameters(
     stage: str,
     image_uri: str,
     function: FunctionConfig | None = None,
+    authorizer_uri: str | None = None,
     *,
     capture_key: str = "",
 ) -> dict[str, str]:
     """Return the stack's parameters; `function` stands in for the project's own settings.
 
-    `capture_key` is the stage's secret for keyed hashes, in hex.
+    `authorizer_uri` is the authorizer's image, where the stack has an authorizer. `capture_key` is
+    the stage's secret for keyed hashes, in hex.
     """
     settings = function or project.function
+    authorizer = {"AuthorizerImageUri": authorizer_uri} if authorizer_uri else {}
     given = {
+        **authorizer,
         "Project": project.name,
         "Stage": stage,
         "ImageUri": image_uri,

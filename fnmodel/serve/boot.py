@@ -19,21 +19,23 @@ from fnmodel.errors import FnmodelError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from fnmodel.inference import Predictor
+    from fnmodel.serve.admission import Admission
     from fnmodel.serve.capture import Capture
-    from fnmodel.serve.direct import Direct, Handler
+    from fnmodel.serve.direct import Handler
+    from fnmodel.serve.model import Model
     from fnmodel.serve.record import Report
     from fnmodel.serve.service import Service
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
-    """Load the model; return the predictor and the handler of HTTP events.
+def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Admission]":
+    """Load the model; return it and the handler of HTTP events.
 
-    The web framework is loaded with the first request that needs it. A model that cannot be loaded
-    gives no predictor and a handler that answers 503: a function that crashes in its initialisation
-    would be started, and would fail, again and again.
+    The web framework and numpy are loaded with the first request that needs them. A model that
+    cannot be loaded gives None and a handler that answers 503: a function that crashes in its
+    initialisation would be started, and would fail, again and again.
     """
     service = load(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    from fnmodel.serve.admission import Admission
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
 
@@ -54,7 +56,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Predictor | None, Direct]":
 
         run_after_responses(capture.flush)
     direct = Direct(service, report=report, clock=time.perf_counter, others=others, capture=capture)
-    return service.predictor, direct
+    return service.loaded, Admission(direct, version=service.version, report=report)
 
 
 def capturing(
@@ -68,7 +70,7 @@ def capturing(
 
     A policy that cannot be read captures nothing: kept rows must be redacted as was said.
     """
-    if not environ.get("FNMODEL_CAPTURE") or service.predictor is None:
+    if not environ.get("FNMODEL_CAPTURE") or service.loaded is None:
         return None
     import random
 
@@ -82,7 +84,7 @@ def capturing(
         return None
     if policy is None:
         return None
-    signature = service.predictor.signature
+    signature = service.loaded.signature
     return Capture(
         policy,
         model=service.name,
@@ -100,10 +102,10 @@ def load(environ: Mapping[str, str], version: str) -> "Service":
     # Read by pydantic and OpenBLAS on import; the image sets them too.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    predictor, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
+    model, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
     from fnmodel.serve.service import Service
 
-    return Service(predictor, environ.get("FNMODEL_MODEL_NAME", "model"), version, reason)
+    return Service(model, environ.get("FNMODEL_MODEL_NAME", "model"), version, reason)
 
 
 def framework(service: "Service", report: "Report") -> "FastAPI":
@@ -126,11 +128,11 @@ def frozen_heap() -> Iterator[None]:
         gc.enable()
 
 
-def _load(folder: str) -> "tuple[Predictor | None, str]":
+def _load(folder: str) -> "tuple[Model | None, str]":
     try:
-        from fnmodel.inference import Predictor
+        from fnmodel.serve.model import Model
 
-        return Predictor(Path(folder)), ""
+        return Model.load(Path(folder)), ""
     except (FnmodelError, OSError) as error:
         traceback.print_exception(error, file=sys.stderr)
         code = error.code if isinstance(error, FnmodelError) else type(error).__name__

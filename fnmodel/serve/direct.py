@@ -8,10 +8,10 @@ both ways give the same bytes.
 """
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from fnmodel.serve.endpoint import Answer, Call, contain
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
@@ -26,6 +26,8 @@ Routes = dict[tuple[str, str], tuple[Callable[[Call], Answer], Mapping[str, str]
 
 Handler = Callable[[Any, Any], dict[str, Any]]
 """A Lambda handler of HTTP API events, payload format 2.0."""
+
+_UNESCAPED = re.compile(r"[A-Za-z0-9_.~/-]+")
 
 
 class Direct:
@@ -51,7 +53,7 @@ class Direct:
         self._version, self._limit = service.version, service.limit
         # A path that would be escaped on its way is left to the router, which undoes that.
         self._routes = {
-            key: route for key, route in routes(service).items() if quote(key[1]) == key[1]
+            key: route for key, route in routes(service).items() if _UNESCAPED.fullmatch(key[1])
         }
 
     @cached_property

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fnmodel.inference import DTYPES
+from fnmodel.arrays import DTYPES
 from fnmodel.model import Feature, Signature, Tensor
 from fnmodel.serve.body import LIMIT
 

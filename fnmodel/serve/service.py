@@ -6,10 +6,10 @@ from typing import NoReturn
 
 import orjson
 
-from fnmodel.inference import Predictor
 from fnmodel.serve import tensors
 from fnmodel.serve.body import LIMIT
 from fnmodel.serve.endpoint import Answer, Call
+from fnmodel.serve.model import Model
 from fnmodel.serve.predict import records_of
 from fnmodel.serve.refusal import RefusalError
 
@@ -19,10 +19,10 @@ class Service:
     """The answers of one model, one method a route; no web framework is needed for them.
 
     `version` is the model version that callers see; a body may have `limit` bytes. Without a
-    predictor all but `live` and `server` refuse with 503 and the `reason`, which names no path.
+    loaded model all but `live` and `server` refuse with 503 and the `reason`, which names no path.
     """
 
-    predictor: Predictor | None
+    loaded: Model | None
     name: str
     version: str
     reason: str = ""
@@ -30,10 +30,10 @@ class Service:
 
     def predict(self, call: Call) -> Answer:
         """Answer `POST /predict`."""
-        predictor = self._loaded()
-        records = records_of(call.json(), predictor.signature)
+        model = self._loaded()
+        records = records_of(call.json(), model.signature)
         body = {
-            "predictions": predictor.predict(records),
+            "predictions": model.way(len(call.raw)).predict(records),
             "model_name": self.name,
             "model_version": self.version,
         }
@@ -42,10 +42,10 @@ class Service:
     def infer(self, call: Call) -> Answer:
         """Answer the protocol's inference request."""
         self._check(call)
-        predictor = self._loaded()
-        request = tensors.read_request(call.json(), predictor)
-        outputs = predictor.run(request.tensors, request.outputs)
-        body = tensors.response(request, outputs, name=self.name, version=self.version)
+        way = self._loaded().way(len(call.raw))
+        request = tensors.read_request(call.json(), way)
+        outputs = way.run(request.tensors, request.outputs)
+        body = tensors.response(request, outputs, way.kind, name=self.name, version=self.version)
         return Answer.of(body, rows=request.rows)
 
     def live(self, _: Call) -> Answer:
@@ -91,10 +91,10 @@ class Service:
         if call.path.get("version", self.version) != self.version:
             raise RefusalError(404, f"there is no such version; this is {self.version!r}")
 
-    def _loaded(self) -> Predictor:
-        if self.predictor is None:
+    def _loaded(self) -> Model:
+        if self.loaded is None:
             self._unavailable()
-        return self.predictor
+        return self.loaded
 
     def _unavailable(self) -> NoReturn:
         raise RefusalError(503, self.reason or "the model is not loaded")

@@ -14,20 +14,20 @@ from pathlib import Path
 
 from snapshot_restore_py import register_after_restore, register_before_snapshot
 
-from fnmodel.inference import Predictor
 from fnmodel.model import PROBE
 from fnmodel.serve.endpoint import Answer, Call
+from fnmodel.serve.model import Model
 from fnmodel.serve.service import Service
 
 
-def register(predictor: Predictor | None, folder: Path) -> None:
+def register(model: Model | None, folder: Path) -> None:
     """Have the runtime warm the model before the snapshot, and renew randomness after it."""
-    if predictor is not None:
-        register_before_snapshot(warm, predictor, folder)
+    if model is not None:
+        register_before_snapshot(warm, model, folder)
     register_after_restore(renew)
 
 
-def warm(predictor: Predictor, folder: Path) -> None:
+def warm(model: Model, folder: Path) -> None:
     """Answer the model's own probe, so that the snapshot holds what a first request touches.
 
     A model that fails at it fails here, and its version is never published.
@@ -37,7 +37,7 @@ def warm(predictor: Predictor, folder: Path) -> None:
 
     """
     probe = json.loads((folder / PROBE).read_bytes())
-    service = Service(predictor, "model", "1")
+    service = Service(model, "model", "1")
     for answer, key in ((service.infer, "request"), (service.predict, "records")):
         asked = probe.get(key)
         if asked:

@@ -7,39 +7,35 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Generic
 
-import numpy as np
-
+from fnmodel.encoding import Inference, Kind, T
 from fnmodel.errors import InputError
-from fnmodel.inference import DTYPES, Array, Predictor
 from fnmodel.model import Signature, Tensor
-
-_DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
-class InferRequest:
-    """A checked request: input arrays by name, the outputs asked for, the id to echo.
+class InferRequest(Generic[T]):
+    """A checked request: input tensors by name, the outputs asked for, the id to echo.
 
     `rows` is the length of the first dimension of the first input.
     """
 
-    tensors: Mapping[str, Array]
+    tensors: Mapping[str, T]
     outputs: tuple[str, ...]
     id: str | None
     rows: int
 
 
-def read_request(body: Mapping[str, Any], predictor: Predictor) -> InferRequest:
-    """Check an inference request against the signature and make its arrays.
+def read_request(body: Mapping[str, Any], way: Inference[T]) -> InferRequest[T]:
+    """Check an inference request against the signature and make its tensors.
 
     Raises:
         InputError: an input is missing, unknown, given twice, or its datatype, shape or data do
             not fit; an output is unknown; names the input, and row and field where it can.
 
     """
-    signature = predictor.signature
+    signature = way.signature
     identity = body.get("id")
     if identity is not None and not isinstance(identity, str):
         raise InputError("`id` is not a string")
@@ -51,28 +47,33 @@ def read_request(body: Mapping[str, Any], predictor: Predictor) -> InferRequest:
     if missing:
         raise InputError(f"missing input {', '.join(map(repr, missing[:5]))}")
     outputs = _outputs(body, signature)
-    tensors = {name: _tensor(predictor, known[name], given[name]) for name in known}
-    rows = [len(array) if array.ndim else 1 for array in tensors.values()]
+    tensors = {name: _tensor(way, known[name], given[name]) for name in known}
+    rows = [tensor.shape[0] if tensor.shape else 1 for tensor in tensors.values()]
     if signature.features and len(set(rows)) > 1:
         raise InputError("the inputs have different numbers of rows")
     return InferRequest(tensors, outputs, identity, rows[0] if rows else 0)
 
 
 def response(
-    request: InferRequest, outputs: Mapping[str, Array], *, name: str, version: str
+    request: InferRequest[T],
+    outputs: Mapping[str, T],
+    kind: Kind[T],
+    *,
+    name: str,
+    version: str,
 ) -> dict[str, Any]:
-    """Return the inference response: flat data, which orjson writes straight from the arrays."""
+    """Return the inference response, its data flat."""
     answer: dict[str, Any] = {"model_name": name, "model_version": version}
     if request.id is not None:
         answer["id"] = request.id
     answer["outputs"] = [
         {
             "name": output,
-            "datatype": _DATATYPES[array.dtype],
-            "shape": array.shape,
-            "data": _flat(array),
+            "datatype": kind.datatype(tensor),
+            "shape": tensor.shape,
+            "data": kind.flat(tensor),
         }
-        for output, array in outputs.items()
+        for output, tensor in outputs.items()
     ]
     return answer
 
@@ -90,12 +91,6 @@ def metadata(signature: Signature, *, name: str, version: str) -> dict[str, Any]
 
 def _describe(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-
-
-def _flat(array: Array) -> Any:
-    if array.dtype.kind == "O":
-        return array.reshape(-1).tolist()
-    return np.ascontiguousarray(array).reshape(-1)
 
 
 def _outputs(body: Mapping[str, Any], signature: Signature) -> tuple[str, ...]:
@@ -145,7 +140,7 @@ def _parameters(item: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     return parameters
 
 
-def _tensor(predictor: Predictor, tensor: Tensor, given: Mapping[str, Any]) -> Array:
+def _tensor(way: Inference[T], tensor: Tensor, given: Mapping[str, Any]) -> T:
     where = f"input {tensor.name!r}"
     if "binary_data_size" in _parameters(given, where):
         raise InputError(f"{where}: binary tensors are not supported; send `data`")
@@ -155,7 +150,7 @@ def _tensor(predictor: Predictor, tensor: Tensor, given: Mapping[str, Any]) -> A
     data = given.get("data")
     if not isinstance(data, list):
         raise InputError(f"{where}: `data` is not a list")
-    return predictor.encode_tensor(tensor, shape, _row_major(data, shape, where))
+    return way.encode_tensor(tensor, shape, _row_major(data, shape, where))
 
 
 def _shape(tensor: Tensor, shape: Any, where: str) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fnmodel.engine import open_session
 from fnmodel.errors import UnsupportedModelError
-from fnmodel.inference import open_session
 from fnmodel.model import Datatype, Feature, Signature, Tensor
 from fnmodel.slim.converters import table
 from fnmodel.slim.converters.builder import Graph

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fnmodel.arrays import DTYPES
 from fnmodel.errors import SlimError, UnsupportedModelError
-from fnmodel.inference import DTYPES, Predictor
+from fnmodel.inference import Predictor
 from fnmodel.model import Feature, Signature, Tensor
 from fnmodel.slim import sample, signature
 from fnmodel.slim.networks import network

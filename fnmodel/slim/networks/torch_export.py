@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from fnmodel.engine import open_session
 from fnmodel.errors import InputError, UnsupportedModelError
-from fnmodel.inference import open_session
 from fnmodel.model import Signature, Tensor
 from fnmodel.slim.networks import network
 from fnmodel.slim.networks.tensors import Arrays

@@ -274,7 +274,7 @@ def _typed(arrays: Arrays, ports: _Ports, where: str) -> dict[str, Any]:
         SlimError: a rank or a fixed size differs.
 
     """
-    from fnmodel.inference import DTYPES
+    from fnmodel.arrays import DTYPES
 
     typed = {}
     for tensor in ports.inputs:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fnmodel.arrays import DTYPES
 from fnmodel.errors import InputError, SlimError, UnsupportedModelError
-from fnmodel.inference import DTYPES
 from fnmodel.model import Feature, Signature, Tensor
 from fnmodel.slim.networks import network, rows_first, tensors
 from fnmodel.slim.networks.tensors import Arrays

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fnmodel.engine import open_session
 from fnmodel.errors import InputError
-from fnmodel.inference import open_session
 from fnmodel.slim import external
 from fnmodel.slim.rungs.base import SLOWER, Base, finite, race_on
 from fnmodel.slim.rungs.measured import Judgement, Measured

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fnmodel.engine import open_session
 from fnmodel.errors import InputError
-from fnmodel.inference import open_session
 from fnmodel.slim import external
 from fnmodel.slim.rungs.measured import Judgement, Measured, Verdict
 from fnmodel.slim.rungs.rung import Array, Feeds, rows

@@ -1,0 +1,57 @@
+"""FP32 numbers as JSON has them: the shortest decimal that is read as the same FP32.
+
+orjson writes numpy's FP32 so; a Python float of the same value would show the digits of FP64.
+"""
+
+from array import array
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+import orjson
+
+# Below, the decimal nearest to a number is not always the shortest one; above, orjson writes FP32
+# with an exponent, and FP64 without.
+_LEAST, _TOO_LARGE = 1e-20, 1e13
+
+
+def singles(values: Sequence[float]) -> list[Any] | None:
+    """Return what orjson writes for FP32 values, given as floats; None where some need numpy."""
+    written = [
+        # The exponent of these is written in FP64 alone.
+        orjson.Fragment(f"{short:.15f}".rstrip("0")) if 1e-6 <= abs(short) < 1e-5 else short
+        for short in _shortest(values)
+    ]
+    fit = all(
+        type(short) is not float
+        or short == 0
+        or _LEAST <= abs(short) < _TOO_LARGE
+        or not isfinite(short)  # orjson writes null
+        for short in written
+    )
+    return written if fit else None
+
+
+def _shortest(values: Sequence[float]) -> list[float]:
+    """Return the shortest decimal that FP32 reads as each value; 9 digits always do, 6 may."""
+    wanted = list(values)
+    shortest = _rounded(wanted, 9)
+    for digits in (8, 7, 6):
+        shorter = _rounded(wanted, digits)
+        read = array("f", shorter).tolist()
+        if read == wanted:
+            shortest = shorter
+        else:
+            same = [one == other for one, other in zip(read, wanted, strict=True)]
+            if not any(same):
+                break
+            shortest = [
+                short if fits else longer
+                for short, longer, fits in zip(shorter, shortest, same, strict=True)
+            ]
+    return shortest
+
+
+def _rounded(values: Sequence[float], digits: int) -> list[float]:
+    # All in one text: a call for each of them would take three times as long.
+    return [*map(float, (f"%.{digits}g " * len(values) % tuple(values)).split())]
