@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from fnmodel.aws import translated
+from fnmodel.capture.line import BEGINNING
 from fnmodel.errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # Events arrive out of order and late: each look goes back this far behind the newest one.
 _OVERLAP_MS = 5_000
+# Captured rows pass through the log on their way to the bucket; `fnmodel capture` shows them.
+_CAPTURED = BEGINNING.decode()
 
 
 def seconds(text: str) -> int:
@@ -52,6 +55,8 @@ class Follower:
             self._remember(_identity(event))
             self._newest = max(self._newest, int(event["timestamp"]))
             message = event["message"].rstrip("\n")
+            if message.startswith(_CAPTURED):
+                continue
             if self._stream in event["logStreamName"] and self._holds in message:
                 yield message
 
