@@ -55,8 +55,11 @@ def alias_of(context: Any) -> str:
 
 def correlation_id(headers: Mapping[bytes, bytes]) -> str | None:
     """Return the caller's `x-correlation-id`, if it is one that a log can hold."""
-    given = headers.get(b"x-correlation-id", b"").decode("latin-1")
-    return given if _SANE.fullmatch(given) else None
+    given = headers.get(b"x-correlation-id")
+    if given is None:
+        return None
+    text = given.decode("latin-1")
+    return text if _SANE.fullmatch(text) else None
 
 
 def traced(context: Any, headers: Mapping[bytes, bytes], identity: str) -> dict[str, str]:
@@ -66,7 +69,8 @@ def traced(context: Any, headers: Mapping[bytes, bytes], identity: str) -> dict[
     the W3C header, else X-Ray's; `alias` and `function_request_id` are Lambda's. What is not known
     is left out.
     """
-    parent = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"").decode("latin-1"))
+    given = headers.get(b"traceparent")
+    parent = given and _TRACEPARENT.fullmatch(given.decode("latin-1"))
     trace = parent or _XRAY.match(os.environ.get("_X_AMZN_TRACE_ID", ""))
     known = {
         "correlation_id": correlation_id(headers) or (parent[1] if parent else identity),

@@ -55,14 +55,8 @@ class EmfReport:
     def __call__(self, record: dict[str, Any]) -> None:
         """Write one record; its keys are those of `fnmodel.serve.record.Report`."""
         status = record["status"]
-        sets = [["function_name"], _VERSION]
-        if record.get("alias"):
-            sets.append(_ALIAS)
-        directives = [_directive(sets, _METRICS)]
-        if "request_bytes" in record:
-            directives.append(_directive([["function_name"]], _BYTES))
         self._line(
-            directives,
+            _DIRECTIVES["alias" in record, "request_bytes" in record],
             {
                 "level": "ERROR" if status >= 500 else "INFO",
                 "message": "request",
@@ -82,7 +76,7 @@ class EmfReport:
         directive = _directive([["function_name"]], [metric])
         self._line([directive], {**fields, **self._fixed, "capture_dropped": rows})
 
-    def _line(self, directives: list[dict[str, Any]], fields: dict[str, Any]) -> None:
+    def _line(self, directives: Any, fields: dict[str, Any]) -> None:
         stamp = {"Timestamp": int(self._now() * 1000), "CloudWatchMetrics": directives}
         # Looked up late: the Lambda runtime puts its own stream in the place of stdout.
         (self._write or sys.stdout.write)(orjson.dumps({"_aws": stamp, **fields}).decode() + "\n")
@@ -90,3 +84,15 @@ class EmfReport:
 
 def _directive(dimensions: list[list[str]], metrics: list[dict[str, str]]) -> dict[str, Any]:
     return {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics}
+
+
+def _requests(alias: bool, sizes: bool) -> orjson.Fragment:
+    sets = [["function_name"], _VERSION, *([_ALIAS] if alias else [])]
+    directives = [_directive(sets, _METRICS)]
+    if sizes:
+        directives.append(_directive([["function_name"]], _BYTES))
+    return orjson.Fragment(orjson.dumps(directives))
+
+
+# The same with every request, so they are written once.
+_DIRECTIVES = {(a, s): _requests(a, s) for a in (False, True) for s in (False, True)}
