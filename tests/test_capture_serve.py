@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from capture_cases import KEY, answered, memory
-from serve_cases import event, model
+from http_cases import serving
+from serve_cases import event, model, model_folder
 
 from fnmodel.capture.line import folder_of, lines_of
 from fnmodel.capture.redact import Policy, hashed
@@ -21,6 +22,7 @@ from fnmodel.serve.capture import MOST_ROWS, Capture
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.endpoint import Answer
 from fnmodel.serve.keep import Background, into
+from fnmodel.serve.report import EmfReport
 from fnmodel.serve.service import Service
 
 ROW = {"a": 1, "b": 2, "c": 3}
@@ -305,3 +307,31 @@ def test_x_ray_s_trace_is_taken_where_there_is_no_other(monkeypatch: pytest.Monk
     direct(None, reports)(event(body={"records": [ROW]}), LIVE)
 
     assert reports[0]["trace_id"] == root
+
+
+def test_a_traceback_in_the_log_holds_no_secret() -> None:
+    """A model's own code may put what it was given into its error."""
+    lines: list[str] = []
+    report = EmfReport(model="churn", function="f", version="3", write=lines.append)
+    record = {"method": "POST", "path": "/predict", "status": 500, "rows": 0, "latency_ms": 1.0}
+    report({**record, "exception": "Traceback\nValueError: jane@example.com"})
+
+    assert "ValueError: <email>" in json.loads(lines[0])["exception"]
+    assert "jane" not in lines[0]
+
+
+def test_a_container_writes_into_a_folder(tmp_path: Path) -> None:
+    """The HTTP server captures, too; what it was told to redact is."""
+    folder = tmp_path / "kept"
+    policy = {"rate": 1, "fields": {"a": "drop"}}
+    settings = {"FNMODEL_CAPTURE": json.dumps(policy), "FNMODEL_CAPTURE_DIR": str(folder)}
+    with serving(model_folder("classifier"), tmp_path, **settings) as server:
+        answer = server.ask("POST", "/predict", {"records": [ROW]})
+        assert server.end() == 0
+    [path] = folder.glob("capture/churn/live/*/*/*/*/*.jsonl")
+    [line] = lines_of(path.read_bytes())
+
+    assert data(line, "endpointInput") == {"b": 2, "c": 3}
+    assert data(line, "endpointOutput") == json.loads(answer.body)["predictions"][0]
+    identity = json.loads(line)["eventMetadata"]["inferenceId"]
+    assert identity == f"{answer.headers['x-request-id']}/0"

@@ -5,19 +5,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Self
 
+from fnmodel.capture.scrub import scrub
+
 Treatment = Literal["drop", "hash", "keep"]
 
 LONGEST = 16_384
 """Characters of text in which secrets are looked for; what is longer is left out whole."""
 # The shortest number of which a pattern is sure is a tax number of eleven digits.
 _SHORT = 10**10
-
-
-def scrub(text: str) -> str:
-    """As `patterns.scrub`, whose expressions a cold start does not compile: 12 ms, once."""
-    from fnmodel.capture import patterns
-
-    return patterns.scrub(text)
 
 
 _name = lru_cache(1024)(scrub)  # the same names come with each row

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from fnmodel.capture.scrub import scrub
+
 Write = Callable[[Mapping[str, Any]], object]
 
 
@@ -28,6 +30,8 @@ class LineReport:
     def __call__(self, record: dict[str, Any]) -> None:
         """Write one record; its keys are those of `fnmodel.serve.record.Report`."""
         level = "ERROR" if record["status"] >= 500 else "INFO"
+        if "exception" in record:
+            record = {**record, "exception": scrub(record["exception"])}
         self._write({"level": level, "message": "request", **self._fixed, **record})
 
     def dropped(self, rows: int, reason: str) -> None:

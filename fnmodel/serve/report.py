@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from fnmodel.capture.scrub import scrub
+
 NAMESPACE = "fnmodel"
 _METRICS = [
     {"Name": "latency_ms", "Unit": "Milliseconds"},
@@ -55,6 +57,8 @@ class EmfReport:
     def __call__(self, record: dict[str, Any]) -> None:
         """Write one record; its keys are those of `fnmodel.serve.record.Report`."""
         status = record["status"]
+        if "exception" in record:
+            record = {**record, "exception": scrub(record["exception"])}
         self._line(
             _DIRECTIVES["alias" in record, "request_bytes" in record],
             {
