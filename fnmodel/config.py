@@ -215,6 +215,9 @@ class FunctionConfig(_Strict):
         default=False,
         description="start from a snapshot of the loaded model; AWS bills it for each version",
     )
+    tracing: Literal["none", "xray"] = Field(
+        default="none", description="`xray` samples requests into AWS X-Ray, which bills them"
+    )
 
 
 class CaptureConfig(_Strict):

@@ -432,6 +432,19 @@ def test_what_is_captured_has_its_way_into_the_bucket() -> None:
     assert "EncryptionConfiguration" not in stream  # the bucket's own
 
 
+def test_only_a_traced_function_may_write_traces() -> None:
+    """X-Ray's two actions know no resources; a function that does not trace has not even them."""
+    traced = json.loads(render(TEXT, JOBS, access=PUBLIC, tracing=True))["Resources"]
+    [policy] = traced["FunctionRole"]["Properties"]["Policies"]
+    wide = [s for s in policy["PolicyDocument"]["Statement"] if s["Resource"] == "*"]
+    given = parameters(PROJECT, "dev", image_uri("a"), FunctionConfig(tracing="xray"))
+
+    assert [s["Action"] for s in wide] == [["xray:PutTraceSegments", "xray:PutTelemetryRecords"]]
+    assert "xray" not in json.dumps(RESOURCES)
+    assert given["Tracing"] == "Active"
+    assert parameters(PROJECT, "dev", image_uri("a"))["Tracing"] == "PassThrough"
+
+
 def test_captured_rows_end_with_their_retention() -> None:
     """In the bucket after the days that are asked for, in the log no later; also once it is off."""
     given = parameters(PROJECT.model_copy(update={"capture": CAPTURE}), "dev", image_uri("a"))

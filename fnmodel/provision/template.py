@@ -93,6 +93,7 @@ def render(
     cors: CorsConfig | None = None,
     serving: bool = True,
     capture: CaptureConfig = _NO_CAPTURE,
+    tracing: bool = False,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
@@ -123,6 +124,8 @@ def render(
         for output in ("Url", "Access"):
             del template["Outputs"][output]
     _trim(template, capture)
+    if not tracing:
+        _forbid(template, "FunctionRole", "WriteTraces")
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
     if size > _BODY_LIMIT:
@@ -193,6 +196,7 @@ def parameters(
         "Memory": str(settings.memory),
         "Timeout": str(settings.timeout),
         "SnapStart": "PublishedVersions" if settings.snapstart else "None",
+        "Tracing": "Active" if settings.tracing == "xray" else "PassThrough",
         "CaptureRetention": str(project.capture.retention),
     }
     if project.capture.rate:
@@ -247,8 +251,14 @@ def _trim(template: Template, capture: CaptureConfig) -> None:
         del template["Parameters"]["CaptureKmsKey"]
         destination = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
         del destination["EncryptionConfiguration"]
-        document = resources["CaptureStreamRole"]["Properties"]["Policies"][0]["PolicyDocument"]
-        document["Statement"] = [s for s in document["Statement"] if s["Sid"] != "UseKey"]
+        _forbid(template, "CaptureStreamRole", "UseKey")
+
+
+def _forbid(template: Template, role: str, right: str) -> None:
+    """Take a statement out of a role."""
+    [policy] = template["Resources"][role]["Properties"]["Policies"]
+    document = policy["PolicyDocument"]
+    document["Statement"] = [item for item in document["Statement"] if item["Sid"] != right]
 
 
 def _logical_id(job: BatchJob) -> str:
