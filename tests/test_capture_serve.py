@@ -150,6 +150,22 @@ def test_a_large_request_does_not_fill_the_log() -> None:
     assert [rows for rows, _ in dropped] == [900, 1]
 
 
+def test_the_next_event_does_not_wait_for_long() -> None:
+    """Rows that are not begun in half a second are left out, and counted."""
+    ticks = iter(range(1000))
+    written: list[bytes] = []
+    dropped: list[int] = []
+    capture = Capture(
+        Policy(rate=1), model="churn", version="3", names=(), write=written.append,
+        dropped=lambda rows, _: dropped.append(rows), point=lambda: 0.0,
+        now=lambda: next(ticks) * 0.2,
+    )  # fmt: skip
+    answered(capture, [{"a": n} for n in range(10)], list(range(10)))
+
+    assert len(list(lines_of(b"".join(written)))) == 2
+    assert dropped == [8]
+
+
 class BrokenError(Exception):
     """A fault of a test's."""
 

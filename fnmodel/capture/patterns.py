@@ -87,7 +87,7 @@ _PLAIN = [
     (kind, re.compile(pattern))
     for kind, pattern in (
         ("email", r"[\w.%+'/=~-]{1,64}(?:@|%40)(?:[\w-]{1,63}\.){1,8}[^\W_]{2,63}"),
-        ("jwt", r"eyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*)?"),
+        ("jwt", r"eyJ[\w-]{4,1000}\.[\w-]{4,}(?:\.[\w-]*)?"),
         ("aws-key", r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{16}(?![A-Z0-9])"),
         # 40 characters of Base64 with large, small and digits; a SHA-1 in hex has no large ones.
         ("aws-key", r"(?<![\w/+])" + _MIXED + r"[A-Za-z0-9/+]{40}(?![\w/+=])"),

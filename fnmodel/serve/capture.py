@@ -21,8 +21,12 @@ from fnmodel.serve.endpoint import Answer
 MOST_ROWS = 100
 """Rows of one request that are captured at most, so that a large one does not fill the log."""
 
-LONGEST = 200_000
-"""Bytes of a line; Lambda's log takes 256 KB, Firehose 1,000 KiB."""
+LONGEST = 65_536
+"""Bytes of a row or a prediction, as JSON, that are looked through for secrets; Lambda's log takes
+lines of 256 KB."""
+
+SECONDS = 0.5
+"""Time after a response in which another row is begun; the next event waits for it."""
 
 # Requests that wait for a thread to write them; in Lambda there is only one at a time.
 _WAITING = 256
@@ -112,17 +116,16 @@ class Capture:
             policy.rate,
             len(rows),
         )
-        lines = [
-            line(
-                origin,
-                number,
-                policy.redact(rows[number]),
-                policy.redact(predictions[number]),
-                policy.subject_of(rows[number]),
-            )
-            for number in picked[:: -(-len(picked) // MOST_ROWS) or 1]
-        ]
-        kept = [made for made in lines if len(made) <= LONGEST]
+        kept: list[bytes] = []
+        end = self._now() + SECONDS
+        for number in picked[:: -(-len(picked) // MOST_ROWS) or 1]:
+            row, prediction = rows[number], predictions[number]
+            if self._now() > end:
+                break
+            if max(len(orjson.dumps(row)), len(orjson.dumps(prediction))) > LONGEST:
+                continue
+            shown, said = policy.redact(row), policy.redact(prediction)
+            kept.append(line(origin, number, shown, said, policy.subject_of(row)))
         if len(kept) < len(picked):
             self._tell(
                 len(picked) - len(kept),
