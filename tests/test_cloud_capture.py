@@ -148,3 +148,21 @@ def test_what_cannot_be_done_is_told(project: Project, url: str) -> None:
     assert "is not before --until" in since.stderr
     assert "there is no folder no" in nowhere.stderr
     assert "--yes" in unasked.stderr
+
+
+def test_the_secret_outlives_a_pause(project: Project, url: str) -> None:
+    """A stage that captures no more still finds its subjects, and goes on with the same hashes."""
+    config = project.folder / "fnmodel.yaml"
+    before = config.read_text()
+    [subject] = {r["fnmodel"]["subject"] for r in exported(project, 3)}
+    config.write_text(before.replace("rate: 1", "rate: 0"))
+    project.json("deploy", "--local", "--promote")
+    predict(url, {"records": [row(project, "c1")]})
+    proof = project.json("capture", "erase", "c1", "--local", "--yes")
+    config.write_text(before)
+    project.json("deploy", "--local", "--promote")
+    predict(url, {"records": [row(project, "c1")]})
+    [again] = exported(project, 1)
+
+    assert (proof["rows"], proof["subject"]) == (3, subject)
+    assert again["fnmodel"]["subject"] == subject

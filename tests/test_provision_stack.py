@@ -378,3 +378,21 @@ def test_expired_credentials_are_told_as_such() -> None:
     stacks = Stacks(client_answered_by("cloudformation", expired))
     with pytest.raises(CredentialsError):
         stacks.find(NAME)
+
+
+def test_a_secret_that_is_never_shown_is_no_change() -> None:
+    """CloudFormation masks NoEcho parameters; any other difference still counts."""
+
+    class Client:
+        def get_template(self, **_: Any) -> Any:
+            return {"TemplateBody": {"Resources": {}}}
+
+    stack = Stack(
+        name="s", id="i", status="UPDATE_COMPLETE", reason="", outputs={}, tags={},
+        parameters={"Stage": "dev", "CaptureKey": "****"},
+    )  # fmt: skip
+    stacks = Stacks(Client())
+
+    assert stacks.is_unchanged(stack, '{"Resources": {}}', {"Stage": "dev", "CaptureKey": "ab"}, {})
+    for other in ({"Stage": "x", "CaptureKey": "ab"}, {"Stage": "dev"}):
+        assert not stacks.is_unchanged(stack, '{"Resources": {}}', other, {})

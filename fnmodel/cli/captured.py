@@ -22,7 +22,7 @@ def rows_between(
 ) -> Iterator[bytes]:
     """Yield the lines of rows that were captured in [since, until), in the order of arrival."""
     low, high = _text(since), _text(until)
-    # A second early: the name of an hour's folder ends where its objects' names go on.
+    # An object's key goes on where that of its hour's folder ends, so it sorts after it.
     first = folder_of(endpoint, "live", since)
     last = folder_of(endpoint, "live", until + _LATE)
     with translated():

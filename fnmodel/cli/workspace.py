@@ -209,16 +209,23 @@ class Workspace:
     def capture_key(self) -> str:
         """The stage's secret of keyed hashes, in hex; empty where nothing was captured yet.
 
-        It lives in the function's environment and nowhere else, so that all who deploy use one.
+        It lives in the function's environment and nowhere else, so that all who deploy use one. A
+        stage that captures no more has it in the versions that did.
         """
         client = self.client("lambda")
+        known: list[str] = []
         with translated():
+            pages = client.get_paginator("list_versions_by_function").paginate(
+                FunctionName=self.name
+            )
             try:
-                found = client.get_function_configuration(FunctionName=self.name)
+                for version in (version for page in pages for version in page["Versions"]):
+                    variables = version.get("Environment", {}).get("Variables", {})
+                    known.append(variables.get("FNMODEL_CAPTURE_KEY", ""))
             except client.exceptions.ResourceNotFoundException:
                 return ""
-        variables = found.get("Environment", {}).get("Variables", {})
-        return str(variables.get("FNMODEL_CAPTURE_KEY", ""))
+        # $LATEST comes first, then the versions, oldest first.
+        return next(filter(None, [*known[:1], *known[:0:-1]]), "")
 
     @cached_property
     def hashes(self) -> Hashes:

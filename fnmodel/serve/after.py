@@ -9,10 +9,7 @@ from collections.abc import Callable
 
 
 def run_after_responses(work: Callable[[], None]) -> None:
-    """Have the runtime client call `work`, which must raise nothing, before each wait.
-
-    In a process without that client nothing happens.
-    """
+    """Have this process's runtime client call `work`, which raises nothing, before each wait."""
     from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient as Client
 
     wait = Client.wait_next_invocation

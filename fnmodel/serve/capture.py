@@ -76,7 +76,7 @@ class Capture:
         if answer.status != 200 or not answer.rows or (answer.rows == 1 and self._point() >= rate):
             return False
         if len(self._taken) >= _WAITING:
-            self._dropped(answer.rows, "too many requests wait to be written")
+            self._tell(answer.rows, "too many requests wait to be written")
             return False
         self._taken.append(_Taken(raw, answer, request_id, alias, self._now()))
         return True
