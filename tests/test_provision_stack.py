@@ -9,7 +9,7 @@ from release_cases import Emulator, digest, inputs
 
 from fnmodel.errors import CredentialsError, ProvisionError
 from fnmodel.provision import bucket
-from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stacks
+from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack, Stacks
 from fnmodel.provision.status import Step, next_step
 from fnmodel.testing.answering import RefusedError, client_answered_by
 
