@@ -408,7 +408,7 @@ def test_a_stage_s_own_function_settings_win() -> None:
 
 def test_snapshots_are_taken_where_they_are_asked_for() -> None:
     """SnapStart is off unless the project says otherwise, and goes to published versions only."""
-    (function,) = of_type("AWS::Lambda::Function").values()
+    function = of_type("AWS::Lambda::Function")["Function"]
     on = parameters(PROJECT, "dev", image_uri("a"), FunctionConfig(snapstart=True))
 
     assert function["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}}
