@@ -221,7 +221,7 @@ def _binary(given: Mapping[str, Mapping[str, Any]], raw: bytes) -> dict[str, byt
         size = _number(_parameters(item, where), "binary_data_size", where)
         if size is None:
             continue
-        if "data" in item:
+        if item.get("data") is not None:  # KServe's client sends a null
             raise InputError(f"{where}: give `data` or `binary_data_size`, not both")
         if size > len(raw) - at:
             raise InputError(
