@@ -52,14 +52,14 @@ def conformance() -> Any:
 
 
 def slimmed(folder: Path) -> dict[str, Path]:
-    """Return the model directory of each conformance model, made as `fnmodel slim` makes it."""
+    """Return the model directory of each conformance model, by its name with dashes."""
     found = {}
     for name, model in conformance().models():
         source = folder / f"{name}.onnx"
         onnx.save(model, source)
         (folder / name).mkdir()
         assert convert(folder / name, source, None).passed
-        found[name] = folder / name / "model"
+        found[name.replace("_", "-")] = folder / name / "model"
     return found
 
 

@@ -25,7 +25,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, s
     folder = tmp_path_factory.mktemp("conformance")
     with ExitStack() as stack:
         started = {
-            name: stack.enter_context(serving(model, folder / name, FNMODEL_MODEL_NAME=name))
+            name: stack.enter_context(serving(model, model.parent, FNMODEL_MODEL_NAME=name))
             for name, model in slimmed(folder).items()
         }
         yield {name: f"127.0.0.1:{server.port}" for name, server in started.items()}
@@ -65,8 +65,14 @@ def requests(kind: str, rows: int) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("more", [(), ("--batch-size", "4"), ("--binary-data",)])
-@pytest.mark.parametrize(("model", "kind"), [("add_sub", "FP32"), ("add_i64", "INT64")])
+@pytest.mark.parametrize(
+    ("model", "kind", "more"),
+    [
+        ("add-sub", "FP32", ()),
+        ("add-i64", "INT64", ("--batch-size", "4")),
+        ("add-sub", "FP32", ("--binary-data",)),
+    ],
+)
 def test_mlserver_infer(
     servers: Mapping[str, str], tmp_path: Path, model: str, kind: str, more: tuple[str, ...]
 ) -> None:
@@ -97,11 +103,12 @@ def test_tritonclient_through_an_http_api(tmp_path: Path) -> None:
     project = Project(tmp_path / "project", tmp_path / "home")
     project.folder.mkdir()
     save(dict(conformance().models())["add_sub"], project.folder / "add_sub.onnx")
-    project.run("init", "add_sub.onnx", "--name", "add_sub")
+    project.run("init", "add_sub.onnx", "--name", "add-sub")
     try:
-        url = project.json("deploy", "--local")["url"]
-        address = urlsplit(url)
-        said = run(python, SCRIPTS / "triton.py", json.dumps({"add_sub": address.netloc}))
+        url = urlsplit(project.json("deploy", "--local")["url"])
+        said = run(
+            python, SCRIPTS / "triton.py", json.dumps({"add-sub": f"{url.netloc}{url.path}"})
+        )
     finally:
         project.run("local", "stop")
 
