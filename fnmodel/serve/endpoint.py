@@ -76,7 +76,7 @@ class Answer:
         return headers
 
 
-# Below, a compressed body spares no packet, or hardly one.
+# Bytes. Below, there is little to spare: three packets at most.
 _WORTH = 4096
 
 
