@@ -72,6 +72,7 @@ lock: $(BIN)/uv ## Renew every lock file
 	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local --extra runtime --extra dev $(FRAMEWORKS) -o requirements/dev.txt pyproject.toml requirements/build.in
 	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local -c requirements/dev.txt -o requirements/demo.txt pyproject.toml requirements/build.in
 	@$(BIN)/uv $(COMPILE) -c requirements/dev.txt -o requirements/networks.txt requirements/networks.in
+	@for name in clients mlserver; do $(BIN)/uv $(COMPILE) -o requirements/$$name.txt requirements/$$name.in || exit 1; done
 	@$(BIN)/python -m fnmodel.pack.lock
 
 imports: $(VENV)/dev ## Renew the list of what cold starts import, for each Python that is here

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from fnmodel.binary import check_numbers, texts
 from fnmodel.errors import InputError
 from fnmodel.model import Datatype, Feature, Signature, Tensor
 from fnmodel.values import categories, check_names, one_by_one, place
@@ -23,6 +24,9 @@ class Shaped(Protocol):
 
     def reshape(self, shape: Any, /) -> Any:
         """Return it in another shape."""
+
+    def tolist(self) -> Any:
+        """Return the values as nested lists."""
 
 
 T = TypeVar("T", bound=Shaped)
@@ -48,6 +52,15 @@ class Kind(Protocol[T]):
 
     def flat(self, tensor: T) -> Any:
         """Return the values in row-major order, as orjson writes them."""
+
+    def read(self, datatype: Datatype, raw: bytes) -> T:
+        """Make a tensor of one dimension of numbers in binary."""
+
+    def written(self, tensor: T) -> bytes:
+        """Return the values in binary."""
+
+    def finite(self, tensor: T) -> bool:
+        """Whether a floating tensor has no NaN and no infinity; of huge values it may say no."""
 
 
 class Inference(ABC, Generic[T]):
@@ -118,6 +131,29 @@ class Inference(ABC, Generic[T]):
         made = self.kind.at_once(tensor.datatype, values, nullable=self._nullable)
         if made is None or not self._closed_hold(tensor, values):
             made = self.kind.make(tensor.datatype, one_by_one(values, *self._slots(tensor)))
+        shaped: T = made.reshape(shape)
+        return shaped
+
+    def encode_binary(self, tensor: Tensor, shape: Sequence[int], raw: bytes) -> T:
+        """Turn the bytes of one input into a tensor of `shape`, which the caller has checked.
+
+        Values have to fit as in `encode_tensor`, where a NaN is a null. Models without features
+        get NaN and infinities as they are.
+
+        Raises:
+            InputError: the bytes do not fill the shape, or a value does not fit.
+
+        """
+        count = math.prod(shape)
+        where = f"input {tensor.name!r}"
+        if tensor.datatype == "BYTES":
+            return self.encode_tensor(tensor, shape, texts(raw, count, where))
+        check_numbers(tensor.datatype, raw, count, where)
+        made = self.kind.read(tensor.datatype, raw)
+        floating = tensor.datatype.startswith("FP")
+        if self.signature.features and (self._closed or (floating and not self.kind.finite(made))):
+            values = [None if value != value else value for value in made.tolist()]
+            return self.encode_tensor(tensor, shape, values)
         shaped: T = made.reshape(shape)
         return shaped
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnmodel.arrays import DATATYPES, DTYPES, Array, objects
+from fnmodel.binary import of_texts
 from fnmodel.encoding import Inference
 from fnmodel.encoding import encode_column as column_of
 from fnmodel.engine import open_session, refused
@@ -208,6 +209,18 @@ class Arrays:
         if tensor.dtype.kind == "O":
             return tensor.reshape(-1).tolist()
         return np.ascontiguousarray(tensor).reshape(-1)
+
+    def read(self, datatype: Datatype, raw: bytes) -> Array:
+        """As `Kind.read`: an array over the same memory."""
+        return np.frombuffer(raw, DTYPES[datatype])
+
+    def written(self, tensor: Array) -> bytes:
+        """As `Kind.written`."""
+        return of_texts(tensor.flat) if tensor.dtype.kind == "O" else tensor.tobytes()
+
+    def finite(self, tensor: Array) -> bool:
+        """As `Kind.finite`."""
+        return _all_finite(tensor)
 
 
 def _many_integers(datatype: Datatype, values: Sequence[Any]) -> Array | None:

@@ -77,8 +77,9 @@ class Signature:
     neither (images, tokens) has no features and is called with tensors only.
 
     `label` and `scores` name the outputs that carry a classifier's label, shape (-1,), and its
-    class probabilities, shape (-1, C), in the order of `classes`. `raw` is what callers send where
-    the project's own code makes the features of it.
+    class probabilities, shape (-1, C), in the order of `classes`; a model that only gives these
+    has no `label`. `raw` is what callers send where the project's own code makes the features of
+    it.
     """
 
     task: Task

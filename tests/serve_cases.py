@@ -154,9 +154,10 @@ def write_regressor(folder: Path) -> Path:
     return write_model(folder, signature, nodes, {})
 
 
-def write_tensors(folder: Path) -> Path:
-    """Write a model without features: FP32, INT8, UINT64, BOOL and BYTES in, the same out."""
-    types = ("FP32", "INT8", "UINT64", "BOOL", "BYTES")
+def write_tensors(
+    folder: Path, types: Sequence[str] = ("FP32", "INT8", "UINT64", "BOOL", "BYTES")
+) -> Path:
+    """Write a model without features: two columns of each datatype in, the same out."""
     signature = Signature(
         task="other",
         inputs=tuple(Tensor(f"in_{t}", t, (-1, 2)) for t in types),  # type: ignore[arg-type]
@@ -166,11 +167,17 @@ def write_tensors(folder: Path) -> Path:
     return write_model(folder, signature, nodes, {})
 
 
+def write_every(folder: Path) -> Path:
+    """Write a model without features that has every datatype."""
+    return write_tensors(folder, list(_TYPES))
+
+
 WRITERS = {
     "classifier": write_classifier,
     "mixed": write_mixed,
     "regressor": write_regressor,
     "tensors": write_tensors,
+    "every": write_every,
 }
 
 

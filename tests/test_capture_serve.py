@@ -211,6 +211,19 @@ def test_what_cannot_be_taken_apart_is_counted(raw: bytes, answer: Any) -> None:
     assert [rows for rows, _ in dropped] == [1]
 
 
+def test_compressed_bodies_are_captured() -> None:
+    """A caller that compresses, or asks for compressed answers, is captured as any other."""
+    import gzip
+
+    capture, written, dropped = memory(Policy(rate=1))
+    packed = gzip.compress(b'{"predictions": [1]}')
+    answer = Answer(packed, rows=1, encoding="gzip")
+    capture.take(gzip.compress(b'{"records": [{"a": 1}]}'), answer, "r", "live")
+    capture.flush()
+
+    assert (len(written), dropped) == (1, [])
+
+
 def test_requests_that_nobody_writes_are_dropped() -> None:
     """Memory is bounded where the writer cannot keep up."""
     capture, _, dropped = memory(Policy(rate=1))

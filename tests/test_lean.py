@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from binary_cases import packed, request
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 from serve_cases import model_folder, write_model
 
+from fnmodel.binary import SIZES
 from fnmodel.buffers import Buffer
 from fnmodel.engine import by_package
 from fnmodel.model import MODEL, Feature, Signature, Tensor
@@ -191,6 +193,53 @@ def test_infer_answers_to_the_byte(name: str) -> None:
     check()
 
     assert seen == {200, 400}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_binary_infer_answers_to_the_byte(name: str) -> None:
+    """Binary tensors, also of bytes by chance, get the same answer with numpy and without."""
+    signature = services(name)[0].loaded.signature  # type: ignore[union-attr]
+    asked = [
+        {"name": t.name, "parameters": {"classification": 2, "binary_data": False}}
+        for t in signature.outputs
+        if t.datatype not in ("BYTES", "BOOL")
+    ]
+    seen: set[int] = set()
+
+    def raw(tensor: Tensor, rows: int) -> Any:
+        count = rows * math.prod(tensor.shape[1:])
+        if tensor.datatype != "BYTES":
+            size = count * SIZES[tensor.datatype]
+            numbers = st.lists(
+                st.sampled_from([0, 1, math.nan, 2.5]), min_size=count, max_size=count
+            )
+            given = numbers.map(lambda values: packed(tensor.datatype, whole(tensor, values)))
+            return given | st.binary(min_size=size, max_size=size)
+        texts = st.lists(st.sampled_from(["x", "é", "", "gold"]), min_size=count, max_size=count)
+        return texts.map(lambda values: packed("BYTES", values)) | st.binary(max_size=9)
+
+    def whole(tensor: Tensor, values: list[Any]) -> list[Any]:
+        return values if tensor.datatype.startswith("FP") else [int(v == 1) for v in values]
+
+    def inputs(rows: int) -> Any:
+        return st.tuples(*(raw(t, rows).map(described(t, rows)) for t in signature.inputs))
+
+    def described(tensor: Tensor, rows: int) -> Any:
+        return lambda found: (tensor.name, tensor.datatype, (rows, *tensor.shape[1:]), found)
+
+    @CHECKED
+    @given(st.integers(0, 3).flatmap(inputs), st.sampled_from([[], asked]))
+    def check(given: Any, outputs: Any) -> None:
+        body, headers = request(given, outputs=outputs, parameters={"binary_data_output": True})
+        sent = {key.lower().encode(): value.encode() for key, value in headers.items()}
+        call = Call({"model": "m"}, sent, body)
+        lean, plain = (respond(service.infer, call, LIMIT) for service in services(name))
+        assert lean == plain
+        seen.add(lean.status)
+
+    check()
+
+    assert 200 in seen
 
 
 def test_infinite_answers_are_null() -> None:

@@ -156,6 +156,7 @@ def test_null_is_nan_where_a_value_may_be_missing() -> None:
     assert infer("mixed", {"inputs": inputs})["outputs"][0]["data"] == [1042.0]
 
 
+SERVER = {"name": "fnmodel", "version": "3", "extensions": ["binary_tensor_data", "classification"]}
 METADATA = {
     "name": "churn",
     "versions": ["3"],
@@ -173,8 +174,8 @@ METADATA = {
     [
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"live": True, "ready": True}),
-        ("/v2", {"name": "fnmodel", "version": "3", "extensions": []}),
-        ("/v2/", {"name": "fnmodel", "version": "3", "extensions": []}),
+        ("/v2", SERVER),
+        ("/v2/", SERVER),
         ("/v2/models/churn", METADATA),
         ("/v2/models/churn/versions/3", METADATA),
         ("/v2/models/churn/ready", {"name": "churn", "ready": True}),

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+from binary_cases import packed, request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serve_cases import error_of, event, gateway
@@ -82,6 +83,25 @@ def test_mutated_bytes(name: str) -> None:
         assert check(name, path, good) == 200
         encoded = json.dumps(good).encode()
         seen.update(check(name, path, mutate(encoded, chance)) for _ in range(1500))
+
+    assert seen == {200, 400}
+
+
+def test_mutated_binary_requests() -> None:
+    """1,500 broken variants of a good binary request: 4xx, or 200 where they are still good."""
+    chance = random.Random(20260312)
+    rows = packed("FP32", [30.0]), packed("FP32", [1.0]), packed("BYTES", ["gold"])
+    names = ("age", "FP32"), ("income", "FP32"), ("plan", "BYTES")
+    inputs = [(*name, (1, 1), raw) for name, raw in zip(names, rows, strict=True)]
+    body, headers = request([*inputs, ("visits", "INT64", (1, 1), packed("INT64", [2]))])
+    seen: set[int] = set()
+
+    for _ in range(1500):
+        asked = event(path=PATHS[1], body=mutate(body, chance), headers=headers)
+        answer = GATEWAYS["mixed"](asked, None)
+        seen.add(answer["statusCode"])
+        if answer["statusCode"] != 200:
+            error_of(answer)
 
     assert seen == {200, 400}
 

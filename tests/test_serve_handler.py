@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from binary_cases import packed, request
 from serve_cases import EVENTS, event, gateway, model_folder
 
 from fnmodel.serve.report import EmfReport
@@ -99,10 +100,17 @@ def test_small_requests_do_not_pay_for_numpy() -> None:
     """Neither numpy nor onnxruntime's Python is imported before a request is large."""
     rows = {"records": [{"a": 1.5, "b": 2, "c": -0.5}] * 3000}
     small = [recorded(name) for name in ("predict", "infer", "ready")]
+    body, headers = request(
+        [("X", "FP32", (1, 3), packed("FP32", [1.5, 2, -0.5]))],
+        outputs=[{"name": "probabilities", "parameters": {"classification": 1}}, {"name": "label"}],
+        parameters={"binary_data_output": True},
+    )
+    small.append(event(path="/v2/models/churn/infer", body=body, headers=headers))
 
-    _, _, rest = run(model_folder("classifier"), [*small, event(body="[")])
+    answered, _, rest = run(model_folder("classifier"), [*small, event(body="[")])
     answers, _, after = run(model_folder("classifier"), [event(body=rows)])
 
+    assert [answer["statusCode"] for answer in answered] == [200, 200, 200, 200, 400]
     for name in ("numpy", "onnxruntime", "fastapi", "fnmodel.inference"):
         assert f'"{name}"' not in rest
     assert len(json.loads(answers[0]["body"])["predictions"]) == 3000

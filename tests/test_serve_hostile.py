@@ -1,6 +1,9 @@
 """Hostile requests: whatever a client sends, the answer is a 4xx with `{"error": …}`."""
 
+import gzip
 import json
+import tracemalloc
+import zlib
 from typing import Any
 
 import pytest
@@ -115,10 +118,35 @@ REQUESTS: dict[str, tuple[str, Any, str]] = {
         {"parameters": [], **tensor()},
         "`parameters` is not an object",
     ),
-    "binary tensor": (
+    "binary tensor without bytes": (
         INFER,
         tensor(data=None, parameters={"binary_data_size": 12}),
-        "binary tensors are not supported",
+        "`binary_data_size` is 12, and 0 bytes are left",
+    ),
+    "parameter is a list": (
+        INFER,
+        {"parameters": {"sequence_id": [1]}, **tensor()},
+        "the request: parameter 'sequence_id' is not a string, a number or a boolean",
+    ),
+    "binary_data_output is a number": (
+        INFER,
+        {"parameters": {"binary_data_output": 1}, **tensor()},
+        "the request: `binary_data_output` is not true or false",
+    ),
+    "binary_data is a text": (
+        INFER,
+        {**tensor(), "outputs": [{"name": "label", "parameters": {"binary_data": "yes"}}]},
+        "output 'label': `binary_data` is not true or false",
+    ),
+    "shared memory in": (
+        INFER,
+        tensor(parameters={"shared_memory_region": "r", "shared_memory_byte_size": 12}),
+        "there is no shared memory",
+    ),
+    "shared memory out": (
+        INFER,
+        {**tensor(), "outputs": [{"name": "label", "parameters": {"shared_memory_region": "r"}}]},
+        "there is no shared memory",
     ),
     "unknown output": (INFER, {**tensor(), "outputs": [{"name": "nope"}]}, "unknown output 'nope'"),
     "output twice": (
@@ -127,10 +155,20 @@ REQUESTS: dict[str, tuple[str, Any, str]] = {
         "output 'label' is given twice",
     ),
     "outputs is a string": (INFER, {**tensor(), "outputs": "label"}, "`outputs` is not a list"),
-    "classification": (
+    "classes of texts": (
         INFER,
         {**tensor(), "outputs": [{"name": "label", "parameters": {"classification": 2}}]},
-        "classification extension is not supported",
+        "output 'label': `classification` needs numbers, and it is BYTES",
+    ),
+    "no classes": (
+        INFER,
+        {**tensor(), "outputs": [{"name": "probabilities", "parameters": {"classification": 0}}]},
+        "`classification` is a number of classes of at least 1",
+    ),
+    "half a class": (
+        INFER,
+        {**tensor(), "outputs": [{"name": "probabilities", "parameters": {"classification": 1.5}}]},
+        "`classification` is not an integer of at least 0",
     ),
 }
 
@@ -265,23 +303,55 @@ def test_wrong_path_or_method(method: str, path: str, status: int) -> None:
     assert error_of(answer)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP", "x"])
-def test_compressed_bodies_are_not_unpacked(encoding: str) -> None:
-    """A Content-Encoding is a 415, so that no small body can become a large one."""
+@pytest.mark.parametrize("encoding", ["br", "identity, gzip", "gzip, gzip", "zstd", "gzip;q=1"])
+def test_other_encodings_are_not_unpacked(encoding: str) -> None:
+    """An encoding that is not known, or several, is a 415 that names those there are."""
     answer = CLASSIFIER(event(headers={"content-encoding": encoding}), None)
 
     assert answer["statusCode"] == 415
-    assert "uncompressed" in error_of(answer)
+    assert "gzip, deflate" in error_of(answer)
 
 
-def test_binary_extension_is_refused_by_its_header() -> None:
-    """Binary requests, as tritonclient sends them, get an error that says what to send."""
-    answer = CLASSIFIER(
-        event(path=INFER, body=b"{}\x00", headers={"Inference-Header-Content-Length": "2"}), None
-    )
+GZIPPED = gzip.compress(json.dumps(record()).encode())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "message"),
+    [
+        ("gzip", record(), "the body is not gzip"),
+        ("GZIP", b"xyz", "the body is not gzip"),
+        ("deflate", GZIPPED, "the body is not deflate"),
+        ("gzip", GZIPPED[:-1], "not one whole gzip stream"),
+        ("gzip", GZIPPED[:20], "not one whole gzip stream"),
+        ("gzip", GZIPPED + b"x", "not one whole gzip stream"),
+        ("gzip", GZIPPED[:-8] + bytes(8), "the body is not gzip"),
+        ("gzip", gzip.compress(GZIPPED), "not JSON"),
+        ("gzip", b"", "empty"),
+    ],
+)
+def test_broken_compression(encoding: str, body: Any, message: str) -> None:
+    """A body that is not what its Content-Encoding says is a 400."""
+    answer = CLASSIFIER(event(body=body, headers={"content-encoding": encoding}), None)
 
     assert answer["statusCode"] == 400
-    assert "binary tensors are not supported" in error_of(answer)
+    assert message in error_of(answer)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_bombs_are_not_unpacked(encoding: str) -> None:
+    """What would be larger than a body may be is a 413, in little time and memory."""
+    machine = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
+    bomb = b"".join(machine.compress(bytes(1 << 20)) for _ in range(1024)) + machine.flush()
+    assert len(bomb) < 2_000_000
+    tracemalloc.start()
+    try:
+        answer = CLASSIFIER.direct(event(body=bomb, headers={"content-encoding": encoding}), None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert answer["statusCode"] == 413
+    assert peak < 32 << 20
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded"])

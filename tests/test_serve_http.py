@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from binary_cases import packed, request
 from http_cases import ROOT, Server, ask, serving
 from serve_cases import EVENTS, event, gateway, model, model_folder, predictor
 
@@ -75,6 +77,14 @@ def recorded(name: str) -> tuple[str, str, Any, dict[str, str]]:
     return http["method"], http["path"], body, kept
 
 
+def binary(rows: int, accepted: str = "identity") -> tuple[bytes, dict[str, str]]:
+    raw = packed("FP32", [1.5] * 3 * rows)
+    body, headers = request(
+        [("X", "FP32", (rows, 3), raw)], parameters={"binary_data_output": True}
+    )
+    return body, {**headers, "accept-encoding": accepted}
+
+
 REQUESTS: list[tuple[str, str, Any, dict[str, str]]] = [
     *(recorded(path.stem) for path in EVENTS.glob("*.json") if path.stem not in ("batch", "sqs")),
     ("POST", "/predict", {"records": [ROW] * 300}, {}),
@@ -90,7 +100,12 @@ REQUESTS: list[tuple[str, str, Any, dict[str, str]]] = [
     ("POST", "/v2/models/churn/versions/3/infer", tensors(), {}),
     ("POST", "/v2/models/churn/versions/4/infer", tensors(), {}),
     ("POST", "/v2/models/other/infer", tensors(), {}),
+    ("POST", "/v2/models/churn/infer", *binary(1)),
+    ("POST", "/v2/models/churn/infer", *binary(3000)),
+    ("POST", "/v2/models/churn/infer", *binary(3000, "gzip")),
+    ("POST", "/predict", gzip.compress(json.dumps(BODY).encode()), {"content-encoding": "gzip"}),
     ("GET", "/v2", None, {}),
+    ("GET", "/v2/", None, {}),
     ("GET", "/v2/models/churn", None, {}),
     ("GET", "/v2/models/churn/ready", None, {}),
     ("GET", "/v2/health/live", None, {}),
@@ -115,7 +130,9 @@ def test_the_answers_are_those_of_lambda(
     answer = server.ask(method, path, body, headers)
 
     assert answer.status == expected["statusCode"]
-    assert answer.body.decode() == ("" if method == "HEAD" else expected["body"])
+    body = expected["body"]
+    body = base64.b64decode(body) if expected["isBase64Encoded"] else body.encode()
+    assert answer.body == (b"" if method == "HEAD" else body)
     names = set(expected["headers"]) - {"x-request-id"}
     assert {name: answer.headers[name] for name in names} == {
         name: expected["headers"][name] for name in names

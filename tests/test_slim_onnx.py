@@ -293,3 +293,26 @@ def test_random_inputs_are_of_sizes_that_the_model_takes(tmp_path: Path) -> None
     )
 
     assert _slim(tmp_path, model)[0].passed
+
+
+def test_labels_of_probabilities_alone(tmp_path: Path) -> None:
+    """A graph that ends in names for its scores, and has no label, keeps the names."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"]),
+        helper.make_node(
+            "ZipMap", ["scores"], ["named"], domain="ai.onnx.ml", classlabels_strings=["no", "yes"]
+        ),
+    ]
+    scores = helper.make_map_type_proto(
+        TensorProto.STRING, helper.make_tensor_type_proto(FLOAT, [])
+    )
+    named = helper.make_value_info("named", helper.make_sequence_type_proto(scores))
+    weights = numpy_helper.from_array(WEIGHTS, "w")
+
+    report, model = _slim(tmp_path, _model(nodes, [_value("x", ["N", 3])], [named], weights))
+
+    signature = model.signature
+    assert report.passed
+    assert (signature.classes, signature.label) == (("no", "yes"), None)
+    assert signature.scores == signature.outputs[0].name == "scores"
+    assert signature.outputs[0].shape == (-1, 2)

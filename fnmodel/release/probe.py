@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fnmodel.aws import translated
+from fnmodel.binary import without_halves
 from fnmodel.errors import GateError
 from fnmodel.release.gate import GateResult, both, compare, compare_answers, require
 
@@ -89,8 +90,13 @@ def http_event(path: str, body: str, *, method: str = "POST") -> dict[str, Any]:
 
 def infer_event(model: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the event of `POST /v2/models/{model}/infer` with an inference request as its body."""
-    body = json.dumps(request, allow_nan=False, separators=(",", ":"))
-    return http_event(f"/v2/models/{quote(model, safe='')}/infer", body)
+    body, head = without_halves(request)
+    event = http_event(f"/v2/models/{quote(model, safe='')}/infer", "")
+    event["headers"]["content-length"] = str(len(body))
+    if head is None:
+        return {**event, "body": body.decode()}
+    event["headers"]["inference-header-content-length"] = str(head)
+    return {**event, "body": base64.b64encode(body).decode(), "isBase64Encoded": True}
 
 
 def invoke(client: Any, function: str, version: str, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,11 @@ async def _on_http_exception(_: Request, error: Any) -> Response:
 
     plain = error.detail == HTTPStatus(error.status_code).phrase
     text = _TEXTS.get(error.status_code) if plain else None
-    return _Failure(text or str(error.detail), error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        # Starlette keeps methods in a set, whose order is another one in each process.
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+    return _Failure(text or str(error.detail), error.status_code, headers)
 
 
 async def _on_validation_error(_: Request, error: Any) -> Response:

@@ -30,21 +30,33 @@ def too_large(limit: int) -> RefusalError:
     )
 
 
-def read_object(raw: bytes, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+def split(raw: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return the JSON of a body and the binary tensors behind it.
+
+    Raises:
+        InputError: Inference-Header-Content-Length is no number, or more than the body has.
+
+    """
+    given = headers.get(b"inference-header-content-length")
+    if given is None:
+        return raw, b""
+    if not given.isdigit() or len(given) > 10 or int(given) > len(raw):
+        raise InputError(
+            "Inference-Header-Content-Length is not how much of the body is JSON: "
+            f"a number of bytes from 1 to {len(raw):,}"
+        )
+    return raw[: int(given)], raw[int(given) :]
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
     """Parse a JSON object; the Content-Type is not looked at, since clients send many or none.
 
     orjson refuses NaN, Infinity, 1e999, lone surrogates, invalid UTF-8 and a nesting over 1,024.
 
     Raises:
-        RefusalError: 415, the body is compressed.
         InputError: it is not JSON, or not an object.
 
     """
-    encoding = headers.get(b"content-encoding", b"").strip().lower()
-    if encoding not in (b"", b"identity"):
-        raise RefusalError(415, "Content-Encoding is not supported; send the body uncompressed")
-    if b"inference-header-content-length" in headers:
-        raise InputError("binary tensors are not supported; send each input's values in `data`")
     if not raw:
         raise InputError("the body is empty; send a JSON object")
     try:

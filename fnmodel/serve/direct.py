@@ -102,6 +102,8 @@ def routes(service: Service) -> Routes:
         ("POST", "/predict"): (service.predict, {}),
         ("GET", "/v2/health/live"): (service.live, {}),
         ("GET", "/v2/health/ready"): (service.ready, {}),
+        ("GET", "/v2"): (service.server, {}),
+        ("GET", "/v2/"): (service.server, {}),
     }
     for path, names in (
         (f"/v2/models/{name}", plain),
@@ -109,6 +111,7 @@ def routes(service: Service) -> Routes:
     ):
         table["POST", f"{path}/infer"] = (service.infer, names)
         table["GET", f"{path}/ready"] = (service.model_ready, names)
+        table["GET", path] = (service.model, names)
     return table
 
 

@@ -4,10 +4,9 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fnmodel.serve.endpoint import send_json
+from fnmodel.serve.endpoint import Answer, send_answer
 from fnmodel.serve.record import (
     Clock,
     Report,
@@ -56,7 +55,7 @@ class Envelope:
         except Exception as error:
             more["exception"] = "".join(traceback.format_exception(error))
             if not status:
-                await send_json(send_more, 500, orjson.dumps({"error": failure(identity)}))
+                await send_answer(send_more, Answer.of({"error": failure(identity)}, status=500))
         seconds, rows = self._clock() - started, scope.get("fnmodel.rows", 0)
         known = record(scope["method"], scope["path"], status, seconds, rows, identity)
         self._report({**known, **found, **more})

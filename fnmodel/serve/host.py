@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fnmodel.serve.body import too_large
 from fnmodel.serve.direct import routes
-from fnmodel.serve.endpoint import Answer, Call, contain, read_body, send_json
+from fnmodel.serve.endpoint import Answer, Call, contain, read_body, send_answer
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.service import Service
@@ -115,7 +115,7 @@ class Host:
                 extra["retry-after"] = "1"
         except ConnectionResetError:
             return
-        await send_json(send, made.status, made.body, extra)
+        await send_answer(send, made, extra)
 
     async def _admitted(
         self,

@@ -4,10 +4,12 @@ Its answers are those of `Predictor` to the byte.
 """
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fnmodel.buffers import Buffer, nested
+from fnmodel.binary import of_texts
+from fnmodel.buffers import CODES, Buffer, nested
 from fnmodel.encoding import Inference
 from fnmodel.engine import refused
 from fnmodel.model import Datatype, Signature
@@ -66,7 +68,7 @@ class Buffers:
     def plain(self, tensor: Buffer) -> list[Any]:
         """As `Kind.plain`."""
         flat = tensor.flat()
-        if tensor.datatype.startswith("FP") and not math.isfinite(sum(flat)):
+        if tensor.datatype.startswith("FP") and not self.finite(tensor):
             flat = [value if math.isfinite(value) else None for value in flat]
         plain: list[Any] = nested(flat, tensor.shape)
         return plain
@@ -86,3 +88,19 @@ class Buffers:
         from fnmodel.arrays import to_array
 
         return to_array(tensor).reshape(-1)
+
+    def read(self, datatype: Datatype, raw: bytes) -> Buffer:
+        """As `Kind.read`."""
+        data = array(CODES[datatype], raw)
+        return Buffer(datatype, (len(data),), data)
+
+    def written(self, tensor: Buffer) -> bytes:
+        """As `Kind.written`."""
+        written: bytes = (
+            of_texts(tensor.data) if tensor.datatype == "BYTES" else tensor.data.tobytes()
+        )
+        return written
+
+    def finite(self, tensor: Buffer) -> bool:
+        """As `Kind.finite`."""
+        return math.isfinite(sum(tensor.data))

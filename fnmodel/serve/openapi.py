@@ -8,7 +8,8 @@ from fnmodel.arrays import DTYPES
 from fnmodel.model import Feature, Signature, Tensor
 from fnmodel.serve.body import LIMIT
 
-_JSON = "application/json"
+_JSON, _BINARY = "application/json", "application/octet-stream"
+_HEAD = "Inference-Header-Content-Length"
 _NO_NUL = "^[^\\u0000]*$"
 
 
@@ -19,7 +20,9 @@ def document(signature: Signature, *, name: str, version: str) -> dict[str, Any]
     enum, although the model also answers for unknown ones.
     """
     base, pinned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"
-    infer = _post("infer", "Infer from tensors", _ref("InferRequest"), _ref("InferResponse"))
+    infer = _with_binary(
+        _post("infer", "Infer from tensors", _ref("InferRequest"), _ref("InferResponse"))
+    )
     paths: dict[str, Any] = {
         "/v2": _get("server", "Server metadata", _ref("ServerMetadata")),
         "/v2/health/live": _get("live", "Liveness", _flags("live")),
@@ -145,13 +148,15 @@ def _protocol(signature: Signature) -> dict[str, Any]:
         "InferRequest": _object(
             {
                 "id": text,
-                "parameters": {"type": "object"},
+                "parameters": _object({"binary_data_output": {"type": "boolean"}}),
                 "inputs": {
                     **_array({"oneOf": inputs} if len(inputs) > 1 else inputs[0]),
                     "minItems": len(inputs),
                     "maxItems": len(inputs),
                 },
-                "outputs": _array(_object({"name": {"enum": outputs}}, "name")),
+                "outputs": _array(
+                    _object({"name": {"enum": outputs}, "parameters": _asked()}, "name")
+                ),
             },
             "inputs",
         ),
@@ -175,6 +180,11 @@ def _protocol(signature: Signature) -> dict[str, Any]:
             *("model_name", "outputs"),
         ),
     }
+
+
+def _asked() -> dict[str, Any]:
+    classes = {"type": "integer", "minimum": 1}
+    return _object({"binary_data": {"type": "boolean"}, "classification": classes})
 
 
 def _input(tensor: Tensor) -> dict[str, Any]:
@@ -244,7 +254,7 @@ def _operation(
     texts = {
         "400": "the request does not fit the model",
         "413": "the request or its answer is too large; use batch",
-        "415": "the body is compressed",
+        "415": "the body is compressed, and neither in gzip nor in deflate",
         "503": "the model is not loaded",
     }
     failures = {
@@ -256,6 +266,18 @@ def _operation(
     }
     good = {"description": "the answer", "content": {_JSON: {"schema": schema}}}
     return {"operationId": operation, "summary": summary, "responses": {"200": good, **failures}}
+
+
+def _with_binary(item: dict[str, Any]) -> dict[str, Any]:
+    """Add the binary tensor extension: JSON of so many bytes, then the tensors."""
+    size = {"schema": {"type": "integer", "minimum": 1}, "description": "bytes of the body's JSON"}
+    post = item["post"]
+    good = post["responses"]["200"]
+    post["parameters"] = [{"name": _HEAD, "in": "header", **size}]
+    post["requestBody"]["content"][_BINARY] = {}
+    good["content"][_BINARY] = {}
+    good["headers"] = {_HEAD: size}
+    return item
 
 
 def _renamed(item: dict[str, Any], operation: str) -> dict[str, Any]:

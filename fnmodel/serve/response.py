@@ -1,5 +1,6 @@
 """An answer as Lambda gives it back to an HTTP API, within the size that it can be."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +17,9 @@ def response(answer: Answer, *, version: str, identity: str) -> dict[str, Any]:
     """Return the HTTP API response of an answer."""
     return {
         "statusCode": answer.status,
-        "body": answer.body.decode(),
-        "headers": {
-            "content-type": "application/json",
-            "content-length": str(len(answer.body)),
-            "x-model-version": version,
-            "x-request-id": identity,
-        },
-        "isBase64Encoded": False,
+        "body": answer.body.decode() if answer.text else base64.b64encode(answer.body).decode(),
+        "headers": {**answer.headers, "x-model-version": version, "x-request-id": identity},
+        "isBase64Encoded": not answer.text,
     }
 
 

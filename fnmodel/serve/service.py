@@ -1,6 +1,6 @@
 """What the endpoint of one model answers, whatever brings the request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NoReturn
 
@@ -43,10 +43,13 @@ class Service:
         """Answer the protocol's inference request."""
         self._check(call)
         way = self._loaded().way(len(call.raw))
-        request = tensors.read_request(call.json(), way)
-        outputs = way.run(request.tensors, request.outputs)
-        body = tensors.response(request, outputs, way.kind, name=self.name, version=self.version)
-        return Answer.of(body, rows=request.rows)
+        request = tensors.read_request(*call.parts(), way)
+        outputs = way.run(request.tensors, [asked.name for asked in request.outputs])
+        body, binary = tensors.response(request, outputs, way, name=self.name, version=self.version)
+        made = Answer.of(body, rows=request.rows)
+        if binary is None:
+            return made
+        return replace(made, body=made.body + binary, head=len(made.body))
 
     def live(self, _: Call) -> Answer:
         """Say that the process answers."""
@@ -60,7 +63,9 @@ class Service:
 
     def server(self, _: Call) -> Answer:
         """Answer what the server is."""
-        return Answer.of({"name": "fnmodel", "version": self.version, "extensions": []})
+        return Answer.of(
+            {"name": "fnmodel", "version": self.version, "extensions": tensors.EXTENSIONS}
+        )
 
     def model(self, call: Call) -> Answer:
         """Answer the model's metadata."""

@@ -20,7 +20,7 @@ def singles(values: Sequence[float]) -> list[Any] | None:
     written = [
         # The exponent of these is written in FP64 alone.
         orjson.Fragment(f"{short:.15f}".rstrip("0")) if 1e-6 <= abs(short) < 1e-5 else short
-        for short in _shortest(values)
+        for short in shortest(values)
     ]
     fit = all(
         type(short) is not float
@@ -32,24 +32,24 @@ def singles(values: Sequence[float]) -> list[Any] | None:
     return written if fit else None
 
 
-def _shortest(values: Sequence[float]) -> list[float]:
+def shortest(values: Sequence[float]) -> list[float]:
     """Return the shortest decimal that FP32 reads as each value; 9 digits always do, 6 may."""
     wanted = list(values)
-    shortest = _rounded(wanted, 9)
+    found = _rounded(wanted, 9)
     for digits in (8, 7, 6):
         shorter = _rounded(wanted, digits)
         read = array("f", shorter).tolist()
         if read == wanted:
-            shortest = shorter
+            found = shorter
         else:
             same = [one == other for one, other in zip(read, wanted, strict=True)]
             if not any(same):
                 break
-            shortest = [
+            found = [
                 short if fits else longer
-                for short, longer, fits in zip(shorter, shortest, same, strict=True)
+                for short, longer, fits in zip(shorter, found, same, strict=True)
             ]
-    return shortest
+    return found
 
 
 def _rounded(values: Sequence[float], digits: int) -> list[float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from snapshot_restore_py import register_after_restore, register_before_snapshot
 
+from fnmodel.binary import without_halves
 from fnmodel.model import PROBE
 from fnmodel.serve.endpoint import Answer, Call
 from fnmodel.serve.model import Model
@@ -38,11 +39,13 @@ def warm(model: Model, folder: Path) -> None:
     """
     probe = json.loads((folder / PROBE).read_bytes())
     service = Service(model, "model", "1")
-    for answer, key in ((service.infer, "request"), (service.predict, "records")):
-        asked = probe.get(key)
-        if asked:
-            body = asked if key == "request" else {key: asked}
-            answer(Call({"model": "model"}, {}, Answer.of(body).body))
+    if probe.get("request"):
+        body, head = without_halves(probe["request"])
+        headers = {b"inference-header-content-length": str(head or len(body)).encode()}
+        service.infer(Call({"model": "model"}, headers, body))
+    if probe.get("records"):
+        records = Answer.of({"records": probe["records"]}).body
+        service.predict(Call({}, {}, records))
     gc.collect()
     gc.freeze()
 

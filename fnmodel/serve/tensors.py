@@ -7,11 +7,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
-from fnmodel.encoding import Inference, Kind, T
+from fnmodel.encoding import Inference, T
 from fnmodel.errors import InputError
 from fnmodel.model import Signature, Tensor
+
+EXTENSIONS = ["binary_tensor_data", "classification"]
+"""What of Triton's extensions is here, by the names that servers list."""
+
+Parameters = Mapping[str, str | int | float | bool]
+
+
+class Asked(NamedTuple):
+    """An output that a request asks for: in binary or JSON, and of scores the best `classes`."""
+
+    name: str
+    binary: bool = False
+    classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -22,32 +35,36 @@ class InferRequest(Generic[T]):
     """
 
     tensors: Mapping[str, T]
-    outputs: tuple[str, ...]
+    outputs: Sequence[Asked]
     id: str | None
     rows: int
 
 
-def read_request(body: Mapping[str, Any], way: Inference[T]) -> InferRequest[T]:
+def read_request(body: Mapping[str, Any], binary: bytes, way: Inference[T]) -> InferRequest[T]:
     """Check an inference request against the signature and make its tensors.
+
+    `binary` holds the tensors whose `data` is not in the body, in the order of the inputs.
 
     Raises:
         InputError: an input is missing, unknown, given twice, or its datatype, shape or data do
-            not fit; an output is unknown; names the input, and row and field where it can.
+            not fit; an output is unknown, or cannot be given as asked; a parameter has another
+            type; names the input, and row and field where it can.
 
     """
     signature = way.signature
     identity = body.get("id")
     if identity is not None and not isinstance(identity, str):
         raise InputError("`id` is not a string")
-    _parameters(body, "the request")
+    parameters = _parameters(body, "the request")
     given = _by_name(body.get("inputs"), "inputs")
     known = {tensor.name: tensor for tensor in signature.inputs}
     _check_known(given, known, "input")
     missing = [name for name in known if name not in given]
     if missing:
         raise InputError(f"missing input {', '.join(map(repr, missing[:5]))}")
-    outputs = _outputs(body, signature)
-    tensors = {name: _tensor(way, known[name], given[name]) for name in known}
+    outputs = _outputs(body, parameters, signature)
+    parts = _binary(given, binary)
+    tensors = {name: _tensor(way, known[name], given[name], parts.get(name)) for name in known}
     rows = [tensor.shape[0] if tensor.shape else 1 for tensor in tensors.values()]
     if signature.features and len(set(rows)) > 1:
         raise InputError("the inputs have different numbers of rows")
@@ -57,25 +74,43 @@ def read_request(body: Mapping[str, Any], way: Inference[T]) -> InferRequest[T]:
 def response(
     request: InferRequest[T],
     outputs: Mapping[str, T],
-    kind: Kind[T],
+    way: Inference[T],
     *,
     name: str,
     version: str,
-) -> dict[str, Any]:
-    """Return the inference response, its data flat."""
+) -> tuple[dict[str, Any], bytes | None]:
+    """Return the inference response, its data flat, and what comes behind it in binary, if any."""
     answer: dict[str, Any] = {"model_name": name, "model_version": version}
     if request.id is not None:
         answer["id"] = request.id
-    answer["outputs"] = [
-        {
-            "name": output,
+    kind = way.kind
+    parts: list[bytes] = []
+    answer["outputs"] = described = []
+    for asked in request.outputs:
+        tensor = outputs[asked.name]
+        if asked.classes:
+            tensor = _classified(way, asked, tensor)
+        item: dict[str, Any] = {
+            "name": asked.name,
             "datatype": kind.datatype(tensor),
             "shape": tensor.shape,
-            "data": kind.flat(tensor),
         }
-        for output, tensor in outputs.items()
-    ]
-    return answer
+        if asked.binary:
+            parts.append(kind.written(tensor))
+            item["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            item["data"] = kind.flat(tensor)
+        described.append(item)
+    return answer, b"".join(parts) if parts else None
+
+
+def _classified(way: Inference[T], asked: Asked, tensor: T) -> T:
+    # Few ask for it, and a cold start pays for each module.
+    from fnmodel.serve.classification import best
+
+    signature = way.signature
+    labels = signature.classes if asked.name == signature.scores else ()
+    return best(way.kind, tensor, asked.classes, labels)
 
 
 def metadata(signature: Signature, *, name: str, version: str) -> dict[str, Any]:
@@ -93,17 +128,27 @@ def _describe(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
 
 
-def _outputs(body: Mapping[str, Any], signature: Signature) -> tuple[str, ...]:
-    names = tuple(tensor.name for tensor in signature.outputs)
+def _outputs(body: Mapping[str, Any], parameters: Parameters, signature: Signature) -> list[Asked]:
+    binary = _flag(parameters, "binary_data_output", "the request", default=False)
+    known = {tensor.name: tensor for tensor in signature.outputs}
     asked = body.get("outputs")
     if asked is None or asked == []:
-        return names
+        return [Asked(name, binary) for name in known]
     chosen = _by_name(asked, "outputs")
-    _check_known(chosen, names, "output")
-    for name, item in chosen.items():
-        if "classification" in _parameters(item, f"output {name!r}"):
-            raise InputError(f"output {name!r}: the classification extension is not supported")
-    return tuple(chosen)
+    _check_known(chosen, known, "output")
+    return [_asked(known[name], item, binary=binary) for name, item in chosen.items()]
+
+
+def _asked(tensor: Tensor, item: Mapping[str, Any], *, binary: bool) -> Asked:
+    where = f"output {tensor.name!r}"
+    parameters = _parameters(item, where)
+    classes = _number(parameters, "classification", where)
+    if classes is not None and classes < 1:
+        raise InputError(f"{where}: `classification` is a number of classes of at least 1")
+    if classes and tensor.datatype in ("BYTES", "BOOL"):
+        raise InputError(f"{where}: `classification` needs numbers, and it is {tensor.datatype}")
+    binary = _flag(parameters, "binary_data", where, default=binary)
+    return Asked(tensor.name, binary, classes or 0)
 
 
 def _by_name(items: Any, key: str) -> dict[str, Mapping[str, Any]]:
@@ -131,22 +176,74 @@ def _short(name: str) -> str:
     return repr(name if len(name) <= 60 else name[:57] + "...")
 
 
-def _parameters(item: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    parameters = item.get("parameters")
-    if parameters is None:
+def _parameters(item: Mapping[str, Any], where: str) -> Parameters:
+    """Return parameters of any name, since the protocol leaves them open; a null is none."""
+    given = item.get("parameters")
+    if given is None:
         return {}
-    if not isinstance(parameters, Mapping):
+    if not isinstance(given, Mapping):
         raise InputError(f"{where}: `parameters` is not an object")
+    parameters = {}
+    for name, value in given.items():
+        if isinstance(value, list | Mapping):
+            raise InputError(
+                f"{where}: parameter {_short(name)} is not a string, a number or a boolean"
+            )
+        if name.startswith("shared_memory_"):
+            raise InputError(f"{where}: there is no shared memory with this server")
+        if value is not None:
+            parameters[name] = value
     return parameters
 
 
-def _tensor(way: Inference[T], tensor: Tensor, given: Mapping[str, Any]) -> T:
+def _flag(parameters: Parameters, name: str, where: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InputError(f"{where}: `{name}` is not true or false")
+    return value
+
+
+def _number(parameters: Parameters, name: str, where: str) -> int | None:
+    value = parameters.get(name)
+    if value is not None and (type(value) is not int or value < 0):
+        raise InputError(f"{where}: `{name}` is not an integer of at least 0")
+    return value
+
+
+def _binary(given: Mapping[str, Mapping[str, Any]], raw: bytes) -> dict[str, bytes]:
+    """Return the bytes of each input in binary, which have to be all of `raw`."""
+    parts: dict[str, bytes] = {}
+    at = 0
+    for name, item in given.items():
+        if "parameters" not in item:
+            continue
+        where = f"input {name!r}"
+        size = _number(_parameters(item, where), "binary_data_size", where)
+        if size is None:
+            continue
+        if item.get("data") is not None:  # KServe's client sends a null
+            raise InputError(f"{where}: give `data` or `binary_data_size`, not both")
+        if size > len(raw) - at:
+            raise InputError(
+                f"{where}: `binary_data_size` is {size:,}, and {len(raw) - at:,} bytes are left "
+                "behind the JSON, which ends where the header Inference-Header-Content-Length says"
+            )
+        parts[name] = raw[at : at + size]
+        at += size
+    if at < len(raw):
+        raise InputError(f"{len(raw) - at:,} bytes behind the JSON belong to no input")
+    return parts
+
+
+def _tensor(way: Inference[T], tensor: Tensor, given: Mapping[str, Any], raw: bytes | None) -> T:
     where = f"input {tensor.name!r}"
-    if "binary_data_size" in _parameters(given, where):
-        raise InputError(f"{where}: binary tensors are not supported; send `data`")
     if given.get("datatype") != tensor.datatype:
         raise InputError(f"{where}: `datatype` must be {tensor.datatype!r}")
     shape = _shape(tensor, given.get("shape"), where)
+    if raw is not None:
+        return way.encode_binary(tensor, shape, raw)
+    if tensor.datatype == "FP16":
+        raise InputError(f"{where}: JSON cannot carry FP16; send it in binary")
     data = given.get("data")
     if not isinstance(data, list):
         raise InputError(f"{where}: `data` is not a list")

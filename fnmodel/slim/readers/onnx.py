@@ -371,13 +371,17 @@ def _signature(
         return Signature(
             "classification", inputs, outputs, features, classes, outputs[0].name, outputs[1].name
         )
+    if classes and len(outputs) == 1:
+        return Signature("other", inputs, outputs, features, classes, scores=outputs[0].name)
     return Signature("other", inputs, outputs, features)
 
 
 def _margin(signature: Signature, expected: Mapping[str, Array]) -> Array | None:
     from fnmodel.slim.proof.parity import best_two_margin
 
-    return None if signature.scores is None else best_two_margin(expected[signature.scores])
+    if signature.label is None or signature.scores is None:
+        return None
+    return best_two_margin(expected[signature.scores])
 
 
 def _family(model: Any) -> Family:
