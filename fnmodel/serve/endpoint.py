@@ -4,6 +4,7 @@ This spares each request the Request, Response and dependency machinery, yet fit
 route.
 """
 
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from fnmodel.errors import InputError
+from fnmodel.deadline import current
+from fnmodel.errors import CapacityError, DeadlineError, InputError
 from fnmodel.serve.body import check_size, read_object
 from fnmodel.serve.record import failure
 from fnmodel.serve.refusal import RefusalError
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What an endpoint gets: parameters of the path, headers in lower case, the whole body."""
+    """What an endpoint gets: parameters of the path, headers in lower case, the whole body.
+
+    The answer is `due` at a moment of `time.monotonic`; None is whenever it comes.
+    """
 
     path: Mapping[str, str]
     headers: Mapping[bytes, bytes]
     raw: bytes
+    due: float | None = None
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object, or raise as `read_object`."""
@@ -47,15 +53,32 @@ class Answer:
         return cls(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, rows)
 
 
+# What is left of Lambda's time when the model is stopped, in seconds; and HTTP APIs wait for 30.
+_MARGIN = 0.5
+_LONGEST = 30 - _MARGIN
+
+
+def due_by(context: Any) -> float | None:
+    """Return when an answer is due by the context of Lambda; None without one."""
+    try:
+        seconds = context.get_remaining_time_in_millis() / 1000 - _MARGIN
+    except AttributeError:
+        return None
+    return time.monotonic() + (min(_LONGEST, seconds))
+
+
 def respond(answer: Callable[[Call], Answer], call: Call, limit: int) -> Answer:
     """Return what a function answers, or its refusal as `{"error": …}`; the limit is bytes."""
     try:
         check_size(len(call.raw), limit)
+        current.moment = call.due
         return answer(call)
     except InputError as error:
-        return Answer.of({"error": worded(error)}, status=400)
+        return Answer.of({"error": worded(error)}, status=status_of(error))
     except RefusalError as error:
         return Answer.of({"error": error.text}, status=error.status)
+    finally:
+        current.moment = None
 
 
 def contain(
@@ -70,6 +93,14 @@ def contain(
     except Exception as error:
         made = Answer.of({"error": failure(identity)}, status=500)
         return made, {"exception": "".join(traceback.format_exception(error))}
+
+
+_STATUSES: dict[type[InputError], int] = {DeadlineError: 504, CapacityError: 507}
+
+
+def status_of(error: InputError) -> int:
+    """Return the status of a mistake in the input, or of an input that is too much."""
+    return _STATUSES.get(type(error), 400)
 
 
 def worded(error: InputError) -> str:
@@ -87,7 +118,8 @@ class Endpoint:
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one HTTP request."""
         raw = await read_body(receive, self._limit)
-        call = Call(scope["path_params"], dict(scope["headers"]), raw)
+        due = due_by(scope.get("aws.context"))
+        call = Call(scope["path_params"], dict(scope["headers"]), raw, due)
         answer = respond(self._answer, call, self._limit)
         scope["fnmodel.rows"] = answer.rows
         await send_json(send, answer.status, answer.body)

@@ -81,6 +81,7 @@ def _host(environ: Mapping[str, str], settings: Settings) -> Host:
         pool=ThreadPoolExecutor(settings.workers, thread_name_prefix="predict"),
         room=settings.workers + settings.queue,
         others=others,
+        seconds=settings.timeout,
     )
 
 
