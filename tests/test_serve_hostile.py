@@ -4,9 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from awslambdaric.lambda_runtime_marshaller import to_json
 from serve_cases import error_of, event, gateway
 
 from fnmodel.serve.body import LIMIT
+from fnmodel.serve.endpoint import Answer
+from fnmodel.serve.response import RESPONSE_LIMIT, response, too_long
 
 PREDICT = "/predict"
 INFER = "/v2/models/churn/infer"
@@ -292,23 +295,59 @@ def test_content_type_is_not_looked_at(content_type: str) -> None:
     assert answer["statusCode"] == 200
 
 
-def test_body_at_the_limit() -> None:
+@pytest.mark.parametrize("encoded", [False, True])
+def test_body_at_the_limit(*, encoded: bool) -> None:
     """A body of exactly the limit is read; one byte more is a 413 that points to batch."""
     body = json.dumps(record()).encode()
 
-    at = CLASSIFIER(event(body=body.ljust(LIMIT)), None)
-    over = CLASSIFIER(event(body=body.ljust(LIMIT + 1)), None)
+    at, over = (
+        CLASSIFIER(event(body=sent if encoded else sent.decode()), None)
+        for sent in (body.ljust(LIMIT), body.ljust(LIMIT + 1))
+    )
 
     assert at["statusCode"] == 200
     assert over["statusCode"] == 413
+    assert "larger than 6,000,000 bytes" in error_of(over)
     assert "batch" in error_of(over)
 
 
-def test_answer_above_the_limit_of_lambda() -> None:
-    """A small request whose answer Lambda would refuse is a 413 that points to batch."""
-    row = {"a": 1, "b": 2, "c": 3}
+@pytest.mark.parametrize("text", ["a", '"', "\\", "é", "漢", "🙂", "\x7f", "\u2028"])
+def test_answer_at_the_limit_of_lambda(text: str) -> None:
+    """The longest answer that Lambda carries, as its runtime writes it, passes; one more is 413."""
 
-    answer = CLASSIFIER(event(body={"records": [row] * 90_000}), None)
+    def made(length: int, more: int) -> dict[str, Any]:
+        answer = Answer((text * length + "a" * more).encode())
+        return response(answer, version="3", identity="id")
+
+    each = len(to_json(text)) - 2
+    # The count of digits in content-length is the same for all of these.
+    room = RESPONSE_LIMIT - len(to_json(made(RESPONSE_LIMIT // each - 1000, 0)))
+    length, more = RESPONSE_LIMIT // each - 1000 + room // each, room % each
+
+    longest = made(length, more)
+    assert len(to_json(longest)) == RESPONSE_LIMIT
+    assert too_long(longest) is longest
+    refusal = too_long(made(length, more + 1))
+    assert refusal["statusCode"] == 413
+    assert "larger than 6,291,556 bytes" in error_of(refusal)
+
+
+TEXTS = {"INT8": [0, 0], "UINT64": [0, 0], "BOOL": [True, True], "FP32": [0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("called", "path", "body"),
+    [
+        (CLASSIFIER, PREDICT, {"records": [{"a": 1, "b": 2, "c": 3}] * 90_000}),
+        # A third of the limit in UTF-8, and over it as Lambda's runtime escapes it.
+        (TENSORS, INFER, identity(**TEXTS, BYTES=["🙂" * 530_000, ""])),
+        (TENSORS, INFER, identity(**TEXTS, BYTES=['"' * 1_600_000, ""])),
+    ],
+    ids=["rows", "escapes", "quotes"],
+)
+def test_answer_above_the_limit_of_lambda(called: Any, path: str, body: dict[str, Any]) -> None:
+    """A request whose answer Lambda would refuse is a 413 that points to batch, never a 502."""
+    answer = called(event(path=path, body=json.dumps(body, ensure_ascii=False)), None)
 
     assert answer["statusCode"] == 413
     assert "batch" in error_of(answer)

@@ -61,10 +61,10 @@ _LONGEST = 30 - _MARGIN
 def due_by(context: Any) -> float | None:
     """Return when an answer is due by the context of Lambda; None without one."""
     try:
-        seconds = context.get_remaining_time_in_millis() / 1000 - _MARGIN
+        seconds: float = context.get_remaining_time_in_millis() / 1000 - _MARGIN
     except AttributeError:
         return None
-    return time.monotonic() + (min(_LONGEST, seconds))
+    return time.monotonic() + min(_LONGEST, seconds)
 
 
 def respond(answer: Callable[[Call], Answer], call: Call, limit: int) -> Answer:
