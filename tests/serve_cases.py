@@ -319,6 +319,16 @@ def error_of(answer: Mapping[str, Any]) -> str:
     assert list(body) == ["error"]
     message: str = body["error"]
     assert message
-    for leak in ("Traceback", 'File "', "/fnmodel", "/tmp", "/opt", "site-packages", ".py", ".cc"):
+    for leak in (
+        "Traceback",
+        'File "',
+        "/fnmodel",
+        "/tmp",
+        "/opt",
+        "site-packages",
+        ".py",
+        ".cc",
+        "arn:",
+    ):
         assert leak not in message
     return message
