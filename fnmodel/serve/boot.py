@@ -33,6 +33,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Direct]":
     initialisation would be started, and would fail, again and again.
     """
     service = load(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    from fnmodel.serve import memory
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
 
@@ -47,6 +48,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Direct]":
 
         return Gateway(app)
 
+    memory.bound(environ)
     direct = Direct(service, report=report, clock=time.perf_counter, others=others)
     return service.loaded, direct
 

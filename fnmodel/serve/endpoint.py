@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from fnmodel.deadline import current
+from fnmodel.engine import refused
 from fnmodel.errors import CapacityError, DeadlineError, InputError
 from fnmodel.serve.body import check_size, read_object
 from fnmodel.serve.record import failure
@@ -77,6 +78,8 @@ def respond(answer: Callable[[Call], Answer], call: Call, limit: int) -> Answer:
         return Answer.of({"error": worded(error)}, status=status_of(error))
     except RefusalError as error:
         return Answer.of({"error": error.text}, status=error.status)
+    except MemoryError as error:
+        return Answer.of({"error": worded(refused(error))}, status=507)
     finally:
         current.moment = None
 

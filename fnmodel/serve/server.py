@@ -20,6 +20,7 @@ from fnmodel.errors import UsageError
 from fnmodel.serve.boot import framework, frozen_heap, load
 from fnmodel.serve.host import Host
 from fnmodel.serve.lines import LineHandler, LineReport, write_line
+from fnmodel.serve.memory import bound
 from fnmodel.serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _host(environ: Mapping[str, str], settings: Settings) -> Host:
     service = replace(
         load(environ, environ.get("FNMODEL_MODEL_VERSION") or "1"), limit=settings.body_limit
     )
+    bound(environ)
     report = LineReport(model=service.name, version=service.version)
 
     def others() -> "ASGIApp":
