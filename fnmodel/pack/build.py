@@ -41,8 +41,8 @@ ENTRYPOINT = ("-P", "-s", "-S", "-m", "handlers.start")
 _PYTHON = "/usr/bin/python3"
 # What the image runs of this package; a test imports it without what only a build needs.
 _MODULES = (
-    "__init__.py", "arrays.py", "aws.py", "buffers.py", "encoding.py", "engine.py", "errors.py",
-    "imports.py", "inference.py", "lazy.py", "model.py", "processing.py", "values.py",
+    "__init__.py", "arrays.py", "aws.py", "buffers.py", "deadline.py", "encoding.py", "engine.py",
+    "errors.py", "imports.py", "inference.py", "lazy.py", "model.py", "processing.py", "values.py",
 )  # fmt: skip
 _PACKAGES = ("front", "ort", "serve", "batch")
 _FORMAT = 2

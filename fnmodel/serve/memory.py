@@ -4,11 +4,13 @@ Without a limit a model that asks for too much is ended by Lambda or the kernel,
 with it. With one, ONNX Runtime and Python are refused the memory, and say so.
 """
 
-import resource
 import sys
 from collections.abc import Iterator, Mapping
+from ctypes import CDLL, byref, c_ulong
 from pathlib import Path
 
+# By C, since small bases leave out the module `resource`.
+_RLIMIT_DATA = 2
 _STATUS = Path("/proc/self/status")
 # Stacks of a dozen threads and the buffers of OpenBLAS are asked for, and hardly used.
 _UNTOUCHED = 256 << 20
@@ -24,12 +26,12 @@ def bound(environ: Mapping[str, str], root: Path = Path("/")) -> int | None:
     known = given(environ, root)
     if known is None or sys.platform != "linux":
         return None
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     more = known + _UNTOUCHED
-    limit = _asked() + more
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    both = (c_ulong * 2)()  # the limit, and the highest that it may be set to
+    libc = CDLL(None)
+    libc.getrlimit(_RLIMIT_DATA, byref(both))
+    both[0] = min(_asked() + more, both[1])
+    libc.setrlimit(_RLIMIT_DATA, byref(both))
     return more
 
 
