@@ -1,11 +1,11 @@
-# One word each: demo, base, networks, test, check, format, lock, imports, bench, bench-cold, bench-pack, bench-slim, matrix, clean.
+# One word each: demo, base, networks, test, check, format, lock, fuzz, soak, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base networks test lint check format lock imports bench bench-cold bench-pack bench-slim matrix clean
+.PHONY: help demo base networks test lint check format lock fuzz soak imports bench bench-serve bench-cold bench-pack bench-slim matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -75,11 +75,20 @@ lock: $(BIN)/uv ## Renew every lock file
 	@for name in clients mlserver; do $(BIN)/uv $(COMPILE) -o requirements/$$name.txt requirements/$$name.in || exit 1; done
 	@$(BIN)/python -m fnmodel.pack.lock
 
+fuzz: $(VENV)/dev ## Send 10,000 requests made from the OpenAPI document, and 100,000 broken events
+	@$(BIN)/python tests/fuzz.py
+
+soak: $(VENV)/dev ## Send 200,000 requests to one process; fail where its memory grows
+	@$(BIN)/python tests/soak.py
+
 imports: $(VENV)/dev ## Renew the list of what cold starts import, for each Python that is here
 	@PYTHONPATH=benchmarks $(BIN)/python benchmarks/startup/record.py
 
 bench: $(VENV)/dev ## Print the benchmarks: ratios of one run
 	@for script in benchmarks/cold.py benchmarks/serve.py benchmarks/slim.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+bench-serve: $(VENV)/dev ## Compare warm requests with the bare run and with FastAPI; fail where a gate is missed
+	@$(BIN)/python benchmarks/serve.py --check
 
 bench-cold: $(VENV)/dev ## Compare cold starts with a bare script's and with peers'; fail where a gate is missed
 	@$(BIN)/python benchmarks/cold.py --peers --check

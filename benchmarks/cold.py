@@ -55,6 +55,7 @@ from typing import Any
 import encoder
 import numpy as np
 import serve
+from goals import Goal
 
 from fnmodel.errors import LockError
 from fnmodel.interpreter import RUNNING
@@ -299,29 +300,6 @@ class Start:
     arguments: tuple[str, ...]
     env: Mapping[str, str]
     says: str
-
-
-@dataclass(frozen=True)
-class Goal:
-    """The bound of one figure, and the gate, where `--check` fails."""
-
-    bound: float
-    gate: float
-    at_most: bool = False
-
-    def verdict(self, value: float | None) -> str:
-        """Say how a figure stands to the goal and its gate."""
-        if value is None:
-            return "not measured"
-        if self._holds(value, self.bound):
-            return "met"
-        return "missed, gate held" if self._holds(value, self.gate) else "GATE MISSED"
-
-    def _holds(self, value: float, bound: float) -> bool:
-        return value <= bound if self.at_most else value >= bound
-
-    def __str__(self) -> str:
-        return f"{'<=' if self.at_most else '>='} {self.bound:g}"
 
 
 PEERS = (

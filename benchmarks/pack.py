@@ -47,7 +47,8 @@ from typing import Any
 
 import numpy as np
 import serve
-from cold import ARCHITECTURES, BUILD, Goal
+from cold import ARCHITECTURES, BUILD
+from goals import Goal
 
 from fnmodel.errors import LockError
 from fnmodel.hashes import Hashes

@@ -9,13 +9,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fnmodel.errors import InputError
+from fnmodel.errors import CapacityError, DeadlineError, InputError
 from fnmodel.model import WEIGHTS
-from fnmodel.ort.api import installed, load
+from fnmodel.ort.api import OrtStoppedError, installed, load
 from fnmodel.ort.session import Session
 
 # Under two vCPUs (3,538 MB) a second thread only spins; above, spinning is what costs.
 _TWO_VCPU_MEMORY_MB = 3538
+
+LESS = "send fewer rows, or use batch"
+_NO_MEMORY = re.compile(r"Failed to allocate memory|bad_?\s?alloc", re.IGNORECASE)
 
 
 def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
@@ -67,6 +70,10 @@ def by_package(content: bytes | Path, threads: int) -> Any:
 
 def refused(error: Exception) -> InputError:
     """Return an error of a run as one of the input, in one line."""
+    if isinstance(error, OrtStoppedError):
+        return DeadlineError("the model needs more time than there is", hint=LESS)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return CapacityError("the model needs more memory than there is", hint=LESS)
     return InputError(f"the model refuses this input: {_first_line(error)}")
 
 

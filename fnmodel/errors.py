@@ -23,6 +23,8 @@
     │   └── ConflictError          5   FNM-L004  the alias moved under us
     ├── AccessError                6   FNM-K001  the endpoint does not let this caller in
     ├── InputError                 1   FNM-I001  a request or a row does not fit the signature
+    │   ├── DeadlineError          1   FNM-I003  the model needs more time than there is
+    │   └── CapacityError          1   FNM-I004  the model needs more memory than there is
     ├── ProcessingError            1   FNM-I002  the project's own processing.py fails
     ├── BatchError                 1   FNM-B001  a batch job cannot run or went over its budget
     ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
@@ -255,6 +257,24 @@ class InputError(FnmodelError):
     """A request or a row does not fit the model's signature; the message names row and field."""
 
     code = "FNM-I001"
+
+
+class DeadlineError(InputError):
+    """The model was stopped, since its answer would have come too late.
+
+    Send fewer rows, give the function more memory (its CPU grows with it), or use batch.
+    """
+
+    code = "FNM-I003"
+
+
+class CapacityError(InputError):
+    """The model asks for more memory than the function or the container has.
+
+    Send fewer rows or shorter texts, give it more memory, or use batch.
+    """
+
+    code = "FNM-I004"
 
 
 class ProcessingError(FnmodelError):

@@ -237,7 +237,10 @@ def _many_floats(
     if not kinds <= ({int, float, type(None)} if missing else {int, float}):
         return None
     try:
-        wide = np.array(values, dtype=np.float64)  # None becomes NaN
+        if missing:
+            wide = np.array(values, dtype=np.float64)  # None becomes NaN
+        else:  # in a third of the time
+            wide = np.fromiter(values, np.float64, len(values))
         limit = float(TOO_LARGE[datatype]) if datatype != "FP64" else math.inf
     except OverflowError:
         return None

@@ -161,14 +161,15 @@ def check_names(row: int, record: Mapping[str, Any], features: Iterable[Feature]
         InputError: one is unknown, or one is missing whose feature is not nullable.
 
     """
-    names = [feature.name for feature in features]
-    unknown = [name for name in record if name not in names]
-    if unknown:
+    names = dict.fromkeys(feature.name for feature in features)
+    unknown = next((name for name in record if name not in names), None)
+    if unknown is not None:
         import difflib
 
-        near = difflib.get_close_matches(str(unknown[0]), names, n=1)
+        short = str(_short(unknown))  # a name of megabytes would be compared for seconds
+        near = difflib.get_close_matches(short, names, n=1)
         guess = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"row {row}: unknown field {_short(unknown[0])!r}{guess}")
+        raise InputError(f"row {row}: unknown field {short!r}{guess}")
     missing = [f.name for f in features if f.name not in record and not f.nullable]
     if missing:
         listed = ", ".join(repr(name) for name in missing[:5])

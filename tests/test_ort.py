@@ -19,11 +19,12 @@ from serve_cases import model_folder, write_model
 
 from fnmodel.arrays import DTYPES, to_array, to_buffer
 from fnmodel.buffers import Buffer
+from fnmodel.deadline import current
 from fnmodel.engine import by_package, open_session, refused
 from fnmodel.errors import InputError
 from fnmodel.model import MISSING_TEXT, MODEL, Datatype, Signature, Tensor
 from fnmodel.ort import api as tables
-from fnmodel.ort.api import Api, OrtError, installed, load
+from fnmodel.ort.api import Api, OrtError, OrtStoppedError, installed, load
 from fnmodel.ort.session import Session
 
 ROOT = Path(__file__).parents[1]
@@ -192,6 +193,14 @@ def test_every_place_of_the_table_is_used(tmp_path: Path) -> None:
         del session
     with pytest.raises(OrtError, match="NO_SUCHFILE") as caught:
         Session(api, tmp_path / "nothing.onnx", threads=1)
+    current.moment = 0
+    try:
+        with pytest.raises(OrtStoppedError):
+            Session(api, model_folder("slow") / MODEL, threads=1).run(
+                None, {"x": np.array([[4e9]], np.float32)}
+            )
+    finally:
+        current.moment = None
     used = {name for name in vars(api) if name[0].isupper()}
 
     assert caught.value.code == 3

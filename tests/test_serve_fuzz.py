@@ -4,6 +4,7 @@ import json
 import random
 from typing import Any
 
+import fuzz
 import pytest
 from binary_cases import packed, request
 from hypothesis import HealthCheck, given, settings
@@ -71,6 +72,36 @@ def mutate(good: bytes, chance: random.Random) -> bytes:
             case _:
                 body[at:at] = chance.randbytes(chance.randint(1, 3))
     return bytes(body)
+
+
+def test_requests_by_the_document() -> None:
+    """A slice of `make fuzz`: each answer is one that the OpenAPI document lists."""
+    result = fuzz.schema_driven(1200, seed=20260312)
+
+    assert result["found"] == []
+    assert result["statuses"][200] > 100
+    assert result["statuses"][400] > 100
+
+
+def test_events_gone_wrong() -> None:
+    """A slice of `make fuzz`: an event of API Gateway with flaws is 200 or 4xx."""
+    result = fuzz.events_gone_wrong(3000, seed=20260312)
+
+    assert result["found"] == []
+    assert {200, 400, 404, 405} <= set(result["statuses"])
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_the_judge_of_answers(name: str) -> None:
+    """An answer that the document does not allow is found."""
+    asked = event(method="GET", path="/openapi.json")
+    document = fuzz.Document(GATEWAYS[name].direct(asked, None), random.Random(7))
+    operations = json.loads(GATEWAYS[name].direct(asked, None)["body"])["paths"]
+    predict = operations["/predict"]["post"]
+
+    assert not document.violation(predict, {"statusCode": 400, "body": '{"error": "x"}'})
+    assert "error" in document.violation(predict, {"statusCode": 400, "body": '{"detail": "x"}'})
+    assert "502" in document.violation(predict, {"statusCode": 502, "body": "{}"})
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -65,10 +65,20 @@ def recorded(name: str) -> Any:
 def test_recorded_events() -> None:
     """One process answers requests in both encodings and refuses what is neither kind of event."""
     names = ["predict", "infer", "ready", "sqs"]
+    no_event = [
+        {},
+        [],
+        None,
+        7,
+        "warm",
+        {"version": "2.0"},
+        {"version": "1.0", "httpMethod": "GET"},
+    ]
+    others = [{"Records": [{"s3": {}}]}, {"source": "aws.events", "detail-type": "Scheduled Event"}]
 
     answers, logs, rest = run(
         model_folder("classifier"),
-        [*map(recorded, names), {}, [], {"fnmodel": "batch", "job": "x"}],
+        [*map(recorded, names), *no_event, *others, {"fnmodel": "batch", "job": "x"}],
     )
 
     predicted, inferred, ready, *refused = answers
@@ -78,7 +88,7 @@ def test_recorded_events() -> None:
     assert json.loads(ready["body"]) == {"live": True, "ready": True}
     assert predicted["headers"]["x-request-id"] == "JKJaXmPLvHcESHA="
     assert predicted["headers"]["x-model-version"] == "3"
-    assert [item["raised"] for item in refused] == ["InputError"] * 3 + ["BatchError"]
+    assert [item["raised"] for item in refused] == ["InputError"] * 10 + ["BatchError"]
     assert "'bucket' is missing" in refused[-1]["message"]
     assert [line["cold_start"] for line in logs] == [1, 0, 0]
     assert logs[0]["function_name"] == "fnmodel-churn-dev"

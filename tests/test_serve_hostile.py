@@ -1,15 +1,24 @@
 """Hostile requests: whatever a client sends, the answer is a 4xx with `{"error": …}`."""
 
+import gc
 import gzip
 import json
+import math
+import resource
+import time
 import tracemalloc
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from awslambdaric.lambda_runtime_marshaller import to_json
 from serve_cases import error_of, event, gateway
 
 from fnmodel.serve.body import LIMIT
+from fnmodel.serve.endpoint import Answer
+from fnmodel.serve.response import RESPONSE_LIMIT, response, too_long
 
 PREDICT = "/predict"
 INFER = "/v2/models/churn/infer"
@@ -362,27 +371,188 @@ def test_content_type_is_not_looked_at(content_type: str) -> None:
     assert answer["statusCode"] == 200
 
 
-def test_body_at_the_limit() -> None:
+@pytest.mark.parametrize("encoded", [False, True])
+def test_body_at_the_limit(*, encoded: bool) -> None:
     """A body of exactly the limit is read; one byte more is a 413 that points to batch."""
     body = json.dumps(record()).encode()
 
-    at = CLASSIFIER(event(body=body.ljust(LIMIT)), None)
-    over = CLASSIFIER(event(body=body.ljust(LIMIT + 1)), None)
+    at, over = (
+        CLASSIFIER(event(body=sent if encoded else sent.decode()), None)
+        for sent in (body.ljust(LIMIT), body.ljust(LIMIT + 1))
+    )
 
     assert at["statusCode"] == 200
     assert over["statusCode"] == 413
+    assert "larger than 6,000,000 bytes" in error_of(over)
     assert "batch" in error_of(over)
 
 
-def test_answer_above_the_limit_of_lambda() -> None:
-    """A small request whose answer Lambda would refuse is a 413 that points to batch."""
-    row = {"a": 1, "b": 2, "c": 3}
+@pytest.mark.parametrize("text", ["a", '"', "\\", "é", "漢", "🙂", "\x7f", "\u2028"])
+def test_answer_at_the_limit_of_lambda(text: str) -> None:
+    """The longest answer that Lambda carries, as its runtime writes it, passes; one more is 413."""
 
-    answer = CLASSIFIER(event(body={"records": [row] * 90_000}), None)
+    def made(length: int, more: int) -> dict[str, Any]:
+        answer = Answer((text * length + "a" * more).encode())
+        return response(answer, version="3", identity="id")
+
+    each = len(to_json(text)) - 2
+    # The count of digits in content-length is the same for all of these.
+    room = RESPONSE_LIMIT - len(to_json(made(RESPONSE_LIMIT // each - 1000, 0)))
+    length, more = RESPONSE_LIMIT // each - 1000 + room // each, room % each
+
+    longest = made(length, more)
+    assert len(to_json(longest)) == RESPONSE_LIMIT
+    assert too_long(longest) is longest
+    refusal = too_long(made(length, more + 1))
+    assert refusal["statusCode"] == 413
+    assert "larger than 6,291,556 bytes" in error_of(refusal)
+
+
+TEXTS = {"INT8": [0, 0], "UINT64": [0, 0], "BOOL": [True, True], "FP32": [0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("called", "path", "body"),
+    [
+        (CLASSIFIER, PREDICT, {"records": [{"a": 1, "b": 2, "c": 3}] * 90_000}),
+        # A third of the limit in UTF-8, and over it as Lambda's runtime escapes it.
+        (TENSORS, INFER, identity(**TEXTS, BYTES=["🙂" * 530_000, ""])),
+        (TENSORS, INFER, identity(**TEXTS, BYTES=['"' * 1_600_000, ""])),
+    ],
+    ids=["rows", "escapes", "quotes"],
+)
+def test_answer_above_the_limit_of_lambda(called: Any, path: str, body: dict[str, Any]) -> None:
+    """A request whose answer Lambda would refuse is a 413 that points to batch, never a 502."""
+    answer = called(event(path=path, body=json.dumps(body, ensure_ascii=False)), None)
 
     assert answer["statusCode"] == 413
     assert "batch" in error_of(answer)
     assert answer["headers"]["x-model-version"] == "3"
+
+
+def bomb() -> bytes:
+    """Return 1 GiB of spaces in 1 MiB of gzip."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    first, again = (
+        packer.compress(b" " * (1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2)
+    )
+    return first + again * 1023 + packer.flush()
+
+
+def many(**changes: Any) -> Callable[[], Any]:
+    return lambda: {"inputs": [{**tensor()["inputs"][0], **changes}]}
+
+
+GZIP, CHAINED = {"content-encoding": "gzip"}, {"content-encoding": "gzip, br, gzip"}
+Sent = tuple[Any, str, Callable[[], Any], dict[str, str], int, str]
+
+# model, path, what makes the body, headers, status, what the message says
+LARGE: dict[str, Sent] = {
+    "gzip bomb": (CLASSIFIER, PREDICT, bomb, GZIP, 415, "uncompressed"),
+    "gzip bomb unnamed": (CLASSIFIER, PREDICT, bomb, {}, 400, "not JSON"),
+    "chained encodings": (CLASSIFIER, PREDICT, bomb, CHAINED, 415, "uncompressed"),
+    "6 MB of brackets": (CLASSIFIER, PREDICT, lambda: b"[" * LIMIT, {}, 400, "not JSON"),
+    "6 MB of objects": (CLASSIFIER, PREDICT, lambda: b'{"a":' * 10**6, {}, 400, "not JSON"),
+    "6 MB of digits": (CLASSIFIER, PREDICT, lambda: raw("9" * 5_900_000), {}, 400, "not JSON"),
+    "6 MB of decimals": (
+        CLASSIFIER, PREDICT, lambda: raw("0." + "1" * 5_900_000 + "e999"), {}, 400, "not JSON",
+    ),
+    "6 MB of zeros": (CLASSIFIER, PREDICT, lambda: raw("[" + "0," * 2_900_000 + "0]"), {}, 400,
+        "row 0, field 'c': expected a number"),
+    "1,000 levels": (CLASSIFIER, PREDICT, lambda: raw("[" * 1000 + "]" * 1000), {}, 400,
+        "row 0, field 'c': expected a number"),
+    "a name of 5 MB": (CLASSIFIER, PREDICT, lambda: record(**{"x" * 5_000_000: 1}), {}, 400,
+        "row 0: unknown field"),
+    "a text of 5 MB": (CLASSIFIER, PREDICT, lambda: record(c="x" * 5_000_000), {}, 400,
+        "row 0, field 'c': expected a number"),
+    "a key of 5 MB": (CLASSIFIER, PREDICT, lambda: {"x" * 5_000_000: 1}, {}, 400, "must be"),
+    "100,000 fields": (CLASSIFIER, PREDICT, lambda: record(**{f"x{n}": 1 for n in range(10**5)}),
+        {}, 400, "row 0: unknown field"),
+    "500,000 empty rows": (CLASSIFIER, PREDICT, lambda: {"records": [{}] * 500_000}, {}, 400,
+        "row 0: missing field"),
+    "the last row is wrong": (CLASSIFIER, PREDICT,
+        lambda: {"records": [*record()["records"] * 99_999, 1]}, {}, 400, "row 99999 is not"),
+    "100,000 inputs": (CLASSIFIER, INFER,
+        lambda: {"inputs": [{"name": f"x{n}"} for n in range(10**5)]}, {}, 400, "unknown input"),
+    "100,000 times one input": (CLASSIFIER, INFER,
+        lambda: {"inputs": [{"name": "X"}] * 10**5}, {}, 400, "given twice"),
+    "100,000 outputs": (CLASSIFIER, INFER,
+        lambda: {**tensor(), "outputs": [{"name": f"x{n}"} for n in range(10**5)]}, {}, 400,
+        "unknown output"),
+    "an input's name of 5 MB": (CLASSIFIER, INFER, many(name="x" * 5_000_000), {}, 400,
+        "unknown input"),
+    "a datatype of 5 MB": (CLASSIFIER, INFER, many(datatype="x" * 5_000_000), {}, 400,
+        "`datatype` must be 'FP32'"),
+    "a rank of a million": (CLASSIFIER, INFER, many(shape=[1] * 10**6), {}, 400, "`shape` must"),
+    "a shape of 2^64": (CLASSIFIER, INFER, many(shape=[2**62, 4]), {}, 400, "`shape`"),
+    "a shape that wraps": (CLASSIFIER, INFER, many(shape=[2**63 - 1, 3]), {}, 400, "`shape`"),
+    "a product of 2^64": (TENSORS, INFER, lambda: wrapping([2**63, 2]), {}, 400, "`shape`"),
+    "a product that wraps to 2": (TENSORS, INFER, lambda: wrapping([2**63 + 1, 2]), {}, 400,
+        "`shape`"),
+    "rows of 2^40": (CLASSIFIER, INFER, many(shape=[2**40, 3]), {}, 400, "`shape` is too large"),
+    "1,000 levels of data": (CLASSIFIER, INFER,
+        lambda: b'{"inputs":[{"name":"X","datatype":"FP32","shape":[1,3],"data":'
+        + b"[" * 1000 + b"]" * 1000 + b"}]}", {}, 400, "level 1 of nesting"),
+    "a million too many": (CLASSIFIER, INFER, many(data=[1] * 10**6), {}, 400, "does not fill"),
+    "a lone surrogate in a tensor": (TENSORS, INFER,
+        lambda: identity(BYTES=["\ud800", ""]), {}, 400, "not JSON"),
+    "infinity in a tensor": (TENSORS, INFER, lambda: identity(FP32=[math.inf, 1]), {}, 400,
+        "not JSON"),
+    "binary BYTES of 2^32 - 1": (TENSORS, INFER, lambda: b"{}" + b"\xff" * 8,
+        {"inference-header-content-length": "2"}, 400, "binary tensors are not supported"),
+    "a header's length that lies": (TENSORS, INFER, lambda: b"{}",
+        {"inference-header-content-length": "99999999999999999999"}, 400, "binary tensors"),
+}  # fmt: skip
+
+
+def wrapping(shape: list[int]) -> dict[str, Any]:
+    body = identity()
+    body["inputs"][0]["shape"] = shape
+    return body
+
+
+def send_large(name: str) -> tuple[dict[str, Any], float]:
+    """Return the answer to a large request, and the seconds that this process worked for it."""
+    called, path, body, headers, *_ = LARGE[name]
+    sent = event(path=path, body=body(), headers=headers)
+    started = time.process_time()
+    return called.direct(sent, None), time.process_time() - started
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_hostile_request(name: str) -> None:
+    """What is large, or claims to be, is refused in a second, by a short message."""
+    *_, status, message = LARGE[name]
+
+    answer, seconds = send_large(name)
+
+    assert answer["statusCode"] == status
+    assert message in error_of(answer)
+    assert len(error_of(answer)) < 1000
+    assert seconds < 1
+
+
+def test_memory_after_hostile_requests() -> None:
+    """All hostile requests, and then once more, leave the process as large as it was."""
+
+    def send_all() -> None:
+        for path, body, _ in REQUESTS.values():
+            CLASSIFIER.direct(event(path=path, body=body), None)
+        for name in LARGE:
+            send_large(name)
+
+    send_all()
+    before = resident()
+    send_all()
+
+    assert resident() - before <= 32 << 20
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process occupies."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 EVENTS: dict[str, dict[str, Any]] = {
@@ -393,6 +563,10 @@ EVENTS: dict[str, dict[str, Any]] = {
     "port is no number": {"headers": {"host": "a", "x-forwarded-port": "x"}},
     "headers is a list": {"headers": ["x"]},
     "no request context": {"requestContext": {}},
+    "is not in base64": {"isBase64Encoded": True, "body": "a"},
+    "body is a list": {"body": ["{}"]},
+    "request context is a list": {"requestContext": []},
+    "http is null": {"requestContext": {"http": None}},
     "request context is null": {"requestContext": None},
     "path is null": {"requestContext": {"http": {"method": "GET", "path": 5, "sourceIp": ""}}},
 }

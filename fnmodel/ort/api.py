@@ -57,6 +57,8 @@ _CALLS: dict[str, tuple[int, tuple[Any, ...]]] = {
     "SessionGetOutputTypeInfo": (34, (_IN, _SIZE, _OUT)),
     "SessionGetInputName": (36, (_IN, _SIZE, _IN, _OUT)),
     "SessionGetOutputName": (37, (_IN, _SIZE, _IN, _OUT)),
+    "CreateRunOptions": (39, (_OUT,)),
+    "RunOptionsSetTerminate": (46, (_IN,)),
     "CreateTensorAsOrtValue": (48, (_IN, _IN, _SIZE, c_int, _OUT)),
     "CreateTensorWithDataAsOrtValue": (49, (_IN, _IN, _SIZE, _IN, _SIZE, c_int, _OUT)),
     "GetTensorMutableData": (51, (_IN, _OUT)),
@@ -82,6 +84,7 @@ _OTHERS: dict[str, tuple[int, Any, tuple[Any, ...]]] = {
     "ReleaseStatus": (93, None, (_IN,)),
     "ReleaseSession": (95, None, (_IN,)),
     "ReleaseValue": (96, None, (_IN,)),
+    "ReleaseRunOptions": (97, None, (_IN,)),
     "ReleaseTypeInfo": (98, None, (_IN,)),
     "ReleaseSessionOptions": (100, None, (_IN,)),
 }
@@ -101,6 +104,10 @@ class OrtError(Exception):
         name = _CODES[code] if code < len(_CODES) else "UNKNOWN"
         super().__init__(f"[ONNXRuntimeError] : {code} : {name} : {message}")
         self.code = code
+
+
+class OrtStoppedError(OrtError):
+    """A run was stopped, since its moment had passed."""
 
 
 class Api:

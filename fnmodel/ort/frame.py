@@ -53,13 +53,16 @@ class Frame:
             for _, _, data in tensors
         )
 
-    def run(self, given: Iterable[Buffer]) -> list[Buffer] | None:
-        """Return the outputs; None where the model fails, or answers in other shapes now."""
+    def run(self, given: Iterable[Buffer], options: int | None) -> list[Buffer] | None:
+        """Return the outputs; None where the model fails, or answers in other shapes now.
+
+        `options` are those of ONNX Runtime for this run.
+        """
         for kept, buffer in zip(self._inputs, given, strict=True):
             kept[:] = buffer.data
         inputs, outputs = self._texts
         failed = self._api.Run(
-            self._session, None, inputs, self._given, len(inputs),
+            self._session, options, inputs, self._given, len(inputs),
             outputs, len(outputs), self._made,
         )  # fmt: skip
         if failed:

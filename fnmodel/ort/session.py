@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fnmodel.buffers import Buffer
-from fnmodel.ort.api import INVALID_ARGUMENT, Api, OrtError
+from fnmodel.deadline import Watch, current
+from fnmodel.ort.api import INVALID_ARGUMENT, Api, OrtError, OrtStoppedError
 from fnmodel.ort.frame import Frame, Frames, Texts
 from fnmodel.ort.tensor import DATATYPES, TYPES, of_value, to_value
 
@@ -24,6 +25,27 @@ class Node:
     name: str
     type: str
     shape: list[int | str | None]
+
+
+_WATCH = Watch()
+
+
+class Stop:
+    """The options of a run, by which another thread can stop it between two of its nodes."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self.handle = api.made("CreateRunOptions")
+        self.called = False
+
+    def __call__(self) -> None:
+        """Stop the run."""
+        self.called = True
+        self._api.do("RunOptionsSetTerminate", self.handle)
+
+    def __del__(self) -> None:
+        """Release the options."""
+        self._api.ReleaseRunOptions(self.handle)
 
 
 class Session:
@@ -58,6 +80,7 @@ class Session:
         # Not a method, which would keep the session alive until the garbage is collected.
         self._texts = lru_cache(maxsize=64)(partial(_texts_of, self._inputs, self._outputs))
         self._frames = Frames()
+        self._stops: list[Stop] = []
 
     def __del__(self) -> None:
         """Release the session."""
@@ -69,32 +92,54 @@ class Session:
 
         Raises:
             OrtError: ONNX Runtime refuses an input, or a node fails.
+            OrtStoppedError: the thread's answer is due (`fnmodel.deadline.current`).
 
         """
+        moment = current.moment
+        if moment is None:
+            return self._call(names, feeds, None)
+        try:
+            stop = self._stops.pop()
+        except IndexError:
+            stop = Stop(self._api)
+        _WATCH.begin(stop, moment)
+        try:
+            return self._call(names, feeds, stop.handle)
+        except OrtError as error:
+            if stop.called:
+                raise OrtStoppedError(error.code, "the time for it is over") from error
+            raise
+        finally:
+            if not _WATCH.end(stop):
+                self._stops.append(stop)
+
+    def _call(
+        self, names: Sequence[str], feeds: Mapping[str, Buffer], options: int | None
+    ) -> list[Buffer]:
         given = [*feeds.values()]
         key = *names, *feeds, *[(datatype, shape, type(data)) for datatype, shape, data in given]
         frame = self._frames.take(key)
         if frame:
-            quick = frame.run(given)
+            quick = frame.run(given, options)
             if quick is not None:
                 self._frames.keep(key, frame)
                 return quick
         texts = self._texts(tuple(feeds), tuple(names))
-        made = self._once(texts, given)
+        made = self._once(texts, given, options)
         if frame:  # it failed where a plain run did not
             self._frames.refuse(key)
         elif Frame.fits(given, made):
             self._frames.learn(key, lambda: Frame(self._api, self._handle, texts, given, made))
         return made
 
-    def _once(self, texts: Texts, given: Sequence[Buffer]) -> list[Buffer]:
+    def _once(self, texts: Texts, given: Sequence[Buffer], options: int | None) -> list[Buffer]:
         api, (inputs, outputs) = self._api, texts
         values, made = (c_void_p * len(inputs))(), (c_void_p * len(outputs))()
         try:
             for position, buffer in enumerate(given):
                 values[position] = to_value(api, buffer)
             failed = api.Run(
-                self._handle, None, inputs, values, len(inputs), outputs, len(outputs), made
+                self._handle, options, inputs, values, len(inputs), outputs, len(outputs), made
             )
             if failed:
                 raise api.error(failed)

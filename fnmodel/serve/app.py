@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnmodel.errors import InputError
-from fnmodel.serve.endpoint import Answer, Call, Endpoint, worded
+from fnmodel.serve.endpoint import Answer, Call, Endpoint, status_of, worded
 from fnmodel.serve.envelope import Envelope
 from fnmodel.serve.record import Clock, Report
 from fnmodel.serve.service import Service
@@ -96,7 +96,7 @@ _TEXTS = {
 
 async def _on_input_error(_: Request, error: Any) -> Response:
     # Of routes that others add; ours say it themselves.
-    return _Failure(worded(error), 400)
+    return _Failure(worded(error), status_of(error))
 
 
 async def _on_http_exception(_: Request, error: Any) -> Response:

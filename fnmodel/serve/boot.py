@@ -35,6 +35,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Admission]":
     initialisation would be started, and would fail, again and again.
     """
     service = load(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    from fnmodel.serve import memory
     from fnmodel.serve.admission import Admission
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
@@ -55,6 +56,7 @@ def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Admission]":
         from fnmodel.serve.after import run_after_responses
 
         run_after_responses(capture.flush)
+    memory.bound(environ)
     direct = Direct(service, report=report, clock=time.perf_counter, others=others, capture=capture)
     return service.loaded, Admission(direct, version=service.version, report=report)
 

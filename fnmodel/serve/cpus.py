@@ -19,7 +19,7 @@ def cpus(root: Path = Path("/"), usable: int | None = None) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    for folder in _folders(root):
+    for folder in folders(root, "cpu", "cpu,cpuacct"):
         match _words(folder / "cpu.max"):
             case [quota, period] if quota != "max":
                 yield int(quota) / int(period)
@@ -28,15 +28,15 @@ def _quotas(root: Path) -> Iterator[float]:
                 yield int(quota) / int(period)
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    """Yield the folders of this process's cgroups and of those around them.
+def folders(root: Path, *controllers: str) -> Iterator[Path]:
+    """Yield the folders of this process's cgroups and of those around them, by both versions.
 
     In a container the path is often that of the host, and its own cgroup lies at the mount itself.
     """
     for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "cpu", "cpu,cpuacct"):
-            mount = root / "sys/fs/cgroup" / controllers
+        _, name, path = line.split(":", 2)
+        if name in ("", *controllers):
+            mount = root / "sys/fs/cgroup" / name
             inner = PurePosixPath(path).relative_to("/")
             yield from (mount / folder for folder in (inner, *inner.parents))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fnmodel.serve.endpoint import Answer, Call, contain
+from fnmodel.serve.endpoint import Answer, Call, contain, due_by
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.response import response, too_long
 from fnmodel.serve.service import Service
@@ -70,7 +70,7 @@ class Direct:
             headers = {
                 key.lower().encode(): value.encode() for key, value in event["headers"].items()
             }
-            call = Call(names, headers, _body(event))
+            call = Call(names, headers, _body(event), due_by(context))
         except (KeyError, TypeError, ValueError, AttributeError):
             return self._others(event, context)
         given = headers.get(b"x-request-id")

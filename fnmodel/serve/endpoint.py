@@ -4,6 +4,7 @@ This spares each request the Request, Response and dependency machinery, yet fit
 route.
 """
 
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from fnmodel.errors import InputError
+from fnmodel.deadline import current
+from fnmodel.engine import refused
+from fnmodel.errors import CapacityError, DeadlineError, InputError
 from fnmodel.serve.body import check_size, read_object, split
 from fnmodel.serve.record import failure
 from fnmodel.serve.refusal import RefusalError
@@ -22,11 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What an endpoint gets: parameters of the path, headers in lower case, the whole body."""
+    """What an endpoint gets: parameters of the path, headers in lower case, the whole body.
+
+    The answer is `due` at a moment of `time.monotonic`; None is whenever it comes.
+    """
 
     path: Mapping[str, str]
     headers: Mapping[bytes, bytes]
     raw: bytes
+    due: float | None = None
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object, or raise as `read_object`."""
@@ -80,15 +87,34 @@ class Answer:
 _WORTH = 4096
 
 
+# What is left of Lambda's time when the model is stopped, in seconds; and HTTP APIs wait for 30.
+_MARGIN = 0.5
+_LONGEST = 30 - _MARGIN
+
+
+def due_by(context: Any) -> float | None:
+    """Return when an answer is due by the context of Lambda; None without one."""
+    try:
+        seconds: float = context.get_remaining_time_in_millis() / 1000 - _MARGIN
+    except AttributeError:
+        return None
+    return time.monotonic() + min(_LONGEST, seconds)
+
+
 def respond(answer: Callable[[Call], Answer], call: Call, limit: int) -> Answer:
     """Return what a function answers, or its refusal as `{"error": …}`; the limit is bytes."""
     try:
         check_size(len(call.raw), limit)
+        current.moment = call.due
         made = answer(_plain(call, limit))
     except InputError as error:
-        return Answer.of({"error": worded(error)}, status=400)
+        return Answer.of({"error": worded(error)}, status=status_of(error))
     except RefusalError as error:
         return Answer.of({"error": error.text}, status=error.status)
+    except MemoryError as error:
+        return Answer.of({"error": worded(refused(error))}, status=507)
+    finally:
+        current.moment = None
     accepted = call.headers.get(b"accept-encoding")
     return made if accepted is None or len(made.body) < _WORTH else _packed(made, accepted)
 
@@ -100,7 +126,7 @@ def _plain(call: Call, limit: int) -> Call:
     from fnmodel.serve.compression import unpacked
 
     raw = unpacked(call.raw, encoding.decode("latin-1"), limit)
-    return Call(call.path, call.headers, raw)
+    return replace(call, raw=raw)
 
 
 def _packed(made: Answer, accepted: bytes) -> Answer:
@@ -126,6 +152,14 @@ def contain(
         return made, {"exception": "".join(traceback.format_exception(error))}
 
 
+_STATUSES: dict[type[InputError], int] = {DeadlineError: 504, CapacityError: 507}
+
+
+def status_of(error: InputError) -> int:
+    """Return the status of a mistake in the input, or of an input that is too much."""
+    return _STATUSES.get(type(error), 400)
+
+
 def worded(error: InputError) -> str:
     """Return what a caller reads of a mistake in the input."""
     return f"{error.message}; {error.hint}" if error.hint else error.message
@@ -141,7 +175,8 @@ class Endpoint:
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one HTTP request."""
         raw = await read_body(receive, self._limit)
-        call = Call(scope["path_params"], dict(scope["headers"]), raw)
+        due = due_by(scope.get("aws.context"))
+        call = Call(scope["path_params"], dict(scope["headers"]), raw, due)
         answer = respond(self._answer, call, self._limit)
         scope["fnmodel.rows"] = answer.rows
         await send_answer(send, answer)

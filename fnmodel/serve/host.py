@@ -7,6 +7,7 @@ loaded with the first request that needs it.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ def _nothing_to_keep(raw: bytes, answer: Answer, request_id: str, alias: str) ->
 class Host:
     """An ASGI application that answers a service's paths, and hands other requests on.
 
-    `room` predictions may be in `pool` or wait for it; a body may take `body_seconds` to come.
+    `room` predictions may be in `pool` or wait for it; a body may take `body_seconds` to
+    come, and its answer `seconds` from then on.
     `others` makes the application that other requests go to; it is called once, when it is needed,
     in a thread.
     """
@@ -53,6 +55,7 @@ class Host:
         room: int,
         others: Callable[[], "ASGIApp"],
         body_seconds: float = 60.0,
+        seconds: float = 60.0,
     ) -> None:
         self.capture: Callable[[bytes, Answer, str, str], object] = _nothing_to_keep
         """Takes note of predictions, as `Capture.take`."""
@@ -66,6 +69,7 @@ class Host:
         self._room = room
         self._busy = 0
         self._body_seconds = body_seconds
+        self._seconds = seconds
         self._make_others = others
         self._others: asyncio.Future[ASGIApp] | None = None
 
@@ -140,7 +144,8 @@ class Host:
             async with asyncio.timeout(self._body_seconds):
                 raw = await read_body(receive, self._limit)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, predict, Call(names, headers, raw))
+            call = Call(names, headers, raw, time.monotonic() + self._seconds)
+            return await loop.run_in_executor(self._pool, predict, call)
         except TimeoutError:
             raise RefusalError(408, f"the body took longer than {self._body_seconds:g} s") from None
         except asyncio.CancelledError:

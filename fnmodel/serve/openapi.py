@@ -238,7 +238,7 @@ def _post(
     description = f"at most {LIMIT:,} bytes"
     return {
         "post": {
-            **_operation(operation, summary, answer, "400", "413", "415", "503"),
+            **_operation(operation, summary, answer, "400", "413", "415", "503", "504", "507"),
             "requestBody": {
                 "required": True,
                 "description": description,
@@ -256,6 +256,8 @@ def _operation(
         "413": "the request or its answer is too large; use batch",
         "415": "the body is compressed, and neither in gzip nor in deflate",
         "503": "the model is not loaded",
+        "504": "the model was stopped, since its answer would have come too late",
+        "507": "the model asks for more memory than there is",
     }
     failures = {
         status: {

@@ -9,8 +9,9 @@ from fnmodel.serve.endpoint import Answer
 
 # Lambda's limit of a response: 6 MiB and 100 bytes, counted in the JSON that the runtime sends.
 RESPONSE_LIMIT = 6_291_556
-# Escaping makes a byte of UTF-8 at most six times as long (a control character: \u0001).
-_ESCAPED = 6
+# Escaping makes a character at most twelve bytes long (beyond U+FFFF: \ud83d\ude42), and what lies
+# around the body is never longer than this.
+_ESCAPED, _AROUND = 12, 4096
 
 
 def response(answer: Answer, *, version: str, identity: str) -> dict[str, Any]:
@@ -25,7 +26,8 @@ def response(answer: Answer, *, version: str, identity: str) -> dict[str, Any]:
 
 def too_long(made: dict[str, Any]) -> dict[str, Any]:
     """Return a response, or 413 in its place where Lambda could not carry it."""
-    if len(made["body"]) * _ESCAPED < RESPONSE_LIMIT or len(json.dumps(made)) <= RESPONSE_LIMIT:
+    most = len(made["body"]) * _ESCAPED + _AROUND
+    if most <= RESPONSE_LIMIT or len(json.dumps(made)) <= RESPONSE_LIMIT:
         return made
     text = f"the answer is larger than {RESPONSE_LIMIT:,} bytes; send fewer rows or use batch"
     return refused(413, text, made["headers"])

@@ -20,6 +20,7 @@ from fnmodel.errors import UsageError
 from fnmodel.serve.boot import capturing, framework, frozen_heap, load
 from fnmodel.serve.host import Host
 from fnmodel.serve.lines import LineHandler, LineReport, write_line
+from fnmodel.serve.memory import bound
 from fnmodel.serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _host(environ: Mapping[str, str], settings: Settings) -> "tuple[Host, Captur
     service = replace(
         load(environ, environ.get("FNMODEL_MODEL_VERSION") or "1"), limit=settings.body_limit
     )
+    bound(environ)
     report = LineReport(model=service.name, version=service.version)
 
     def others() -> "ASGIApp":
@@ -85,6 +87,7 @@ def _host(environ: Mapping[str, str], settings: Settings) -> "tuple[Host, Captur
         pool=ThreadPoolExecutor(settings.workers, thread_name_prefix="predict"),
         room=settings.workers + settings.queue,
         others=others,
+        seconds=settings.timeout,
     )
     if not environ.get("FNMODEL_CAPTURE"):
         return host, None

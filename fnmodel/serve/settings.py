@@ -14,7 +14,7 @@ class Settings:
     """Where the server listens, and how much it takes on.
 
     `workers` requests are predicted at once and `queue` more may wait; a body may have `body_limit`
-    bytes; when it is told to stop, what runs has `grace` seconds.
+    bytes, and its answer take `timeout` seconds; when it is told to stop, what runs has `grace`.
     """
 
     host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside itself
@@ -22,11 +22,12 @@ class Settings:
     workers: int = 1
     queue: int = 256
     body_limit: int = LIMIT
+    timeout: int = 60
     grace: int = 25
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
-        """Read PORT and FNMODEL_HOST, _WORKERS, _QUEUE, _BODY_LIMIT, _GRACE.
+        """Read PORT and FNMODEL_HOST, _WORKERS, _QUEUE, _BODY_LIMIT, _TIMEOUT, _GRACE.
 
         Raises:
             UsageError: one of them is not a whole number in its range.
@@ -46,6 +47,7 @@ NUMBERS = (
     ("workers", "FNMODEL_WORKERS", 1, 1024),
     ("queue", "FNMODEL_QUEUE", 0, 100_000),
     ("body_limit", "FNMODEL_BODY_LIMIT", 1, 1 << 31),
+    ("timeout", "FNMODEL_TIMEOUT", 1, 86_400),
     ("grace", "FNMODEL_GRACE", 0, 3600),
 )
 

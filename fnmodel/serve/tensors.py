@@ -267,6 +267,8 @@ def _shape(tensor: Tensor, shape: Any, where: str) -> tuple[int, ...]:
 def _row_major(data: list[Any], shape: Sequence[int], where: str) -> list[Any]:
     """Return flat values of nested or flat data, checked against the shape."""
     nested = len(shape) > 1 and bool(data) and isinstance(data[0], list)
+    if not nested and len(data) == math.prod(shape):
+        return data
     sizes = shape if nested else [math.prod(shape)]
     level = [data]
     for depth, size in enumerate(sizes):
