@@ -397,7 +397,7 @@ def main() -> int:
     """Measure, and print a table with the goals, or JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", choices=("cold", "http", "warm"), action="append")
+    parser.add_argument("--only", choices=("cold", "http", "warm", "capture"), action="append")
     parser.add_argument("--check", action="store_true", help="fail where a gate is missed")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
