@@ -443,14 +443,27 @@ def many(**changes: Any) -> Callable[[], Any]:
     return lambda: {"inputs": [{**tensor()["inputs"][0], **changes}]}
 
 
+# Its text says that it has four thousand million bytes.
+LYING = json.dumps(
+    {
+        "inputs": [
+            one if one["name"] != "in_BYTES"
+            else {"name": "in_BYTES", "datatype": "BYTES", "shape": [1, 2],
+                  "parameters": {"binary_data_size": 8}}
+            for one in identity()["inputs"]
+        ]
+    }
+).encode()  # fmt: skip
+
+
 GZIP, CHAINED = {"content-encoding": "gzip"}, {"content-encoding": "gzip, br, gzip"}
 Sent = tuple[Any, str, Callable[[], Any], dict[str, str], int, str]
 
 # model, path, what makes the body, headers, status, what the message says
 LARGE: dict[str, Sent] = {
-    "gzip bomb": (CLASSIFIER, PREDICT, bomb, GZIP, 415, "uncompressed"),
+    "gzip bomb": (CLASSIFIER, PREDICT, bomb, GZIP, 413, "larger than 6,000,000 bytes"),
     "gzip bomb unnamed": (CLASSIFIER, PREDICT, bomb, {}, 400, "not JSON"),
-    "chained encodings": (CLASSIFIER, PREDICT, bomb, CHAINED, 415, "uncompressed"),
+    "chained encodings": (CLASSIFIER, PREDICT, bomb, CHAINED, 415, "must be one of gzip, deflate"),
     "6 MB of brackets": (CLASSIFIER, PREDICT, lambda: b"[" * LIMIT, {}, 400, "not JSON"),
     "6 MB of objects": (CLASSIFIER, PREDICT, lambda: b'{"a":' * 10**6, {}, 400, "not JSON"),
     "6 MB of digits": (CLASSIFIER, PREDICT, lambda: raw("9" * 5_900_000), {}, 400, "not JSON"),
@@ -498,10 +511,11 @@ LARGE: dict[str, Sent] = {
         lambda: identity(BYTES=["\ud800", ""]), {}, 400, "not JSON"),
     "infinity in a tensor": (TENSORS, INFER, lambda: identity(FP32=[math.inf, 1]), {}, 400,
         "not JSON"),
-    "binary BYTES of 2^32 - 1": (TENSORS, INFER, lambda: b"{}" + b"\xff" * 8,
-        {"inference-header-content-length": "2"}, 400, "binary tensors are not supported"),
+    "binary BYTES of 2^32 - 1": (TENSORS, INFER, lambda: LYING + b"\xff" * 8,
+        {"inference-header-content-length": str(len(LYING))}, 400, "in_BYTES"),
     "a header's length that lies": (TENSORS, INFER, lambda: b"{}",
-        {"inference-header-content-length": "99999999999999999999"}, 400, "binary tensors"),
+        {"inference-header-content-length": "99999999999999999999"}, 400,
+        "is not how much of the body is JSON"),
 }  # fmt: skip
 
 
