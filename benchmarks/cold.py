@@ -141,7 +141,7 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 if sys.argv[3] == "ours":
-    from fnmodel.inference import open_session as opened
+    from fnmodel.engine import open_session as opened
 else:
     import onnxruntime as ort
     opened = lambda path: ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -504,7 +504,7 @@ class Encoder(Bench):
         floor = (self._one_file, str(encoder.TOKENS))
         ours = (self._event, str(self._right))
         return {
-            "large floor": Start(LARGE_FLOOR, floor, self.env(self.root / AT), "ran"),
+            "large floor": Start(LARGE_FLOOR, floor, self.env(self._whole), "ran"),
             "large ours": Start(LARGE_OURS, ours, self.env(image=True), "near"),
         }
 
@@ -516,7 +516,7 @@ class Encoder(Bench):
         tiny, ours = self._folder / "tiny.onnx", self.root / MODEL_DIRECTORY / MODEL
         tiny.write_bytes(encoder.tiny().SerializeToString())
         starts = {
-            "session of large floor": (self._one_file, "default", self.env(self.root / AT)),
+            "session of large floor": (self._one_file, "default", self.env(self._whole)),
             "session of large ours": (str(ours), "ours", self.env(image=True)),
         }
         times: dict[str, list[float]] = {name: [] for name in starts}
