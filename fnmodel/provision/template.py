@@ -61,9 +61,9 @@ _CORS = {
     "AllowMethods": ["GET", "POST"],
     "AllowHeaders": [
         "content-type", "authorization", "x-api-key", "x-amz-date", "x-amz-security-token",
-        "x-request-id",
+        "x-request-id", "x-correlation-id", "traceparent",
     ],
-    "ExposeHeaders": ["x-model-version", "x-request-id", "retry-after"],
+    "ExposeHeaders": ["x-model-version", "x-request-id", "x-correlation-id", "retry-after"],
     "AllowCredentials": False,
     "MaxAge": 600,
 }  # fmt: skip
