@@ -75,7 +75,7 @@ def inspect(
 
     Example: fnmodel inspect --deployed --sbom sbom.json
     """
-    from fnmodel.cli import inspection, vouch
+    from fnmodel.cli import inspection, trust
     from fnmodel.config import FILE
     from fnmodel.home import folder
     from fnmodel.pack.layout import Store
@@ -100,7 +100,7 @@ def inspect(
     assert image is not None, "a project names one"
     trusted = key or (work.project.signing.trusted if work else ())
     found = inspection.find(image, Store(folder("cache", "oci")), registry_of)
-    result = inspection.inspect(found, vouch.trusted(trusted), whole=sbom is not None)
+    result = inspection.inspect(found, trust.trusted(trusted), whole=sbom is not None)
     if sbom is not None:
         if result.bill is None:
             raise UsageError(f"the layers of {image} are not here any more", hint="pack it again")

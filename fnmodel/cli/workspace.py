@@ -9,7 +9,7 @@ from fnmodel import bubblewrap, interpreter
 from fnmodel.aws import EMULATOR_REGION, Cloud, translated
 from fnmodel.cli.caller import Caller, caller
 from fnmodel.cli.console import Console, Output
-from fnmodel.cli.vouch import Keys, keys
+from fnmodel.cli.trust import Keys, keys
 from fnmodel.config import Access, CorsConfig, FunctionConfig, Project, Stage, find, load
 from fnmodel.errors import StackNotFoundError, UsageError
 from fnmodel.hashes import Hashes
