@@ -31,6 +31,7 @@ from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.release.alias import AliasRouter
+from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger
 from fnmodel.release.probe import ProbeGate
 from fnmodel.release.publish import Publisher
@@ -130,10 +131,14 @@ class Workspace:
     def ledger(self) -> Ledger:
         """The stage's ledger."""
         return Ledger(
-            self.client("dynamodb"),
-            self.stack.outputs["LedgerTable"],
-            ALIAS,
+            self.client("dynamodb"), self.stack.outputs["LedgerTable"], ALIAS, copies=self.copies
         )
+
+    @cached_property
+    def copies(self) -> S3Copies | None:
+        """The locked copies of the ledger, where the stage has a bucket for them."""
+        bucket = self.stack.outputs.get("AuditBucket")
+        return S3Copies(self.client("s3"), bucket, f"{ALIAS}/") if bucket else None
 
     @cached_property
     def api_keys(self) -> ApiKeys:
