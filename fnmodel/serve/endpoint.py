@@ -7,7 +7,7 @@ route.
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 class Call:
     """What an endpoint gets: parameters of the path, headers in lower case, the whole body.
 
-    The answer is `due` at a moment of `time.monotonic`; None is whenever it comes.
+    The answer is `due` at a moment of `time.monotonic`; None is whenever it comes. `gateway` is
+    what API Gateway says of the request, its `requestContext`.
     """
 
     path: Mapping[str, str]
     headers: Mapping[bytes, bytes]
     raw: bytes
     due: float | None = None
+    gateway: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object, or raise as `read_object`."""
@@ -176,7 +178,8 @@ class Endpoint:
         """Answer one HTTP request."""
         raw = await read_body(receive, self._limit)
         due = due_by(scope.get("aws.context"))
-        call = Call(scope["path_params"], dict(scope["headers"]), raw, due)
+        gateway = (scope.get("aws.event") or {}).get("requestContext") or {}
+        call = Call(scope["path_params"], dict(scope["headers"]), raw, due, gateway)
         answer = respond(self._answer, call, self._limit)
         scope["fnmodel.rows"] = answer.rows
         await send_answer(send, answer)

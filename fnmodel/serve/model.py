@@ -26,9 +26,15 @@ class Model:
     """
 
     def __init__(
-        self, signature: Signature, predictor: "Callable[[], Predictor]", lean: Lean | None = None
+        self,
+        signature: Signature,
+        predictor: "Callable[[], Predictor]",
+        lean: Lean | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.signature = signature
+        self.folder = folder
+        """Where the model was opened, with what else is known of it."""
         self._make_predictor = predictor
         self._lean = lean
 
@@ -52,8 +58,8 @@ class Model:
 
         plain = not any((folder / name).exists() for name in (FRONT, PROCESSING))
         if plain and Lean.fits(signature, session):
-            return cls(signature, predictor, Lean(signature, session))
-        made = cls(signature, predictor)
+            return cls(signature, predictor, Lean(signature, session), folder)
+        made = cls(signature, predictor, folder=folder)
         # What is wrong with it is to be seen now, not at the first request.
         _ = made.predictor
         return made

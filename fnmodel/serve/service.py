@@ -1,7 +1,8 @@
 """What the endpoint of one model answers, whatever brings the request."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NoReturn
 
 import orjson
@@ -79,16 +80,24 @@ class Service:
         self._loaded()
         return Answer.of({"name": self.name, "ready": True})
 
-    def openapi(self, _: Call) -> Answer:
+    def openapi(self, call: Call) -> Answer:
         """Answer the OpenAPI document."""
-        return Answer(self._openapi)
+        from fnmodel.serve.origin import access_of, server_of
+
+        return Answer(self._document(access_of(call.gateway), server_of(call.gateway)))
 
     @cached_property
-    def _openapi(self) -> bytes:
-        from fnmodel.serve.openapi import document
+    def _document(self) -> Callable[[str, str], bytes]:
+        from fnmodel.serve.openapi.described import Described
+        from fnmodel.serve.openapi.document import document
 
-        signature = self._loaded().signature
-        return orjson.dumps(document(signature, name=self.name, version=self.version))
+        described = Described(self, self._loaded())
+
+        @lru_cache(maxsize=4)
+        def written(access: str, server: str) -> bytes:
+            return orjson.dumps(document([described], access=access, server=server))
+
+        return written
 
     def _check(self, call: Call) -> None:
         if call.path["model"] != self.name:
