@@ -46,6 +46,8 @@ _MODULES = (
     "processing.py", "sigv4.py", "values.py",
 )  # fmt: skip
 _PACKAGES = ("capture", "front", "ort", "serve", "batch")
+# Code, and what the page under /docs is made of.
+_SHIPPED = frozenset({".py", ".html", ".css", ".js"})
 _FORMAT = 2
 
 
@@ -183,7 +185,9 @@ def _code() -> dict[str, bytes]:
     files = {f"fnmodel/{name}": package / name for name in _MODULES}
     roots = {f"fnmodel/{name}": package / name for name in _PACKAGES}
     for at, root in {**roots, "handlers": shipped("handlers")}.items():
-        for path in root.rglob("*.py"):
+        for path in root.rglob("*"):
+            if path.suffix not in _SHIPPED:
+                continue
             files[f"{at}/{path.relative_to(root).as_posix()}"] = path
     return {at: files[at].read_bytes() for at in sorted(files)}
 

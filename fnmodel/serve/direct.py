@@ -106,6 +106,7 @@ def routes(service: Service) -> Routes:
         ("GET", "/v2"): (service.server, {}),
         ("GET", "/v2/"): (service.server, {}),
         ("GET", "/openapi.json"): (service.openapi, {}),
+        ("GET", "/docs"): (service.docs, {}),
     }
     for path, names in (
         (f"/v2/models/{name}", plain),

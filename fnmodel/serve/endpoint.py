@@ -49,9 +49,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """JSON as bytes, its status, and how many rows were scored for it.
+    """Text as bytes, its status, and how many rows were scored for it.
 
-    With binary tensors behind it, `head` bytes are JSON. The body may be in an `encoding`.
+    With binary tensors behind it, `head` bytes are JSON. The body may be in an `encoding`, and have
+    `extra` headers, in lower case.
     """
 
     body: bytes
@@ -59,6 +60,8 @@ class Answer:
     rows: int = 0
     head: int | None = None
     encoding: str = ""
+    media: str = "application/json"
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, value: Any, *, status: int = 200, rows: int = 0) -> Self:
@@ -76,8 +79,8 @@ class Answer:
 
         KServe's client reads an error only when the type is application/json without parameters.
         """
-        kind = "application/json" if self.head is None else "application/octet-stream"
-        headers = {"content-type": kind, "content-length": str(len(self.body))}
+        kind = self.media if self.head is None else "application/octet-stream"
+        headers = {"content-type": kind, "content-length": str(len(self.body)), **self.extra}
         if self.head is not None:
             headers["inference-header-content-length"] = str(self.head)
         if self.encoding:

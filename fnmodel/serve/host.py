@@ -31,7 +31,7 @@ _PROBES = {
     "/livez": "/v2/health/live",
 }
 # What takes longer to write than the event loop may be kept from other requests.
-_WRITTEN = frozenset({"/openapi.json"})
+_WRITTEN = frozenset({"/openapi.json", "/docs"})
 
 
 def _nothing_to_keep(raw: bytes, answer: Answer, request_id: str, alias: str) -> None:

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NoReturn
-
-import orjson
+from typing import TYPE_CHECKING, NoReturn
 
 from fnmodel.serve import tensors
 from fnmodel.serve.body import LIMIT
@@ -13,6 +11,9 @@ from fnmodel.serve.endpoint import Answer, Call
 from fnmodel.serve.model import Model
 from fnmodel.serve.predict import records_of
 from fnmodel.serve.refusal import RefusalError
+
+if TYPE_CHECKING:
+    from fnmodel.serve.openapi.document import Document
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,29 @@ class Service:
 
     def openapi(self, call: Call) -> Answer:
         """Answer the OpenAPI document."""
+        return Answer.of(self._document(call))
+
+    def docs(self, call: Call) -> Answer:
+        """Answer the page that shows the document, and tries it."""
+        from fnmodel.serve.docs.page import page
+
+        return page(self._document(call))
+
+    def _document(self, call: Call) -> "Document":
         from fnmodel.serve.origin import access_of, server_of
 
-        return Answer(self._document(access_of(call.gateway), server_of(call.gateway)))
+        return self._documents(access_of(call.gateway), server_of(call.gateway))
 
     @cached_property
-    def _document(self) -> Callable[[str, str], bytes]:
+    def _documents(self) -> "Callable[[str, str], Document]":
         from fnmodel.serve.openapi.described import Described
         from fnmodel.serve.openapi.document import document
 
         described = Described(self, self._loaded())
 
         @lru_cache(maxsize=4)
-        def written(access: str, server: str) -> bytes:
-            return orjson.dumps(document([described], access=access, server=server))
+        def written(access: str, server: str) -> "Document":
+            return document([described], access=access, server=server)
 
         return written
 

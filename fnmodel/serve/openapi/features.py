@@ -80,10 +80,20 @@ def _described(feature: Feature, column: Column) -> str:
         parts.append(f"text; seen with up to {longest:,} characters in training")
     if feature.nullable:
         parts.append("null, or left out, where it is missing")
-    text = "; ".join(parts) or {"boolean": "true or false", "text": "text"}.get(
-        KINDS[feature.datatype], "a number"
-    )
+    text = "; ".join(parts) or _kind(feature)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _kind(feature: Feature) -> str:
+    match KINDS[feature.datatype]:
+        case "text":
+            return "text"
+        case "boolean":
+            return "true or false"
+        case "integer":
+            return "a whole number"
+        case "floating":
+            return "a whole number" if feature.integral else "a number"
 
 
 def _most_frequent(feature: Feature, column: Column) -> Any:
