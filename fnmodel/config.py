@@ -330,6 +330,10 @@ class Access(_Strict):
         default="protected",
         description="whether `/v2/health/live` and `/v2/health/ready` answer everybody",
     )
+    docs: Literal["protected", "public"] = Field(
+        default="protected",
+        description="whether `/docs` and `/openapi.json` answer everybody: they name the features",
+    )
 
     @property
     def mode(self) -> AccessMode:

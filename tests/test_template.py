@@ -188,12 +188,13 @@ def guards(template: Any) -> dict[str, tuple[str, Any]]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("health", ["protected", "public"])
+@pytest.mark.parametrize("docs", ["protected", "public"])
 @pytest.mark.parametrize("cors", [None, CORS], ids=["plain", "cors"])
 def test_only_a_public_stage_answers_everybody(
-    mode: str, health: str, cors: CorsConfig | None
+    mode: str, health: str, docs: str, cors: CorsConfig | None
 ) -> None:
-    """Every route asks who is calling, but for health where the project says so, and preflight."""
-    access = MODES[mode].model_copy(update={"health": health})
+    """Every route asks who calls, but for health and docs where the project says so, and CORS."""
+    access = MODES[mode].model_copy(update={"health": health, "docs": docs})
     found = guards(body(access, cors))
     expected = {
         "iam": ("AWS_IAM", None),
@@ -206,6 +207,8 @@ def test_only_a_public_stage_answers_everybody(
     open_routes = set()
     if health == "public" and mode != "public":
         open_routes |= {"GET /v2/health/live", "GET /v2/health/ready"}
+    if docs == "public" and mode != "public":
+        open_routes |= {"GET /docs", "GET /openapi.json"}
     if cors is not None:
         open_routes.add("OPTIONS /{proxy+}")
     assert found == dict.fromkeys(open_routes, ("NONE", None))

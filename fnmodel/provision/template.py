@@ -46,9 +46,10 @@ _AUTHORIZER = (
     "AuthorizerFunction",
 )  # fmt: skip
 _HEALTH = ("LiveRoute", "ReadyRoute")
+_DOCS = ("DocsRoute", "DocumentRoute")
 _DOORS = (
     "ApiRoute", "ApiStage", "ApiPermission", "PreflightRoute", "TokenAuthorizer", *_HEALTH,
-    *_AUTHORIZER,
+    *_DOCS, *_AUTHORIZER,
 )  # fmt: skip
 _AUTHORIZATION: Mapping[AccessMode, Mapping[str, Any]] = {
     "iam": {"AuthorizationType": "AWS_IAM"},
@@ -148,6 +149,8 @@ def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
         gone.append("TokenAuthorizer")
     if access.health == "protected" or access.mode == "public":
         gone += _HEALTH
+    if access.docs == "protected" or access.mode == "public":
+        gone += _DOCS
     if cors is None:
         gone.append("PreflightRoute")
     for name in gone:

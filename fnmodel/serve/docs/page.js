@@ -195,9 +195,13 @@ const chosen = () => {
   raw = false;
   const drawn = call.fields.length <= MOST_FIELDS ? call.fields.map(field) : [];
   $("fields").replaceChildren($("fields").querySelector("legend"), ...drawn);
-  $("body").value = JSON.stringify(call.example ?? {}, null, 2);
+  $("body").value = pretty(call.example ?? {});
   showForm();
 };
+
+// Lists of plain values stand in one line each.
+const pretty = (value) => JSON.stringify(value, null, 2).replace(
+  /\[\n\s+([^[\]{}]*?)\n\s+\]/g, (_, inner) => `[${inner.replace(/\n\s+/g, " ")}]`);
 
 // A long path breaks after a slash.
 const parted = (path) => path.split(/(?<=\/)/).flatMap((part) => [part, make("wbr")]);
@@ -225,7 +229,7 @@ const showAnswer = (status, good, text, parsed) => {
     ...status.slice(1).map((part) => ` · ${part}`));
   $("predictions").replaceChildren(...(parsed?.predictions ?? []).slice(0, 10).flatMap(prediction));
   $("json").hidden = !text;
-  $("json").textContent = parsed === undefined ? text : JSON.stringify(parsed, null, 2);
+  $("json").textContent = parsed === undefined ? text : pretty(parsed);
 };
 
 const send = async (body) => {
