@@ -437,7 +437,9 @@ def test_what_is_captured_has_its_way_into_the_bucket() -> None:
 
 def test_only_a_traced_function_may_write_traces() -> None:
     """X-Ray's two actions know no resources; a function that does not trace has not even them."""
-    traced = json.loads(render(TEXT, JOBS, access=PUBLIC, tracing=True))["Resources"]
+    traced = json.loads(render(TEXT, JOBS, access=PUBLIC, function=FunctionConfig(tracing="xray")))[
+        "Resources"
+    ]
     [policy] = traced["FunctionRole"]["Properties"]["Policies"]
     wide = [s for s in policy["PolicyDocument"]["Statement"] if s["Resource"] == "*"]
     given = parameters(PROJECT, "dev", image_uri("a"), FunctionConfig(tracing="xray"))

@@ -94,11 +94,11 @@ def render(
     cors: CorsConfig | None = None,
     serving: bool = True,
     capture: CaptureConfig = _NO_CAPTURE,
-    tracing: bool = False,
+    function: FunctionConfig | None = None,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
-    `access` says who may call the API, `cors` from which web pages.
+    `access` says who may call the API, `cors` from which web pages, `function` how it is traced.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
@@ -125,7 +125,11 @@ def render(
         for output in ("Url", "Access"):
             del template["Outputs"][output]
     _trim(template, capture)
-    if not tracing:
+    settings = function or FunctionConfig()
+    if settings.tracing == "otlp":
+        variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+        variables |= {"OTEL_TRACES_EXPORTER": "otlp", **settings.otel}
+    if settings.tracing != "xray":
         _forbid(template, "FunctionRole", "WriteTraces")
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())

@@ -63,6 +63,7 @@ class Host:
         """Takes note of predictions, as `Capture.take`."""
         self.cut_off = 0
         """Requests that were cancelled before they had their answer."""
+        self.service = service
         self._routes = routes(service)
         self._version, self._limit = service.version, service.limit
         self._report = report
