@@ -450,6 +450,19 @@ def test_only_a_traced_function_may_write_traces() -> None:
     assert parameters(PROJECT, "dev", image_uri("a"))["Tracing"] == "PassThrough"
 
 
+def test_a_function_that_sends_spans_has_opentelemetrys_variables() -> None:
+    """They stand in its environment, with what says that they are meant; no right is needed."""
+    otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example:4318"}
+    settings = FunctionConfig(tracing="otlp", otel=otel)
+
+    made = json.loads(render(TEXT, JOBS, access=PUBLIC, function=settings))["Resources"]
+
+    variables = made["Function"]["Properties"]["Environment"]["Variables"]
+    plain = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
+    assert variables == {**plain, "OTEL_TRACES_EXPORTER": "otlp", **otel}
+    assert "xray" not in json.dumps(made)
+
+
 def test_captured_rows_end_with_their_retention() -> None:
     """In the bucket after the days that are asked for, in the log no later; also once it is off."""
     given = parameters(PROJECT.model_copy(update={"capture": CAPTURE}), "dev", image_uri("a"))
