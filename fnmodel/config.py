@@ -215,9 +215,30 @@ class FunctionConfig(_Strict):
         default=False,
         description="start from a snapshot of the loaded model; AWS bills it for each version",
     )
-    tracing: Literal["none", "xray"] = Field(
-        default="none", description="`xray` samples requests into AWS X-Ray, which bills them"
+    tracing: Literal["none", "xray", "otlp"] = Field(
+        default="none",
+        description="`xray` samples requests into AWS X-Ray, which bills them; `otlp` sends spans "
+        "to the OpenTelemetry collector that `otel` names",
     )
+    otel: dict[str, str] = Field(
+        default={},
+        description="OpenTelemetry's own variables, with `tracing: otlp`: "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` at least",
+    )
+
+    @model_validator(mode="after")
+    def _collector(self) -> Self:
+        wrong = [name for name in self.otel if not re.fullmatch(r"OTEL_[A-Z0-9_]+", name)]
+        if wrong:
+            raise ValueError(f"otel: {wrong[0]!r} is none of OpenTelemetry's variables (OTEL_…)")
+        endpoints = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+        if self.tracing == "otlp" and not endpoints & self.otel.keys():
+            raise ValueError(
+                "tracing: otlp needs a collector: otel: {OTEL_EXPORTER_OTLP_ENDPOINT: https://…}"
+            )
+        if self.otel and self.tracing != "otlp":
+            raise ValueError("otel: means something with `tracing: otlp` only")
+        return self
 
 
 class CaptureConfig(_Strict):
@@ -345,6 +366,10 @@ class Access(_Strict):
     health: Literal["protected", "public"] = Field(
         default="protected",
         description="whether `/v2/health/live` and `/v2/health/ready` answer everybody",
+    )
+    docs: Literal["protected", "public"] = Field(
+        default="protected",
+        description="whether `/docs` and `/openapi.json` answer everybody: they name the features",
     )
 
     @property

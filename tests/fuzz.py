@@ -44,6 +44,16 @@ def handler(name: str) -> Direct:
     )
 
 
+def resolved(document: Mapping[str, Any], value: Any) -> Any:
+    """Return what a reference stands for; what is none is itself."""
+    while "$ref" in value:
+        found: Any = document
+        for name in value["$ref"].removeprefix("#/").split("/"):
+            found = found[name]
+        value = found
+    return value
+
+
 class Document:
     """A service's OpenAPI document: a maker of requests, and a judge of answers."""
 
@@ -76,7 +86,8 @@ class Document:
             return f"{status} is not in the document"
         key = operation["operationId"], status
         if key not in self._judges:
-            content = operation["responses"][status]["content"]["application/json"]
+            response = resolved(self._document, operation["responses"][status])
+            content = response["content"]["application/json"]
             components = {"components": self._document["components"]}
             self._judges[key] = Draft202012Validator({**components, **content["schema"]})
         problem = next(self._judges[key].iter_errors(json.loads(answer["body"])), None)
@@ -85,8 +96,8 @@ class Document:
     def _value(self, schema: Mapping[str, Any]) -> Any:
         chance = self._chance
         match schema:
-            case {"$ref": ref}:
-                return self._value(self._document["components"]["schemas"][ref.split("/")[-1]])
+            case {"$ref": _}:
+                return self._value(resolved(self._document, schema))
             case {"const": value}:
                 return value
             case {"enum": values}:

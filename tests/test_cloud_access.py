@@ -28,7 +28,7 @@ ORIGIN = "https://app.example"
 STAGES = """
 cors: {{origins: ["https://app.example", "http://localhost:3000"]}}
 stages:
-  keyed: {{cloud: local, access: {{api_key: {{}}, health: public}}}}
+  keyed: {{cloud: local, access: {{api_key: {{}}, health: public, docs: public}}}}
   twin: {{cloud: local, access: {{api_key: {{}}}}}}
   signed: {{cloud: local, access: {{iam: true}}}}
   token:
@@ -139,7 +139,8 @@ def ask(
     except urllib.error.HTTPError as error:
         status, found, text = error.code, error.headers, error.read()
     named = {name.lower(): value for name, value in found.items()}
-    return status, named, json.loads(text) if text else None
+    page = named.get("content-type", "").startswith("text/html")
+    return status, named, text.decode() if page else json.loads(text) if text else None
 
 
 ROUTES = (
@@ -149,21 +150,23 @@ ROUTES = (
     ("DELETE", "/predict"), ("PUT", "/v2/models/wine"), ("POST", "/v2/repository/index"),
     ("POST", "/v2/repository/models/wine/unload"), ("HEAD", "/v2"), ("GET", "//v2/health/live"),
     ("GET", "/v2/health/live/"), ("POST", "/v2/health/live"), ("GET", "/%76%32/models/wine"),
+    ("GET", "/docs"), ("GET", "/docs/"), ("POST", "/docs"),
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", ["keyed", "twin", "signed", "token"])
 def test_every_route_asks_who_is_calling(urls: dict[str, str], stage: str) -> None:
-    """Without credentials each is 401 or 403, whether it exists or not; health where it says so."""
+    """Without credentials each is 401 or 403, whether it exists or not, but where it says so."""
     found = {route: ask(urls[stage] + route[1], route[0])[0] for route in ROUTES}
     open_ = {route for route, status in found.items() if status not in {401, 403}}
 
     if stage == "keyed":
         # API Gateway finds the route of a path with more slashes, too; the model answers 404.
-        assert {("GET", "/v2/health/live"), ("GET", "/v2/health/ready")} <= open_
-        assert open_ <= {
-            ("GET", "/v2/health/live"), ("GET", "/v2/health/ready"), ("GET", "//v2/health/live"),
+        told = {
+            ("GET", "/v2/health/live"), ("GET", "/v2/health/ready"),
+            ("GET", "/docs"), ("GET", "/openapi.json"),
         }  # fmt: skip
+        assert told <= open_ <= told | {("GET", "//v2/health/live"), ("GET", "/docs/")}
     else:
         assert open_ == set()
 

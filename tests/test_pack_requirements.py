@@ -14,7 +14,8 @@ from fnmodel.pack.build import Recipe, build
 from fnmodel.pack.dependencies import Lock
 from fnmodel.pack.image import Architecture
 from fnmodel.pack.layout import Store
-from fnmodel.pack.requirements import Change, lock
+from fnmodel.pack.lock import pins as pinned
+from fnmodel.pack.requirements import Change, lock, tracing_lock
 from fnmodel.pack.rootfs import unpack
 
 HASH = "    --hash=sha256:" + "0" * 64
@@ -210,3 +211,52 @@ def test_a_locked_package_imports_in_the_image(requirements: Path, tmp_path: Pat
 
     assert [change.name for change in changes] == ["unidecode"]
     assert said.strip() == "Lodz"
+
+
+def test_what_sends_traces_is_a_layer_that_others_do_not_have(tmp_path: Path) -> None:
+    """It lies above the dependencies, and all other layers are the very same without it."""
+    store = Store(tmp_path / "store")
+    model = model_directory(tmp_path / "model")
+
+    def install(one: Lock, _architecture: Architecture, folder: Path) -> None:
+        name = "sdk" if one.path.parent.name == "tracing" else "runtime"
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("")
+
+    plain = build(model, Recipe("churn", HERE, "x86_64"), store, install=install)
+    traced = build(model, Recipe("churn", HERE, "x86_64", tracing=True), store, install=install)
+
+    first, tracing, *others = traced.layers
+    assert (first, *others) == plain.layers
+    assert tracing.created_by == "fnmodel pack: what sends traces"
+    assert traced.digest != plain.digest
+
+
+def test_the_lock_of_what_sends_traces_holds_to_the_runtimes() -> None:
+    """Each Python has one, and no package in it has another version than below."""
+    for python in ("3.11", "3.12", "3.13", "3.14"):
+        above, below = (
+            pinned(one.data.decode()) for one in (tracing_lock(python), Lock.load(python))
+        )
+        assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= above.keys()
+        assert {name: below[name] for name in above.keys() & below.keys()} == {
+            name: above[name] for name in above.keys() & below.keys()
+        }
+
+
+def test_a_projects_packages_hold_to_both_locks(requirements: Path) -> None:
+    """Beside the lock of what sends traces, that one's pins are constraints, too."""
+    resolver = Resolver("unidecode==1.4.0")
+    seen: list[str] = []
+
+    def resolve(*given: Any, **more: Any) -> str:
+        seen.append(more["constraints"].read_text())
+        return resolver(*given, **more)
+
+    lock(requirements, Lock.load(HERE), "x86_64", resolve=resolve)
+    lock(requirements, Lock.load(HERE), "x86_64", resolve=resolve, beside=tracing_lock(HERE))
+
+    assert len(seen) == 2  # another set of pins is another lock
+    assert "opentelemetry-sdk==" not in seen[0]
+    assert "opentelemetry-sdk==" in seen[1]
+    assert "numpy==" in seen[1]

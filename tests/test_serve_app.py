@@ -1,7 +1,6 @@
-"""The endpoint through its ASGI door: good answers, metadata, health, headers, OpenAPI."""
+"""The endpoint through its ASGI door: good answers, metadata, health, headers."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -276,50 +275,3 @@ def test_routes_that_others_add_keep_the_error_form() -> None:
     assert bad.status_code == 400
     assert bad.json()["error"].startswith("query.side: ")
     assert ask(application, "GET", "/refuse").json() == {"error": "no; try yes"}
-
-
-def document(name: str) -> Any:
-    answer = ask(app(name), "GET", "/openapi.json")
-    assert answer.status_code == 200
-    return answer.json()
-
-
-def test_openapi_is_typed_from_the_signature() -> None:
-    """Features appear with their names, types, limits, categories and an example."""
-    record = document("mixed")["components"]["schemas"]["Record"]
-
-    properties = record["properties"]
-    assert record["required"] == ["age", "plan", "visits"]
-    assert record["additionalProperties"] is False
-    assert properties["income"]["type"] == ["number", "null"]
-    assert properties["plan"]["enum"] == ["free", "gold"]
-    assert (properties["visits"]["type"], properties["visits"]["maximum"]) == ("integer", 2**63 - 1)
-    assert properties["age"]["maximum"] == float(np.finfo(np.float32).max)
-
-
-@pytest.mark.parametrize("name", ["classifier", "mixed", "regressor", "tensors"])
-def test_openapi_paths_exist_and_references_resolve(name: str) -> None:
-    """Each path and method of the document is answered, and each $ref has its schema."""
-    described = document(name)
-    application = app(name)
-
-    for path, operations in described["paths"].items():
-        for method in operations:
-            assert ask(application, method.upper(), path).status_code in (200, 400)
-    schemas = described["components"]["schemas"]
-    references = [
-        part.partition('"')[0] for part in json.dumps(described).split("#/components/schemas/")[1:]
-    ]
-    assert references
-    assert set(references) == set(schemas)
-    assert ("/predict" in described["paths"]) == (name != "tensors")
-
-
-@pytest.mark.parametrize("name", ["classifier", "mixed", "regressor"])
-def test_openapi_example_is_answered(name: str) -> None:
-    """The example of the document is a request that works."""
-    examples = document(name)["components"]["schemas"]["Record"]["examples"]
-
-    answer = ask(app(name), "POST", "/predict", json={"records": examples})
-
-    assert answer.status_code == 200

@@ -274,6 +274,7 @@ sys.stderr.write(json.dumps(said))
                 event(body={"records": [{}]}),
                 event(method="GET", path="/v2/health/ready"),
                 event(method="GET", path="/openapi.json"),
+                event(method="GET", path="/nowhere"),
             ]
         )
     )
@@ -284,4 +285,4 @@ sys.stderr.write(json.dumps(said))
     )  # fmt: skip
 
     everything = ["fastapi", "mangum", "pydantic", "starlette"]
-    assert json.loads(ran.stderr) == [200, [], 400, [], 200, [], 200, everything]
+    assert json.loads(ran.stderr) == [200, [], 400, [], 200, [], 200, [], 404, everything]

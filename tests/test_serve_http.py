@@ -110,7 +110,6 @@ REQUESTS: list[tuple[str, str, Any, dict[str, str]]] = [
     ("GET", "/v2/models/churn/ready", None, {}),
     ("GET", "/v2/health/live", None, {}),
     ("HEAD", "/v2/health/ready", None, {}),
-    ("GET", "/openapi.json", None, {}),
     ("GET", "/nowhere", None, {}),
     ("GET", "/predict", None, {}),
     ("OPTIONS", "/predict", None, {}),
@@ -138,6 +137,16 @@ def test_the_answers_are_those_of_lambda(
         name: expected["headers"][name] for name in names
     }
     assert set(answer.headers) - set(expected["headers"]) <= {"date"}
+
+
+def test_the_document_knows_no_gateway(server: Server) -> None:
+    """Paths begin at the host that was asked, and who may call is for the proxy before it."""
+    answer = server.ask("GET", "/openapi.json", None, {})
+
+    described = json.loads(answer.body)
+    assert answer.status == 200
+    assert described["servers"] == [{"url": "/"}]
+    assert "security" not in described
 
 
 def test_a_request_leaves_one_line(server: Server) -> None:

@@ -196,12 +196,13 @@ def guards(template: Any) -> dict[str, tuple[str, Any]]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("health", ["protected", "public"])
+@pytest.mark.parametrize("docs", ["protected", "public"])
 @pytest.mark.parametrize("cors", [None, CORS], ids=["plain", "cors"])
 def test_only_a_public_stage_answers_everybody(
-    mode: str, health: str, cors: CorsConfig | None
+    mode: str, health: str, docs: str, cors: CorsConfig | None
 ) -> None:
-    """Every route asks who is calling, but for health where the project says so, and preflight."""
-    access = MODES[mode].model_copy(update={"health": health})
+    """Every route asks who calls, but for health and docs where the project says so, and CORS."""
+    access = MODES[mode].model_copy(update={"health": health, "docs": docs})
     found = guards(body(access, cors))
     expected = {
         "iam": ("AWS_IAM", None),
@@ -214,6 +215,8 @@ def test_only_a_public_stage_answers_everybody(
     open_routes = set()
     if health == "public" and mode != "public":
         open_routes |= {"GET /v2/health/live", "GET /v2/health/ready"}
+    if docs == "public" and mode != "public":
+        open_routes |= {"GET /docs", "GET /openapi.json"}
     if cors is not None:
         open_routes.add("OPTIONS /{proxy+}")
     assert found == dict.fromkeys(open_routes, ("NONE", None))
@@ -466,7 +469,9 @@ def test_what_is_captured_has_its_way_into_the_bucket() -> None:
 
 def test_only_a_traced_function_may_write_traces() -> None:
     """X-Ray's two actions know no resources; a function that does not trace has not even them."""
-    traced = json.loads(render(TEXT, JOBS, access=PUBLIC, tracing=True))["Resources"]
+    traced = json.loads(render(TEXT, JOBS, access=PUBLIC, function=FunctionConfig(tracing="xray")))[
+        "Resources"
+    ]
     [policy] = traced["FunctionRole"]["Properties"]["Policies"]
     wide = [s for s in policy["PolicyDocument"]["Statement"] if s["Resource"] == "*"]
     given = parameters(PROJECT, "dev", image_uri("a"), FunctionConfig(tracing="xray"))
@@ -475,6 +480,19 @@ def test_only_a_traced_function_may_write_traces() -> None:
     assert "xray" not in json.dumps(RESOURCES)
     assert given["Tracing"] == "Active"
     assert parameters(PROJECT, "dev", image_uri("a"))["Tracing"] == "PassThrough"
+
+
+def test_a_function_that_sends_spans_has_opentelemetrys_variables() -> None:
+    """They stand in its environment, with what says that they are meant; no right is needed."""
+    otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example:4318"}
+    settings = FunctionConfig(tracing="otlp", otel=otel)
+
+    made = json.loads(render(TEXT, JOBS, access=PUBLIC, function=settings))["Resources"]
+
+    variables = made["Function"]["Properties"]["Environment"]["Variables"]
+    plain = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
+    assert variables == {**plain, "OTEL_TRACES_EXPORTER": "otlp", **otel}
+    assert "xray" not in json.dumps(made)
 
 
 def test_captured_rows_end_with_their_retention() -> None:

@@ -158,7 +158,7 @@ def desired(
         image_uri=uri,
         body=template.render(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
-            tracing=work.function.tracing == "xray", audit=project.audit.retention is not None,
+            function=work.function, audit=project.audit.retention is not None,
             access=work.access, cors=work.cors, serving=serving,
         ),
         parameters=parameters,

@@ -25,7 +25,7 @@ from fnmodel.pack.layout import Store
 from fnmodel.pack.lock import Change
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
-from fnmodel.pack.requirements import lock
+from fnmodel.pack.requirements import lock, tracing_lock
 from fnmodel.provision.keys import ApiKeys
 from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
@@ -251,12 +251,20 @@ class Workspace:
 
         """
         image = self.project.image
-        whole = Recipe(self.project.name, image.python, image.architecture, image.base)
+        whole = Recipe(
+            self.project.name, image.python, image.architecture, image.base, self._sends_traces
+        )
         if not self.local or self._runs_whole():
             return whole
         return replace(
             whole, python=self._host_python(), architecture=host_architecture(), base=None
         )
+
+    @property
+    def _sends_traces(self) -> bool:
+        # In any stage: all stages run the very same image.
+        settings = [self.project.function, *(s.function for s in self.project.stages.values())]
+        return any(one is not None and one.tracing == "otlp" for one in settings)
 
     def pull(
         self,
@@ -306,8 +314,9 @@ class Workspace:
     def lock(self, requirements: Path, *, renew: bool = False) -> tuple[Lock, tuple[Change, ...]]:
         """Return the lock of a project's own requirements for the image, and what changed in it."""
         return lock(
-            requirements, Lock.load(self.recipe.python), self.recipe.architecture, renew=renew
-        )
+            requirements, Lock.load(self.recipe.python), self.recipe.architecture, renew=renew,
+            beside=tracing_lock(self.recipe.python) if self.recipe.tracing else None,
+        )  # fmt: skip
 
     def _host_python(self) -> str:
         """Return the project's Python where this machine has it, else the one that runs now."""

@@ -3,6 +3,7 @@
     base           its own blobs, untouched
     imports        in the base's standard library: a bundle of what a cold start imports of it
     dependencies   /opt/python    hash-locked wheels, pruned and compiled, with a bundle
+    tracing        /opt/python    OpenTelemetry's SDK and exporter, where a stage asks for them
     project        /opt/python    hash-locked wheels that the project asks for, where it does
     code           /var/task      fnmodel's runtime part and the handlers, compiled, with a bundle
     model          /opt/ml/model  the model directory
@@ -26,7 +27,7 @@ from fnmodel.pack.dependencies import AT as DEPENDENCIES
 from fnmodel.pack.dependencies import Install, Lock, dependency_layer
 from fnmodel.pack.image import CREATED, Architecture, Image, Layer, encode
 from fnmodel.pack.layout import Store
-from fnmodel.pack.requirements import project_layer
+from fnmodel.pack.requirements import extra_layer, tracing_lock
 from fnmodel.pack.stdlib import stdlib_layer
 from fnmodel.pack.tree import entry_python
 from fnmodel.shipped import shipped
@@ -46,17 +47,23 @@ _MODULES = (
     "processing.py", "sigv4.py", "values.py",
 )  # fmt: skip
 _PACKAGES = ("capture", "front", "ort", "serve", "batch")
+# Code, and what the page under /docs is made of.
+_SHIPPED = frozenset({".py", ".html", ".css", ".js"})
 _FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the image is to be; `base` is None, `oci:DIR`, or a reference pinned by digest."""
+    """What the image is to be; `base` is None, `oci:DIR`, or a reference pinned by digest.
+
+    With `tracing` it can send traces, where OpenTelemetry's variables ask for them.
+    """
 
     name: str
     python: str
     architecture: Architecture
     base: str | None = None
+    tracing: bool = False
 
 
 def build(
@@ -91,12 +98,11 @@ def build(
         layers.append(
             dependency_layer(store, lock, target, compiler, progress=progress, install=install)
         )
-        if own is not None:
-            layers.append(
-                project_layer(
-                    store, own, lock, target, compiler, progress=progress, install=install
-                )
-            )
+        beside = [tracing_lock(recipe.python)] if recipe.tracing else []
+        layers += [
+            extra_layer(store, one, lock, target, compiler, progress=progress, install=install)
+            for one in (*beside, *([own] if own is not None else []))
+        ]
         layers.append(code_layer(store, recipe.python, compiler, progress=progress))
     layers.append(model_layer(store, model, progress=progress))
     for one in layers:
@@ -183,7 +189,9 @@ def _code() -> dict[str, bytes]:
     files = {f"fnmodel/{name}": package / name for name in _MODULES}
     roots = {f"fnmodel/{name}": package / name for name in _PACKAGES}
     for at, root in {**roots, "handlers": shipped("handlers")}.items():
-        for path in root.rglob("*.py"):
+        for path in root.rglob("*"):
+            if path.suffix not in _SHIPPED:
+                continue
             files[f"{at}/{path.relative_to(root).as_posix()}"] = path
     return {at: files[at].read_bytes() for at in sorted(files)}
 

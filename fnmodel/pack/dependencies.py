@@ -44,6 +44,8 @@ class Lock:
     python: str
     path: Path
     data: bytes
+    layer: str = "project"
+    """Which of the layers above the runtime's it is of, if it is of one."""
 
     @property
     def digest(self) -> str:
@@ -51,7 +53,7 @@ class Lock:
         return f"sha256:{hashlib.sha256(self.data).hexdigest()}"
 
     @staticmethod
-    def load(python: str, folder: Path | None = None) -> "Lock":
+    def load(python: str, folder: Path | None = None, layer: str = "project") -> "Lock":
         """Read the lock for a minor version of Python.
 
         Raises:
@@ -61,7 +63,7 @@ class Lock:
         folder = folder or runtime_folder()
         path = folder / f"py{python}.txt"
         try:
-            return Lock(python, path, path.read_bytes())
+            return Lock(python, path, path.read_bytes(), layer)
         except OSError as error:
             have = sorted(p.stem.removeprefix("py") for p in folder.glob("py*.txt"))
             raise LockError(

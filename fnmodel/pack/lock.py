@@ -90,14 +90,19 @@ Resolve = Callable[..., str]
 """`resolve`, or what stands in for it."""
 
 
-def renew(python: str, folder: Path, resolve: Resolve = resolve) -> tuple[Change, ...]:
+def renew(
+    python: str, folder: Path, resolve: Resolve = resolve, constraints: Path | None = None
+) -> tuple[Change, ...]:
     """Write the lock of one minor version of Python, and return what changed in it.
+
+    It holds to the pins of `constraints`, where these are given.
 
     Raises:
         LockError: as `resolve`, or the architectures need different locks.
 
     """
-    texts = {resolve(folder / "requirements.in", python, p) for p in PLATFORMS.values()}
+    held = {"constraints": constraints} if constraints else {}
+    texts = {resolve(folder / "requirements.in", python, p, **held) for p in PLATFORMS.values()}
     if len(texts) > 1:
         raise LockError(f"Python {python} resolves differently for {' and '.join(PLATFORMS)}")
     path = folder / f"py{python}.txt"
@@ -107,18 +112,29 @@ def renew(python: str, folder: Path, resolve: Resolve = resolve) -> tuple[Change
 
 
 def main(versions: Sequence[str], folder: Path | None = None, resolve: Resolve = resolve) -> int:
-    """Renew the locks of the given versions, or of all, and print what changed in each."""
+    """Renew the locks of the given versions, or of all, and print what changed in each.
+
+    Those of the runtime come first; the ones of the layers above hold to them.
+    """
+    runtime = folder or runtime_folder()
+    above = runtime.parent / "tracing"
     try:
         for python in versions or VERSIONS:
-            changed = renew(python, folder or runtime_folder(), resolve)
-            sys.stdout.write(f"py{python}.txt{'' if changed else ': nothing changed'}\n")
-            width = max((len(change.name) for change in changed), default=0)
-            for change in changed:
-                sys.stdout.write(f"  {change.name:<{width}}  {change}\n")
+            _told(f"py{python}.txt", renew(python, runtime, resolve))
+            if above.is_dir():
+                held = runtime / f"py{python}.txt"
+                _told(f"{above.name}/py{python}.txt", renew(python, above, resolve, held))
     except FnmodelError as error:
         sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
         return error.exit_code
     return 0
+
+
+def _told(name: str, changed: Sequence[Change]) -> None:
+    sys.stdout.write(f"{name}{'' if changed else ': nothing changed'}\n")
+    width = max((len(change.name) for change in changed), default=0)
+    for change in changed:
+        sys.stdout.write(f"  {change.name:<{width}}  {change}\n")
 
 
 if __name__ == "__main__":

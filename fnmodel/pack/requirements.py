@@ -8,7 +8,8 @@ already stays as long as it fits.
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fnmodel.errors import LockError
@@ -29,6 +30,7 @@ from fnmodel.shipped import shipped
 
 _INPUTS = re.compile(r"^# inputs: (sha256:[0-9a-f]{64})$", re.MULTILINE)
 _FORMAT = 1
+_WHAT = {"project": "the project's packages", "tracing": "what sends traces"}
 
 
 def lock(
@@ -36,12 +38,14 @@ def lock(
     runtime: Lock,
     architecture: Architecture,
     *,
+    beside: Lock | None = None,
     renew: bool = False,
     resolve: Resolve = resolve,
 ) -> tuple[Lock, tuple[Change, ...]]:
     """Return the lock of a project's requirements, and what changed in it; writes it if it did.
 
-    With `renew` every pin is chosen anew.
+    It holds to the pins of the runtime, and of a lock `beside` it. With `renew` every pin is chosen
+    anew.
 
     Raises:
         LockError: the requirements cannot be read, hold options, do not fit the runtime's, or have
@@ -50,18 +54,20 @@ def lock(
     """
     path = requirements.with_name(f"{requirements.stem}.py{runtime.python}-{architecture}.lock")
     wanted = _read(requirements)
-    inputs = f"sha256:{hashlib.sha256(encode([_FORMAT, wanted, runtime.digest])).hexdigest()}"
+    held = [runtime.digest, *([beside.digest] if beside else [])]
+    inputs = f"sha256:{hashlib.sha256(encode([_FORMAT, wanted, *held])).hexdigest()}"
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     found = _INPUTS.search(before)
     if found and found[1] == inputs and not renew:
         return Lock(runtime.python, path, before.encode()), ()
-    resolved = resolve(
-        requirements,
-        runtime.python,
-        PLATFORMS[architecture],
-        constraints=runtime.path,
-        kept="" if renew else before,
-    )
+    with _constraints(runtime, beside) as constraints:
+        resolved = resolve(
+            requirements,
+            runtime.python,
+            PLATFORMS[architecture],
+            constraints=constraints,
+            kept="" if renew else before,
+        )
     text = (
         f"# Made by `fnmodel lock` of {requirements.name} and the runtime's own lock.\n"
         f"# inputs: {inputs}\n{resolved}"
@@ -70,7 +76,17 @@ def lock(
     return Lock(runtime.python, path, text.encode()), changes(pins(before), pins(text))
 
 
-def project_layer(
+def tracing_lock(python: str) -> Lock:
+    """Return the lock of what sends traces, which holds to the runtime's.
+
+    Raises:
+        LockError: there is none for this version of Python.
+
+    """
+    return Lock.load(python, shipped("layers") / "tracing", "tracing")
+
+
+def extra_layer(
     store: Store,
     own: Lock,
     runtime: Lock,
@@ -80,7 +96,7 @@ def project_layer(
     progress: Callable[[str], None],
     install: Install | None = None,
 ) -> Layer:
-    """Return the layer of a project's own packages; the same inputs are installed once a store.
+    """Return the layer of packages above the runtime's; the same inputs are installed once a store.
 
     Of a package that the runtime has too, it holds what the runtime's layer leaves out: serving
     does without, and nobody knows whether these packages do.
@@ -92,18 +108,19 @@ def project_layer(
     """
     lists = [_rules(shipped("layers") / "project"), _rules(runtime_folder())]
     imports = bundle.startup()
+    what = _WHAT[own.layer]
     inputs = [
         _FORMAT, own.digest, runtime.digest, *lists, imports,
         architecture, compression.DEFLATED, compiler.identity,
     ]  # fmt: skip
-    key = f"project-{hashlib.sha256(encode(inputs)).hexdigest()}"
+    key = f"{own.layer}-{hashlib.sha256(encode(inputs)).hexdigest()}"
     known = store.recall_layer(key)
     if known:
-        progress("the project's packages: unchanged")
+        progress(f"{what}: unchanged")
         return known
     with tempfile.TemporaryDirectory(prefix=".project-", dir=store.root) as name:
         folder = Path(name) / "tree"
-        progress("installing the project's packages")
+        progress(f"installing {what}")
         (install or install_wheels)(own, architecture, folder)
         unwanted, left_out = map(PruneList.parse, lists)
         there = _files_of(folder, set(pins(runtime.data.decode())))
@@ -111,15 +128,28 @@ def project_layer(
             folder,
             lambda path: unwanted.removes(path) or (path in there and not left_out.removes(path)),
         )
-        progress("compiling the project's packages")
+        progress(f"compiling {what}")
         compiler.compile(folder, f"/{AT}")
         bundle.hide(folder, imports)
         made = layer.write(
-            store, layer.tree(folder, AT), "fnmodel pack: the project's packages",
+            store, layer.tree(folder, AT), f"fnmodel pack: {what}",
             compression.deflated,
         )  # fmt: skip
     store.remember_layer(key, made)
     return made
+
+
+@contextmanager
+def _constraints(runtime: Lock, beside: Lock | None) -> Iterator[Path]:
+    """Yield a file of what both locks pin."""
+    if beside is None:
+        yield runtime.path
+        return
+    held = pins(runtime.data.decode()) | pins(beside.data.decode())
+    with tempfile.TemporaryDirectory(prefix="fnmodel-constraints-") as name:
+        path = Path(name) / "constraints.txt"
+        path.write_text("".join(f"{one}=={at}\n" for one, at in held.items()), encoding="utf-8")
+        yield path
 
 
 def _read(requirements: Path) -> str:

@@ -53,9 +53,10 @@ _AUTHORIZER = (
     "AuthorizerFunction",
 )  # fmt: skip
 _HEALTH = ("LiveRoute", "ReadyRoute")
+_DOCS = ("DocsRoute", "DocumentRoute")
 _DOORS = (
     "ApiRoute", "ApiStage", "ApiPermission", "PreflightRoute", "TokenAuthorizer", *_HEALTH,
-    *_AUTHORIZER,
+    *_DOCS, *_AUTHORIZER,
 )  # fmt: skip
 _AUTHORIZATION: Mapping[AccessMode, Mapping[str, Any]] = {
     "iam": {"AuthorizationType": "AWS_IAM"},
@@ -100,12 +101,12 @@ def render(
     cors: CorsConfig | None = None,
     serving: bool = True,
     capture: CaptureConfig = _NO_CAPTURE,
-    tracing: bool = False,
+    function: FunctionConfig | None = None,
     audit: bool = False,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
-    `access` says who may call the API, `cors` from which web pages.
+    `access` says who may call the API, `cors` from which web pages, `function` how it is traced.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
@@ -135,7 +136,11 @@ def render(
     if not audit:
         for section, name in _AUDIT:
             del template[section][name]
-    if not tracing:
+    settings = function or FunctionConfig()
+    if settings.tracing == "otlp":
+        variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+        variables |= {"OTEL_TRACES_EXPORTER": "otlp", **settings.otel}
+    if settings.tracing != "xray":
         _forbid(template, "FunctionRole", "WriteTraces")
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
@@ -159,6 +164,8 @@ def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
         gone.append("TokenAuthorizer")
     if access.health == "protected" or access.mode == "public":
         gone += _HEALTH
+    if access.docs == "protected" or access.mode == "public":
+        gone += _DOCS
     if cors is None:
         gone.append("PreflightRoute")
     for name in gone:

@@ -1,13 +1,13 @@
-"""The endpoint of one model: a FastAPI application whose every answer, good or bad, is JSON.
+"""The endpoint of one model: a FastAPI application whose answers, good or bad, are JSON.
 
     POST /predict                                {"records": [{feature: value}, …]}
     GET  /v2, /v2/health/live, /v2/health/ready
     GET  /v2/models/{model}[/versions/{version}][/ready]
     POST /v2/models/{model}[/versions/{version}]/infer
-    GET  /openapi.json
+    GET  /openapi.json, /docs
 
-The /v2 paths are the Open Inference Protocol's. There is no page of documentation under /docs:
-FastAPI's loads its scripts from elsewhere.
+The /v2 paths are the Open Inference Protocol's. The page under /docs is our own: FastAPI's loads
+its scripts from elsewhere.
 """
 
 import time
@@ -66,6 +66,7 @@ def _routes(service: Service) -> list[Route]:
         ("/v2", service.server, get),
         ("/v2/", service.server, get),
         ("/openapi.json", service.openapi, get),
+        ("/docs", service.docs, get),
     ]
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [

@@ -19,15 +19,15 @@ from fnmodel.errors import FnmodelError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from fnmodel.serve.admission import Admission
     from fnmodel.serve.capture import Capture
     from fnmodel.serve.direct import Handler
     from fnmodel.serve.model import Model
     from fnmodel.serve.record import Report
     from fnmodel.serve.service import Service
+    from fnmodel.serve.tracing.export import Spans
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Admission]":
+def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Handler]":
     """Load the model; return it and the handler of HTTP events.
 
     The web framework and numpy are loaded with the first request that needs them. A model that
@@ -58,7 +58,50 @@ def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Admission]":
         run_after_responses(capture.flush)
     memory.bound(environ)
     direct = Direct(service, report=report, clock=time.perf_counter, others=others, capture=capture)
-    return service.loaded, Admission(direct, version=service.version, report=report)
+    handler: Handler = Admission(direct, version=service.version, report=report)
+    if environ.get("OTEL_TRACES_EXPORTER"):
+        handler = _traced(handler, environ, service)
+    return service.loaded, handler
+
+
+def _traced(handler: "Handler", environ: Mapping[str, str], service: "Service") -> "Handler":
+    from fnmodel.serve.tracing.served import wanted
+
+    if not wanted(environ):
+        return handler
+    from fnmodel.serve.tracing.function import TracedHandler
+
+    spans = tracing(environ, service, warn=_warn)
+    if "AWS_LAMBDA_RUNTIME_API" in environ:
+        from fnmodel.serve.after import run_after_responses
+
+        run_after_responses(spans.flush)
+    return TracedHandler(handler, spans.take)
+
+
+def tracing(
+    environ: Mapping[str, str], service: "Service", *, warn: Callable[[str], object]
+) -> "Spans":
+    """Return what makes spans of requests, and have the model's runs noted for them."""
+    from fnmodel.serve.direct import routes
+    from fnmodel.serve.tracing.export import Spans
+    from fnmodel.serve.tracing.served import around
+
+    if service.loaded is not None:
+        service.loaded.observe(around)
+    resource = {"service.version": service.version}
+    name = environ.get("AWS_LAMBDA_FUNCTION_NAME")
+    if name:
+        resource |= {
+            "cloud.provider": "aws",
+            "cloud.platform": "aws_lambda",
+            "cloud.region": environ.get("AWS_REGION", ""),
+            "faas.name": name,
+            "faas.version": service.version,
+            "faas.instance": environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""),
+        }
+    paths = [path for _, path in routes(service)]
+    return Spans(service=service.name, resource=resource, routes=paths, warn=warn)
 
 
 def capturing(
@@ -139,6 +182,12 @@ def _load(folder: str) -> "tuple[Model | None, str]":
         traceback.print_exception(error, file=sys.stderr)
         code = error.code if isinstance(error, FnmodelError) else type(error).__name__
         return None, f"the model in this image cannot be loaded ({code}); its log has the reason"
+
+
+def _warn(text: str) -> None:
+    from fnmodel.serve.lines import write_line
+
+    write_line({"level": "WARNING", "message": text})
 
 
 def _print(lines: bytes) -> None:

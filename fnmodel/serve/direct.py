@@ -3,8 +3,8 @@
 Requests to the model's own paths are answered here, without a web framework: importing FastAPI
 and Mangum takes longer than everything else in a cold start together, and passing a request
 through them longer than its answer. They are loaded when the first request for anything else
-comes, and answer it: the OpenAPI document, wrong paths and methods, odd events. Tests hold that
-both ways give the same bytes.
+comes, and answer it: wrong paths and methods, odd events. Tests hold that both ways give the same
+bytes.
 """
 
 import base64
@@ -70,7 +70,8 @@ class Direct:
             headers = {
                 key.lower().encode(): value.encode() for key, value in event["headers"].items()
             }
-            call = Call(names, headers, _body(event), due_by(context))
+            gateway = event["requestContext"]
+            call = Call(names, headers, _body(event), due_by(context), gateway)
         except (KeyError, TypeError, ValueError, AttributeError):
             return self._others(event, context)
         given = headers.get(b"x-request-id")
@@ -104,6 +105,8 @@ def routes(service: Service) -> Routes:
         ("GET", "/v2/health/ready"): (service.ready, {}),
         ("GET", "/v2"): (service.server, {}),
         ("GET", "/v2/"): (service.server, {}),
+        ("GET", "/openapi.json"): (service.openapi, {}),
+        ("GET", "/docs"): (service.docs, {}),
     }
     for path, names in (
         (f"/v2/models/{name}", plain),

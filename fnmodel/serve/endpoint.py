@@ -7,7 +7,7 @@ route.
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 class Call:
     """What an endpoint gets: parameters of the path, headers in lower case, the whole body.
 
-    The answer is `due` at a moment of `time.monotonic`; None is whenever it comes.
+    The answer is `due` at a moment of `time.monotonic`; None is whenever it comes. `gateway` is
+    what API Gateway says of the request, its `requestContext`.
     """
 
     path: Mapping[str, str]
     headers: Mapping[bytes, bytes]
     raw: bytes
     due: float | None = None
+    gateway: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object, or raise as `read_object`."""
@@ -47,9 +49,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """JSON as bytes, its status, and how many rows were scored for it.
+    """Text as bytes, its status, and how many rows were scored for it.
 
-    With binary tensors behind it, `head` bytes are JSON. The body may be in an `encoding`.
+    With binary tensors behind it, `head` bytes are JSON. The body may be in an `encoding`, and have
+    `extra` headers, in lower case.
     """
 
     body: bytes
@@ -57,6 +60,8 @@ class Answer:
     rows: int = 0
     head: int | None = None
     encoding: str = ""
+    media: str = "application/json"
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, value: Any, *, status: int = 200, rows: int = 0) -> Self:
@@ -74,8 +79,8 @@ class Answer:
 
         KServe's client reads an error only when the type is application/json without parameters.
         """
-        kind = "application/json" if self.head is None else "application/octet-stream"
-        headers = {"content-type": kind, "content-length": str(len(self.body))}
+        kind = self.media if self.head is None else "application/octet-stream"
+        headers = {"content-type": kind, "content-length": str(len(self.body)), **self.extra}
         if self.head is not None:
             headers["inference-header-content-length"] = str(self.head)
         if self.encoding:
@@ -176,7 +181,8 @@ class Endpoint:
         """Answer one HTTP request."""
         raw = await read_body(receive, self._limit)
         due = due_by(scope.get("aws.context"))
-        call = Call(scope["path_params"], dict(scope["headers"]), raw, due)
+        gateway = (scope.get("aws.event") or {}).get("requestContext") or {}
+        call = Call(scope["path_params"], dict(scope["headers"]), raw, due, gateway)
         answer = respond(self._answer, call, self._limit)
         scope["fnmodel.rows"] = answer.rows
         await send_answer(send, answer)

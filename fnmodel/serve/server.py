@@ -22,6 +22,7 @@ from fnmodel.serve.host import Host
 from fnmodel.serve.lines import LineHandler, LineReport, write_line
 from fnmodel.serve.memory import bound
 from fnmodel.serve.settings import Settings
+from fnmodel.serve.tracing.served import wanted
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from fnmodel.serve.capture import Capture
+    from fnmodel.serve.tracing.export import Spans
 
 _HEAD_SECONDS = 10.0
 _HEAD_LIMIT = 64 << 10
@@ -46,6 +48,7 @@ def main(environ: Mapping[str, str]) -> int:
         settings = Settings.of(environ)
         with frozen_heap():
             host, capture = _host(environ, settings)
+            app, spans = _traced(host, environ)
         listener = _listen(settings)
     except UsageError as error:
         write_line({"level": "ERROR", "message": error.message, "hint": error.hint})
@@ -57,13 +60,15 @@ def main(environ: Mapping[str, str]) -> int:
     )  # fmt: skip
     _Server(
         uvicorn.Config(
-            host, http=_Protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+            app, http=_Protocol, ws="none", lifespan="off", log_config=None, access_log=False,
             proxy_headers=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=settings.grace,
         )
     ).run(sockets=[listener])  # fmt: skip
     if capture is not None:
         capture.flush()
+    if spans is not None:
+        spans.flush()
     write_line({"level": "INFO", "message": "stopped", "cut_off": host.cut_off})
     if host.cut_off:
         os._exit(1)  # their threads still run, and would be waited for
@@ -80,11 +85,16 @@ def _host(environ: Mapping[str, str], settings: Settings) -> "tuple[Host, Captur
     def others() -> "ASGIApp":
         return framework(service, report)
 
+    pool = ThreadPoolExecutor
+    if wanted(environ):
+        from fnmodel.serve.tracing.asgi import CarryingPool
+
+        pool = CarryingPool
     host = Host(
         service,
         report=report,
         clock=time.perf_counter,
-        pool=ThreadPoolExecutor(settings.workers, thread_name_prefix="predict"),
+        pool=pool(settings.workers, thread_name_prefix="predict"),
         room=settings.workers + settings.queue,
         others=others,
         seconds=settings.timeout,
@@ -98,6 +108,20 @@ def _host(environ: Mapping[str, str], settings: Settings) -> "tuple[Host, Captur
     if capture is not None:
         host.capture = Background(capture).take
     return host, capture
+
+
+def _traced(host: Host, environ: Mapping[str, str]) -> "tuple[ASGIApp, Spans | None]":
+    if not wanted(environ):
+        return host, None
+    from fnmodel.serve.boot import tracing
+    from fnmodel.serve.tracing.asgi import TracedApp, in_background
+
+    def warn(text: str) -> None:
+        write_line({"level": "WARNING", "message": text})
+
+    spans = tracing(environ, host.service, warn=warn)
+    in_background(spans.flush)
+    return TracedApp(host, spans.take), spans
 
 
 def _listen(settings: Settings) -> socket.socket:

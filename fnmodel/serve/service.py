@@ -1,10 +1,9 @@
 """What the endpoint of one model answers, whatever brings the request."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import NoReturn
-
-import orjson
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NoReturn
 
 from fnmodel.serve import tensors
 from fnmodel.serve.body import LIMIT
@@ -12,6 +11,9 @@ from fnmodel.serve.endpoint import Answer, Call
 from fnmodel.serve.model import Model
 from fnmodel.serve.predict import records_of
 from fnmodel.serve.refusal import RefusalError
+
+if TYPE_CHECKING:
+    from fnmodel.serve.openapi.document import Document
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,33 @@ class Service:
         self._loaded()
         return Answer.of({"name": self.name, "ready": True})
 
-    def openapi(self, _: Call) -> Answer:
+    def openapi(self, call: Call) -> Answer:
         """Answer the OpenAPI document."""
-        return Answer(self._openapi)
+        return Answer.of(self._document(call))
+
+    def docs(self, call: Call) -> Answer:
+        """Answer the page that shows the document, and tries it."""
+        from fnmodel.serve.docs.page import page
+
+        return page(self._document(call))
+
+    def _document(self, call: Call) -> "Document":
+        from fnmodel.serve.origin import access_of, server_of
+
+        return self._documents(access_of(call.gateway), server_of(call.gateway))
 
     @cached_property
-    def _openapi(self) -> bytes:
-        from fnmodel.serve.openapi import document
+    def _documents(self) -> "Callable[[str, str], Document]":
+        from fnmodel.serve.openapi.described import Described
+        from fnmodel.serve.openapi.document import document
 
-        signature = self._loaded().signature
-        return orjson.dumps(document(signature, name=self.name, version=self.version))
+        described = Described(self, self._loaded())
+
+        @lru_cache(maxsize=4)
+        def written(access: str, server: str) -> "Document":
+            return document([described], access=access, server=server)
+
+        return written
 
     def _check(self, call: Call) -> None:
         if call.path["model"] != self.name:
