@@ -2,13 +2,14 @@
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
-from serve_cases import EVENTS, model_folder, predictor
+from serve_cases import EVENTS, model_folder
 
 from fnmodel.batch.objects import ObjectStore, S3Objects
 from fnmodel.errors import AwsError, BatchError
@@ -97,9 +98,10 @@ def handle(monkeypatch: pytest.MonkeyPatch, s3: Any) -> Callable[[dict[str, Any]
     """Return the function's batch side, for the bucket of moto."""
     monkeypatch.setenv("FNMODEL_MODEL_DIR", str(model_folder("mixed")))
     monkeypatch.setenv("FNMODEL_MODEL_NAME", "churn")
+    from fnmodel.serve.boot import open_models
     from handlers.batch import run_batch
 
-    return lambda event: run_batch(event, None, predictor("mixed"))
+    return lambda event: run_batch(event, None, open_models(os.environ, "1"))
 
 
 EVENT = json.loads((EVENTS / "batch.json").read_bytes())
