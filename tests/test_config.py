@@ -115,7 +115,7 @@ def test_what_init_converted_is_what_deploy_asks_for(tmp_path: Path) -> None:
     (tmp_path / "fnmodel.yaml").write_text(GOOD)
     project = load(tmp_path / "fnmodel.yaml")
 
-    assert orders.conversion(project) == orders.conversion_of(
+    assert orders.conversion(project.served["churn"]) == orders.conversion_of(
         project.model, project.sample, project.target, Parity(), SlimConfig()
     )
 

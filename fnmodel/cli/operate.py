@@ -48,6 +48,7 @@ def status(
     holder = work.ledger.holder()
     data = {
         "name": work.project.name,
+        "models": list(work.project.served),
         "stage": work.stage,
         "cloud": work.settings.cloud,
         "url": work.url if work.open else None,
@@ -62,6 +63,7 @@ def status(
         "url": work.url if work.open else "not open yet: no version has passed its gate",
         "access": stack.access or "",
         "stage": f"{work.stage} ({work.settings.cloud})",
+        "models": ", ".join(work.project.models),
         "stack": f"{stack.name} {stack.status}",
         "releasing": f"{holder.name} until {holder.until}" if holder else "",
     }
