@@ -1,6 +1,7 @@
 """Several models in one image: each by its name, loaded on first use, none in another's way."""
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -240,3 +241,22 @@ def test_plain_http_and_capture(image: Path, tmp_path: Path) -> None:
     assert [line["fnmodel"]["model"] for line in lines] == ["first", "second_one"]
     rows = [json.loads(line["captureData"]["endpointInput"]["data"]) for line in lines]
     assert rows == [ROW, VISITOR]
+
+
+def test_the_openapi_document_is_of_all_models(image: Path) -> None:
+    """Each model has its paths and schemas; operations differ, and every reference leads to one."""
+    answers, _, _ = run(image, [asked("/openapi.json")], FNMODEL_MODELS=NAMES)
+    text = answers[0]["body"]
+    document = json.loads(text)
+
+    posts = {path for path, item in document["paths"].items() if "post" in item}
+    assert {"/predict", "/models/first/predict", "/models/second_one/predict"} < posts
+    assert "/v2/models/second_one/infer" in posts
+    assert not any("broken" in path for path in document["paths"])
+    schemas = document["components"]["schemas"]
+    assert set(schemas["second_one.Record"]["properties"]) == set(VISITOR)
+    assert set(schemas["first.Record"]["properties"]) == set(ROW)
+    references = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert references <= schemas.keys()
+    names = re.findall(r'"operationId":"([^"]+)"', text)
+    assert len(names) == len(set(names))

@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -122,13 +123,13 @@ class Models:
             raise RefusalError(404, f"there is no such model; {these} {known}")
         return service
 
-    def load(self) -> None:
-        """Load all models now; one that cannot be loaded says so when it is asked."""
+    def load(self) -> dict[str, Model]:
+        """Load all models now, and return by name those that could be; the log has the others."""
+        found = {}
         for service in self.services:
-            try:
-                _ = service.loaded
-            except RefusalError:
-                continue  # its log has the reason
+            with suppress(RefusalError):  # who asks for it is told so
+                found[service.name] = service.loaded
+        return found
 
     def called(self, answering: Answering) -> Callable[[Call], Answer]:
         """Return what has the model that a path names answer."""
@@ -165,13 +166,23 @@ class Models:
         )
 
     def openapi(self, _: Call) -> Answer:
-        """Answer the OpenAPI document of all models."""
+        """Answer the OpenAPI document of all models that can be loaded.
+
+        Raises:
+            RefusalError: 503, none can.
+
+        """
         return Answer(self._openapi)
 
     @cached_property
     def _openapi(self) -> bytes:
-        from fnmodel.serve.openapi import document
+        from fnmodel.serve.openapi import document, together
 
-        first = self.first
-        found = document(first.loaded.signature, name=first.name, version=first.version)
-        return orjson.dumps(found)
+        found = {
+            name: document(model.signature, name=name, version=self.version)
+            for name, model in self.load().items()
+        }
+        if not found:
+            _ = self.first.loaded
+        # Without a name there is but one, whose schemas need none.
+        return orjson.dumps(together(found) if self.named else found[self.first.name])

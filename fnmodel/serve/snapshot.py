@@ -20,7 +20,6 @@ from fnmodel.binary import without_halves
 from fnmodel.model import PROBE
 from fnmodel.serve.endpoint import Answer, Call
 from fnmodel.serve.models import Models, folders
-from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.service import Service
 
 
@@ -40,12 +39,8 @@ def warm(models: Models, at: Mapping[str, Path]) -> None:
         InputError: a model refuses its probe.
 
     """
-    for service in models.services:
-        try:
-            _ = service.loaded
-        except RefusalError:
-            continue  # its log has the reason
-        _warm(service, json.loads((at[service.name] / PROBE).read_bytes()))
+    for name in models.load():
+        _warm(models.find(name), json.loads((at[name] / PROBE).read_bytes()))
     gc.collect()
     gc.freeze()
 
