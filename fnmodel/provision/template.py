@@ -132,10 +132,7 @@ def render(
         template["Parameters"].pop("AuthorizerImageUri", None)
         for output in ("Url", "Access"):
             del template["Outputs"][output]
-    _trim(template, capture)
-    if not audit:
-        for section, name in _AUDIT:
-            del template[section][name]
+    _trim(template, capture, audit=audit)
     settings = function or FunctionConfig()
     if settings.tracing == "otlp":
         variables = resources["Function"]["Properties"]["Environment"]["Variables"]
@@ -257,9 +254,12 @@ def tags(project: str, stage: str) -> dict[str, str]:
     return {"fnmodel:project": project, "fnmodel:stage": stage}
 
 
-def _trim(template: Template, capture: CaptureConfig) -> None:
-    """Take out what this stage does not have of capture."""
+def _trim(template: Template, capture: CaptureConfig, *, audit: bool) -> None:
+    """Take out what this stage does not have of capture, and of the ledger's copies."""
     resources = template["Resources"]
+    if not audit:
+        for section, name in _AUDIT:
+            del template[section][name]
     if not capture.rate:
         for section, name in _CAPTURE:
             del template[section][name]
@@ -317,6 +317,7 @@ def _input(job: BatchJob) -> dict[str, Any]:
         "error_budget": job.error_budget,
         "scheduled_time": "<aws.scheduler.scheduled-time>",
         "schedule_arn": "<aws.scheduler.schedule-arn>",
+        **({"model": job.model} if job.model else {}),
     }
     # Join, not Sub: a prefix may hold `${…}`, which Sub would take for a reference.
     before, after = json.dumps(event).split(json.dumps(mark)[1:-1])

@@ -8,13 +8,10 @@ import gc
 import os
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from fnmodel.errors import FnmodelError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,56 +19,58 @@ if TYPE_CHECKING:
     from fnmodel.serve.capture import Capture
     from fnmodel.serve.direct import Handler
     from fnmodel.serve.model import Model
+    from fnmodel.serve.models import Models
     from fnmodel.serve.record import Report
-    from fnmodel.serve.service import Service
     from fnmodel.serve.tracing.export import Spans
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Handler]":
-    """Load the model; return it and the handler of HTTP events.
+def boot(environ: Mapping[str, str]) -> "tuple[Models, Handler]":
+    """Return the models, and the handler of HTTP events.
 
+    A single model is loaded now, several each with the first request for it, but before a snapshot.
     The web framework and numpy are loaded with the first request that needs them. A model that
-    cannot be loaded gives None and a handler that answers 503: a function that crashes in its
-    initialisation would be started, and would fail, again and again.
+    cannot be loaded answers 503: a function that crashes in its initialisation would be started,
+    and would fail, again and again.
     """
-    service = load(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    models = open_models(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    if not models.named or environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        models.load()
     from fnmodel.serve import memory
     from fnmodel.serve.admission import Admission
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
 
-    name = service.name
-    report = EmfReport(
-        model=name, function=environ.get("AWS_LAMBDA_FUNCTION_NAME", name), version=service.version
-    )
+    name = None if models.named else models.first.name
+    function = environ.get("AWS_LAMBDA_FUNCTION_NAME", models.first.name)
+    report = EmfReport(model=name, function=function, version=models.version)
 
     def others() -> "Handler":
-        app = framework(service, report)
+        app = framework(models, report)
         from fnmodel.serve.gateway import Gateway
 
         return Gateway(app)
 
-    capture = capturing(environ, service, write=_print, dropped=report.dropped)
+    capture = capturing(environ, models, write=_print, dropped=report.dropped)
     if capture is not None and "AWS_LAMBDA_RUNTIME_API" in environ:
         from fnmodel.serve.after import run_after_responses
 
         run_after_responses(capture.flush)
     memory.bound(environ)
-    direct = Direct(service, report=report, clock=time.perf_counter, others=others, capture=capture)
-    handler: Handler = Admission(direct, version=service.version, report=report)
+    direct = Direct(models, report=report, clock=time.perf_counter, others=others, capture=capture)
+    handler: Handler = Admission(direct, version=models.version, report=report)
     if environ.get("OTEL_TRACES_EXPORTER"):
-        handler = _traced(handler, environ, service)
-    return service.loaded, handler
+        handler = _traced(handler, environ, models)
+    return models, handler
 
 
-def _traced(handler: "Handler", environ: Mapping[str, str], service: "Service") -> "Handler":
+def _traced(handler: "Handler", environ: Mapping[str, str], models: "Models") -> "Handler":
     from fnmodel.serve.tracing.served import wanted
 
     if not wanted(environ):
         return handler
     from fnmodel.serve.tracing.function import TracedHandler
 
-    spans = tracing(environ, service, warn=_warn)
+    spans = tracing(environ, models, warn=_warn)
     if "AWS_LAMBDA_RUNTIME_API" in environ:
         from fnmodel.serve.after import run_after_responses
 
@@ -80,16 +79,13 @@ def _traced(handler: "Handler", environ: Mapping[str, str], service: "Service") 
 
 
 def tracing(
-    environ: Mapping[str, str], service: "Service", *, warn: Callable[[str], object]
+    environ: Mapping[str, str], models: "Models", *, warn: Callable[[str], object]
 ) -> "Spans":
-    """Return what makes spans of requests, and have the model's runs noted for them."""
+    """Return what makes spans of requests."""
     from fnmodel.serve.direct import routes
     from fnmodel.serve.tracing.export import Spans
-    from fnmodel.serve.tracing.served import around
 
-    if service.loaded is not None:
-        service.loaded.observe(around)
-    resource = {"service.version": service.version}
+    resource = {"service.version": models.version}
     name = environ.get("AWS_LAMBDA_FUNCTION_NAME")
     if name:
         resource |= {
@@ -97,16 +93,17 @@ def tracing(
             "cloud.platform": "aws_lambda",
             "cloud.region": environ.get("AWS_REGION", ""),
             "faas.name": name,
-            "faas.version": service.version,
+            "faas.version": models.version,
             "faas.instance": environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""),
         }
-    paths = [path for _, path in routes(service)]
-    return Spans(service=service.name, resource=resource, routes=paths, warn=warn)
+    paths = [path for _, path in routes(models)]
+    endpoint = environ.get("FNMODEL_MODEL_NAME", models.first.name)
+    return Spans(service=endpoint, resource=resource, routes=paths, warn=warn)
 
 
 def capturing(
     environ: Mapping[str, str],
-    service: "Service",
+    models: "Models",
     *,
     write: Callable[[bytes], object],
     dropped: Callable[[int, str], object],
@@ -115,7 +112,7 @@ def capturing(
 
     A policy that cannot be read captures nothing: kept rows must be redacted as was said.
     """
-    if not environ.get("FNMODEL_CAPTURE") or service.loaded is None:
+    if not environ.get("FNMODEL_CAPTURE"):
         return None
     import random
 
@@ -129,12 +126,16 @@ def capturing(
         return None
     if policy is None:
         return None
-    signature = service.loaded.signature
+
+    def names(model: str) -> "Sequence[str]":
+        # Its rows have been answered, so it is loaded.
+        signature = models.find(model).loaded.signature
+        return [feature.name for feature in signature.features] if signature.stacked else ()
+
     return Capture(
         policy,
-        model=service.name,
-        version=service.version,
-        names=[feature.name for feature in signature.features] if signature.stacked else (),
+        version=models.version,
+        names=names,
         write=write,
         dropped=dropped,
         point=random.random,
@@ -142,22 +143,47 @@ def capturing(
     )
 
 
-def load(environ: Mapping[str, str], version: str) -> "Service":
-    """Load the model of FNMODEL_MODEL_DIR; what cannot be loaded answers 503."""
+def open_models(environ: Mapping[str, str], version: str, *, limit: int | None = None) -> "Models":
+    """Return the models that the environment names, none of them loaded yet.
+
+    `version` is what callers see, `limit` the bytes that a body may have.
+    """
     # Read by pydantic and OpenBLAS on import; the image sets them too.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    model, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
+    from fnmodel.serve.body import LIMIT
+    from fnmodel.serve.models import Models, Opening, folders
     from fnmodel.serve.service import Service
 
-    return Service(model, environ.get("FNMODEL_MODEL_NAME", "model"), version, reason)
+    opened = _opener(environ)
+    services = (
+        Service(Opening(folder, opened), name, version, limit or LIMIT)
+        for name, folder in folders(environ).items()
+    )
+    return Models(tuple(services), named="FNMODEL_MODELS" in environ)
 
 
-def framework(service: "Service", report: "Report") -> "FastAPI":
+def _opener(environ: Mapping[str, str]) -> "Callable[[Path], Model]":
+    """Return what opens a model directory; with traces the model's runs are noted for them."""
+    from fnmodel.serve.model import Model
+
+    if not environ.get("OTEL_TRACES_EXPORTER"):
+        return Model.load
+    from fnmodel.serve.tracing.served import around, wanted
+
+    def opened(folder: Path) -> Model:
+        model = Model.load(folder)
+        model.observe(around)
+        return model
+
+    return opened if wanted(environ) else Model.load
+
+
+def framework(models: "Models", report: "Report") -> "FastAPI":
     """Load the web framework and return the application that answers all paths."""
     with _lazy_schemas():
         from fnmodel.serve.app import create_app
-    app = create_app(service, report=report)
+    app = create_app(models, report=report)
     app.middleware_stack = app.build_middleware_stack()
     return app
 
@@ -171,17 +197,6 @@ def frozen_heap() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _load(folder: str) -> "tuple[Model | None, str]":
-    try:
-        from fnmodel.serve.model import Model
-
-        return Model.load(Path(folder)), ""
-    except (FnmodelError, OSError) as error:
-        traceback.print_exception(error, file=sys.stderr)
-        code = error.code if isinstance(error, FnmodelError) else type(error).__name__
-        return None, f"the model in this image cannot be loaded ({code}); its log has the reason"
 
 
 def _warn(text: str) -> None:
