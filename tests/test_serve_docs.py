@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import uvicorn
@@ -21,10 +21,13 @@ from serve_cases import event, gateway, model
 
 from fnmodel.model import Feature
 from fnmodel.serve.docs.page import page as written
+from fnmodel.serve.endpoint import Call
 from fnmodel.serve.host import Host
 from fnmodel.serve.model import Model
+from fnmodel.serve.models import Models
 from fnmodel.serve.openapi.described import Described
 from fnmodel.serve.openapi.document import document
+from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.service import Service
 
 HOSTILE = (
@@ -124,10 +127,12 @@ def test_hostile_names_make_no_element() -> None:
 
 def test_without_a_model_there_is_no_page() -> None:
     """A model that cannot be loaded is 503 here, too."""
-    service = Service(None, "churn", "3", reason="the model is missing")
 
-    with pytest.raises(Exception, match="the model is missing"):
-        service.docs(None)  # type: ignore[arg-type]
+    def missing() -> NoReturn:
+        raise RefusalError(503, "the model is missing")
+
+    with pytest.raises(RefusalError, match="the model is missing"):
+        Models((Service(missing, "churn", "3"),)).docs(Call({}, {}, b""))
 
 
 # ------------------------------------------------------------------ in a browser
@@ -145,7 +150,7 @@ def served(service: Service, stop: threading.Event) -> int:
     """Serve over plain HTTP in a thread until `stop`; return the port."""
     listener = socket.create_server(("127.0.0.1", 0))
     host = Host(
-        service,
+        Models((service,)),
         report=lambda _: None,
         clock=time.perf_counter,
         pool=ThreadPoolExecutor(1),

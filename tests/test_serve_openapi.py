@@ -17,6 +17,7 @@ from fnmodel.serve.app import create_app
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
 from fnmodel.serve.model import Model
+from fnmodel.serve.models import Models
 from fnmodel.serve.openapi.described import Described
 from fnmodel.serve.openapi.document import document as written
 from fnmodel.serve.service import Service
@@ -33,12 +34,12 @@ CATEGORY = {
 
 
 def handler(loaded: Model, called: str = "churn") -> Direct:
-    service = Service(loaded, called, "3")
+    models = Models((Service(loaded, called, "3"),))
     return Direct(
-        service,
+        models,
         report=lambda _: None,
         clock=time.perf_counter,
-        others=lambda: Gateway(create_app(service)),
+        others=lambda: Gateway(create_app(models)),
     )
 
 

@@ -16,7 +16,7 @@ from otlp_cases import Collector, collector, plain
 from serve_cases import event, model_folder
 
 from fnmodel.serve.app import create_app
-from fnmodel.serve.boot import load, tracing
+from fnmodel.serve.boot import open_models, tracing
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
 from fnmodel.serve.tracing.export import Spans, phases
@@ -55,14 +55,14 @@ def environ(name: str = "classifier", **more: str) -> dict[str, str]:
 def traced(sink: Collector, warnings: list[str] | None = None) -> tuple[TracedHandler, Spans]:
     """Return a handler as in Lambda, and what is flushed after each response."""
     given = environ()
-    service = load(given, "3")
+    models = open_models(given, "3")
     said = warnings if warnings is not None else []
-    spans = tracing(given, service, warn=said.append)
+    spans = tracing(given, models, warn=said.append)
     direct = Direct(
-        service,
+        models,
         report=lambda _: None,
         clock=time.perf_counter,
-        others=lambda: Gateway(create_app(service)),
+        others=lambda: Gateway(create_app(models)),
     )
     return TracedHandler(direct, spans.take), spans
 
