@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -205,6 +206,28 @@ def test_only_a_lack_of_memory_is_tried_again(image: Path, failure: Exception, t
         assert refused.value.status == 503
 
     assert len(tried) == tries
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
+def test_a_model_that_memory_does_not_hold(image: Path, tmp_path: Path) -> None:
+    """It is refused like any that cannot be loaded, the process lives, and the others answer."""
+    shutil.copytree(image / "first", tmp_path / "first")
+    shutil.copytree(image / "first", tmp_path / "large")
+    with (tmp_path / "large" / "model.onnx").open("r+b") as file:
+        file.truncate(512 << 20)  # sparse
+    answers, _, _ = run(
+        tmp_path,
+        [
+            asked("/models/large/predict", ROW),
+            asked("/models/first/predict", ROW),
+            asked("/models/large/predict", ROW),
+        ],
+        FNMODEL_MODELS="first,large",
+        AWS_LAMBDA_FUNCTION_MEMORY_SIZE="128",
+    )
+
+    assert [answer["statusCode"] for answer in answers] == [503, 200, 503]
+    assert "no memory left" in error_of(answers[2])
 
 
 def test_a_snapshot_holds_all_models(image: Path) -> None:
