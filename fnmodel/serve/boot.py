@@ -100,6 +100,7 @@ def tracing(
             "faas.version": service.version,
             "faas.instance": environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""),
         }
+    resource = {key: text for key, text in resource.items() if text}
     paths = [path for _, path in routes(service)]
     return Spans(service=service.name, resource=resource, routes=paths, warn=warn)
 
