@@ -19,10 +19,12 @@ from pydantic.fields import FieldInfo
 from fnmodel import config
 from fnmodel.cli.app import app
 from fnmodel.errors import by_code
+from fnmodel.local.differences import DIFFERENCES
 
 DOCS = Path(__file__).resolve().parent
 NOTICE = "<!-- Made by docs/generate.py; do not edit. -->"
-BEGIN, END = "<!-- keys: made by docs/generate.py -->", "<!-- keys end -->"
+KEYS, DIFFERENT = "keys", "differences"
+"""Parts of pages that are made here; comments mark where they begin and end."""
 
 # What every command has in common is explained once.
 COMMON = ("--project", "--stage", "--local", "--profile", "--region", "--output")
@@ -87,16 +89,29 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
 
 def pages() -> dict[Path, str]:
     """Return the content of every generated file by its path."""
-    configuration = DOCS / "configuration.md"
-    before, _, rest = configuration.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
+    configuration, local = DOCS / "configuration.md", DOCS / "local.md"
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **config.json_schema()}
     return {
         DOCS / "commands.md": commands(),
         DOCS / "errors.md": errors(),
-        configuration: f"{before}{BEGIN}\n\n{keys()}\n{END}{after}",
+        configuration: _with(configuration, KEYS, keys()),
+        local: _with(local, DIFFERENT, differences()),
         DOCS / "fnmodel.schema.json": json.dumps(schema, indent=2) + "\n",
     }
+
+
+def _with(page: Path, part: str, text: str) -> str:
+    """Return a page with this text as one of its parts."""
+    begin, end = f"<!-- {part}: made by docs/generate.py -->", f"<!-- {part} end -->"
+    before, _, rest = page.read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{text}\n{end}{after}"
+
+
+def differences() -> str:
+    """Return the table of what is another thing in the embedded cloud than in AWS."""
+    rows = [[one.topic, one.here, one.aws] for one in DIFFERENCES]
+    return _table(["what", "here", "in AWS"], rows)
 
 
 def leaves() -> Iterator[tuple[str, Any]]:

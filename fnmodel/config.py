@@ -224,7 +224,7 @@ class FunctionConfig(_Strict):
         description="`xray` samples requests into AWS X-Ray, which bills them; `otlp` sends spans "
         "to the OpenTelemetry collector that `otel` names",
     )
-    otel: dict[str, str] = Field(
+    otel: Mapping[str, str] = Field(
         default={},
         description="OpenTelemetry's own variables, with `tracing: otlp`: "
         "`OTEL_EXPORTER_OTLP_ENDPOINT` at least",

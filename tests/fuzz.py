@@ -8,6 +8,7 @@ Prints JSON; exit code 1 where something was found, with its first examples.
 """
 
 import argparse
+import base64
 import copy
 import json
 import random
@@ -85,10 +86,17 @@ class Document:
         status = str(answer["statusCode"])
         if status not in operation["responses"]:
             return f"{status} is not in the document"
+        content_of = resolved(self._document, operation["responses"][status])["content"]
+        kind = answer["headers"]["content-type"]
+        if kind not in content_of:
+            return f"{kind} is not in the document for {status}"
+        if answer["isBase64Encoded"]:  # binary tensors behind their JSON
+            head = int(answer["headers"]["inference-header-content-length"])
+            told = json.loads(base64.b64decode(answer["body"])[:head])
+            return "" if told["outputs"] else "no outputs"
         key = operation["operationId"], status
         if key not in self._judges:
-            response = resolved(self._document, operation["responses"][status])
-            content = response["content"]["application/json"]
+            content = content_of["application/json"]
             components = {"components": self._document["components"]}
             self._judges[key] = Draft202012Validator({**components, **content["schema"]})
         problem = next(self._judges[key].iter_errors(json.loads(answer["body"])), None)

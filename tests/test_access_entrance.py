@@ -11,7 +11,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from fnmodel.local.entrance import Throttle, signature_flaw, token_flaw
+from fnmodel.local.entrance import Throttle, said_instead, signature_flaw, token_flaw
 from fnmodel.sigv4 import Credentials, sign
 
 URL = "http://127.0.0.1:4566/_aws/execute-api/abc/predict"
@@ -164,3 +164,31 @@ def test_a_stage_s_throttle_is_a_bucket() -> None:
     assert other
     assert later == [True, False]
     assert all(throttle.allows("c", "$default", {}) for _ in range(1000))
+
+
+CRASH = b'{"errorType": "Runtime.ExitError", "errorMessage": "RequestId: 1 Error: exit status 137"}'
+LARGE = b'{"errorType": "RequestTooLargeException", "errorMessage": "7000000 byte payload"}'
+BUSY = b'{"Type": "User", "Reason": "ReservedFunctionConcurrentInvocationLimitExceeded"}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (502, CRASH, (500, "Internal Server Error")),
+        (502, LARGE, (413, "Request Entity Too Large")),
+        (429, BUSY, (503, "Service Unavailable")),
+        (200, b"{}", None),
+        (500, b'{"error": "x"}', None),
+    ],
+)
+def test_a_function_that_fails_is_told_in_the_api_s_words(
+    status: int, body: bytes, expected: tuple[int, str] | None
+) -> None:
+    """A crash's own words stay in the log; no room in Lambda is 503."""
+    assert said_instead(status, {"Content-Type": "application/json"}, body) == expected
+
+
+@pytest.mark.parametrize("status", [429, 502])
+def test_what_the_function_says_itself_is_left_alone(status: int) -> None:
+    """A key over its rate is told so by the function, which gives each answer its id."""
+    assert said_instead(status, {"X-Request-Id": "1", "retry-after": "1"}, b"{}") is None

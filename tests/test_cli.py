@@ -10,6 +10,7 @@ import pytest
 from fnmodel import errors
 from fnmodel.__main__ import run
 from fnmodel.errors import FnmodelError, by_code
+from fnmodel.local.differences import DIFFERENCES
 
 COMMANDS = [
     "init", "slim", "lock", "pack", "inspect", "keygen", "plan", "deploy", "invoke", "shift",
@@ -109,6 +110,23 @@ def test_doctor_tells_each_check_with_a_remedy(
     findings = json.loads(capsys.readouterr().out)
     assert {"Python", "uv", "disk", "embedded cloud"} <= {f["check"] for f in findings}
     assert [f for f in findings if f["state"] == "FAIL" and not f["remedy"]] == []
+
+
+def test_doctor_lists_where_the_embedded_cloud_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each known difference is there once, with what is so in AWS, for people and for programs."""
+    monkeypatch.setenv("FNMODEL_HOME", str(tmp_path))
+
+    assert run(["doctor", "--output", "json"]) == 0
+    told = [f for f in json.loads(capsys.readouterr().out) if f["check"].startswith("local ≠ AWS")]
+    assert run(["doctor"]) == 0
+    shown = capsys.readouterr().out
+
+    assert [(f["found"], f["remedy"]) for f in told] == [
+        (one.here, f"in AWS: {one.aws}") for one in DIFFERENCES
+    ]
+    assert all(one.topic in shown for one in DIFFERENCES)
 
 
 def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:

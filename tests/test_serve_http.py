@@ -141,12 +141,12 @@ def test_the_answers_are_those_of_lambda(
 
 
 def test_the_document_knows_no_gateway(server: Server) -> None:
-    """Paths begin at the host that was asked, and who may call is for the proxy before it."""
+    """Paths begin where the document lies, and who may call is for the proxy before it."""
     answer = server.ask("GET", "/openapi.json", None, {})
 
     described = json.loads(answer.body)
     assert answer.status == 200
-    assert described["servers"] == [{"url": "/"}]
+    assert described["servers"] == [{"url": "."}]
     assert "security" not in described
 
 

@@ -197,7 +197,7 @@ def test_security_that_is_not_known(authorizer: Any) -> None:
     described = json.loads(handler(model("classifier"))(asked, None)["body"])
 
     assert "security" not in described
-    assert described["servers"] == [{"url": "/"}]
+    assert described["servers"] == [{"url": "."}]
     assert "401" not in described["paths"]["/predict"]["post"]["responses"]
 
 

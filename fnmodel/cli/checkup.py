@@ -27,7 +27,7 @@ def examine() -> list[Finding]:
         finding
         for check in (
             _python, _system, _home, _space, _files, _uv, _sklearn, _emulator, _interpreters,
-            _cloud, _credentials, _bubblewrap, _differences,
+            _cloud, _credentials, _bubblewrap,
         )
         for finding in check()
     ]  # fmt: skip
@@ -203,14 +203,16 @@ def _bubblewrap() -> Iterator[Finding]:
         yield Finding("note", "isolation", f"{found}, no unshare", remedy)
 
 
-def _differences() -> Iterator[Finding]:
-    """Say where the embedded cloud is known to differ from AWS."""
-    if importlib.util.find_spec("ministack") is not None:
-        yield Finding(
-            "note", "embedded cloud ≠ AWS",
-            "of IAM only signatures are checked, no policies; cold starts are this machine's",
-            "see docs/local.md for the whole list",
-        )  # fmt: skip
+def differences() -> list[Finding]:
+    """Return where the embedded cloud is known to differ from AWS; nothing where it is not here."""
+    from fnmodel.local.differences import DIFFERENCES
+
+    if importlib.util.find_spec("ministack") is None:
+        return []
+    return [
+        Finding("note", f"local ≠ AWS: {one.topic}", one.here, f"in AWS: {one.aws}")
+        for one in DIFFERENCES
+    ]
 
 
 def _version(name: str) -> str | None:

@@ -130,18 +130,23 @@ def logs(
 
 
 def doctor(output: OutputOption = Output.table) -> None:
-    """Check this machine, and say what is missing and how to get it.
+    """Check this machine, say what is missing and how to get it, and where local differs from AWS.
 
     Example: fnmodel doctor
     """
-    from fnmodel.cli.checkup import examine
+    from fnmodel.cli.checkup import differences, examine
 
-    findings = examine()
+    findings, different = examine(), differences()
     rows = [[f.state, f.name, f.found, f.remedy] for f in findings]
     data = [
-        {"state": f.state, "check": f.name, "found": f.found, "remedy": f.remedy} for f in findings
+        {"state": f.state, "check": f.name, "found": f.found, "remedy": f.remedy}
+        for f in (*findings, *different)
     ]
-    Console(output).data(data, table(["", "check", "found", "what to do"], rows))
+    text = table(["", "check", "found", "what to do"], rows)
+    if different:
+        listed = [[f.name.partition(": ")[2], f.found, f.remedy] for f in different]
+        text += "\n\n" + table(["local ≠ AWS", "here", ""], listed)
+    Console(output).data(data, text)
     if any(finding.state == "FAIL" for finding in findings):
         raise typer.Exit(1)
 

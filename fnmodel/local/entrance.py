@@ -3,6 +3,7 @@
     Throttle          a stage's rate and burst
     signature_flaw    who signed a request to a route with AWS_IAM
     token_flaw        what a JSON Web Token must be before its signature is looked at
+    said_instead      what an API says where its function failed, or could not be called
     camel             names of a template as the API has them
 
 `fnmodel.local.seam` puts them where they belong.
@@ -137,6 +138,21 @@ def _plain_object(part: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("a part of it is no JSON object")  # noqa: TRY004
     return value
+
+
+def said_instead(status: int, headers: Mapping[str, str], body: bytes) -> tuple[int, str] | None:
+    """Return the status and message of an HTTP API in place of the emulator's; None to keep it.
+
+    The emulator answers 502 with a crash's own words, and 429 where Lambda has no room. Our
+    function says neither without a request id.
+    """
+    if status not in (429, 502) or any(name.lower() == "x-request-id" for name in headers):
+        return None
+    if status == 429:
+        return 503, "Service Unavailable"
+    if b"RequestTooLargeException" in body[:1000]:
+        return 413, "Request Entity Too Large"
+    return 500, "Internal Server Error"
 
 
 def camel(settings: Mapping[str, Any]) -> dict[str, Any]:

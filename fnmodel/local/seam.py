@@ -14,7 +14,8 @@ emulator learns weights by itself.
     apigateway._validate_jwt_authorizer  a token's form is checked before its signature
     apigateway._cors_response_headers    a template's names of CORS are not the API's
     apigateway._cors_preflight_response  the same
-    apigateway._invoke_lambda_proxy      an integration ends at its timeout
+    apigateway._invoke_lambda_proxy      an integration ends at its timeout; what fails is said in
+                                         the API's words, not with the function's error
 """
 
 import asyncio
@@ -35,6 +36,7 @@ from fnmodel.local.entrance import (
     Throttle,
     camel,
     path_sent,
+    said_instead,
     signature_flaw,
     token_flaw,
 )
@@ -152,7 +154,8 @@ def _install_entrance() -> None:
             answer: _Answer = await asyncio.wait_for(invoke(integration, *words, **named), limit)
         except TimeoutError:
             return _said(503, "Service Unavailable")
-        return answer
+        instead = said_instead(answer[0], answer[1], answer[2])
+        return answer if instead is None else _said(*instead)
 
     apigateway.handle_execute = guarded_execute
     apigateway._validate_jwt_authorizer = strict_validate

@@ -61,7 +61,7 @@ class Answer:
     head: int | None = None
     encoding: str = ""
     media: str = "application/json"
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, value: Any, *, status: int = 200, rows: int = 0) -> Self:
@@ -80,7 +80,9 @@ class Answer:
         KServe's client reads an error only when the type is application/json without parameters.
         """
         kind = self.media if self.head is None else "application/octet-stream"
-        headers = {"content-type": kind, "content-length": str(len(self.body)), **self.extra}
+        headers = {"content-type": kind, "content-length": str(len(self.body))}
+        if self.extra:
+            headers |= self.extra
         if self.head is not None:
             headers["inference-header-content-length"] = str(self.head)
         if self.encoding:

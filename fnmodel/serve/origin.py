@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?")
+_HOST = re.compile(r"[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com(\.cn)?")
 # The key of an authorizer's context, by the kind of access; see docs/access.md.
 _DOORS = {"iam": "iam", "jwt": "jwt", "lambda": "api_key"}
 _CATCH_ALL = "$default"
@@ -23,8 +23,10 @@ def access_of(gateway: Mapping[str, Any]) -> str:
 
 
 def server_of(gateway: Mapping[str, Any]) -> str:
-    """Return the URL that paths begin at; `/`, the host that was asked, where nobody tells."""
+    """Return the URL that paths begin at; `.`, where the document lies, if nobody tells.
+
+    Under a domain of one's own, paths may begin below a prefix that the event does not have.
+    """
     domain = gateway.get("domainName")
-    if not isinstance(domain, str) or not _HOST.fullmatch(domain):
-        return "/"
-    return f"https://{domain}"
+    known = isinstance(domain, str) and _HOST.fullmatch(domain)
+    return f"https://{domain}" if known else "."

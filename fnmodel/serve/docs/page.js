@@ -128,7 +128,10 @@ const showCredentials = () => {
 
 // ------------------------------------------------------------------ the same from elsewhere
 
-const base = () => (location.protocol.startsWith("http") ? location.origin : doc.servers[0].url);
+// Paths begin where this page lies, which may be below others. A copy on disk asks the server.
+const base = () => (location.protocol.startsWith("http")
+  ? new URL(".", location.href).href.replace(/\/$/, "")
+  : doc.servers[0].url);
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const region = () => /\.execute-api\.([a-z0-9-]+)\./.exec(base())?.[1] ?? "$AWS_REGION";
 
@@ -238,7 +241,7 @@ const send = async (body) => {
   if (header && $("secret").value) headers[header] = prefix + $("secret").value;
   const started = performance.now();
   const signal = AbortSignal.timeout(60000);
-  const answer = await fetch(call.path, { method: "POST", headers, body, signal });
+  const answer = await fetch(base() + call.path, { method: "POST", headers, body, signal });
   const text = await answer.text();
   let parsed;
   try {

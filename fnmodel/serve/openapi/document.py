@@ -34,7 +34,7 @@ _SCHEMES: dict[str, Schema] = {
 }  # fmt: skip
 
 
-def document(models: Sequence[Described], *, access: str = "", server: str = "/") -> Document:
+def document(models: Sequence[Described], *, access: str = "", server: str = ".") -> Document:
     """Return the document of an endpoint as plain data.
 
     With several models, names of schemas and operations begin with the model's. `access` is how

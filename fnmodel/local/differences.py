@@ -1,0 +1,115 @@
+"""Where the embedded cloud is known to differ from AWS: the one list, for `doctor` and the docs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One topic, what is so here, and what is so in AWS."""
+
+    topic: str
+    here: str
+    aws: str
+
+
+DIFFERENCES = (
+    Difference(
+        "IAM",
+        "only signatures are checked, with `test` as key and secret; calls of AWS's own APIs not "
+        "even for that",
+        "policies decide; a missing permission shows only there",
+    ),
+    Difference(
+        "tokens",
+        "RS256 alone, with an `exp`; need `pip install 'fnmodel[signing]'`; an issuer may be "
+        "`http://127.0.0.1`",
+        "RSA of any size of hash; issuers over https only",
+    ),
+    Difference(
+        "preflight of a page that is not named",
+        "403",
+        "an answer without the headers, which is the same for a browser",
+    ),
+    Difference(
+        "throttling of the API",
+        "a bucket in one process, exact",
+        "spread over many machines, so that some more or fewer get through",
+    ),
+    Difference(
+        "concurrency",
+        "ten requests of one function at once; the eleventh is 503",
+        "the account's limit, 1,000 at first; more is 503",
+    ),
+    Difference(
+        "a body between Lambda's 6 MB and the API's 10 MB",
+        "413 with `Request Entity Too Large`",
+        "refused, too; with which words was never seen",
+    ),
+    Difference(
+        "processor and kernel",
+        "this machine's; with a base image and bubblewrap the image's own files, Python and C "
+        "library, else this machine's",
+        "Lambda's, in the image's own files",
+    ),
+    Difference(
+        "SnapStart",
+        "hooks run in Lambda's order; no snapshot is taken, each sandbox runs its own init",
+        "copies start from a snapshot",
+    ),
+    Difference(
+        "times",
+        "this machine's: a cold start here says nothing of one there",
+        "Lambda's",
+    ),
+    Difference(
+        "sandbox",
+        "a process; the host's network; `/tmp` is a folder of its own; without bubblewrap the file "
+        "system is writable",
+        "a micro virtual machine; only `/tmp` is writable",
+    ),
+    Difference(
+        "memory and CPU",
+        "the limit is looked at every 50 ms; CPU does not grow with memory",
+        "the limit is hard; CPU grows with memory",
+    ),
+    Difference(
+        "life of a process",
+        "idle ones end after five minutes",
+        "as Lambda likes",
+    ),
+    Difference(
+        "initialisation",
+        "at least 10 s, else the function's timeout",
+        "starts over after 10 s",
+    ),
+    Difference(
+        "CloudFormation",
+        "seconds; most property values, and names of time zones, are not checked",
+        "minutes; all are",
+    ),
+    Difference(
+        "properties that are accepted and forgotten",
+        "lifecycle rules of buckets; recovery and encryption of tables",
+        "they hold",
+    ),
+    Difference(
+        "metrics, scans",
+        "metrics in log lines do not become CloudWatch metrics; ECR does not scan",
+        "they do",
+    ),
+    Difference(
+        "schedules",
+        "a failed one is not tried again; the attempt's number is always 1",
+        "tried again, and counted",
+    ),
+    Difference(
+        "transport and storage",
+        "no TLS, no encryption at rest, no quotas",
+        "all of them",
+    ),
+    Difference(
+        "place",
+        "one region, `us-east-1`, and one account; the API's URL has a path of its own",
+        "yours; a host of its own",
+    ),
+)
