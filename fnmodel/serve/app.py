@@ -6,8 +6,8 @@
     POST /v2/models/{model}[/versions/{version}]/infer
     GET  /openapi.json
 
-The /v2 paths are the Open Inference Protocol's. There is no page of documentation under /docs:
-FastAPI's loads its scripts from elsewhere.
+The /v2 paths are the Open Inference Protocol's; `fnmodel.serve.dialects` has other servers' paths.
+There is no page of documentation under /docs: FastAPI's loads its scripts from elsewhere.
 """
 
 import time
@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnmodel.errors import InputError
+from fnmodel.serve.dialects.routes import table as dialects
 from fnmodel.serve.endpoint import Answer, Call, Endpoint, status_of, worded
 from fnmodel.serve.envelope import Envelope
 from fnmodel.serve.record import Clock, Report
@@ -73,6 +74,7 @@ def _routes(service: Service) -> list[Route]:
             (model, service.model, get),
             (f"{model}/ready", service.model_ready, get),
         ]
+    table += [(path, answer, [method]) for method, path, answer in dialects(service)]
     return [
         Route(path, Endpoint(answer, service.limit), methods=methods)
         for path, answer, methods in table

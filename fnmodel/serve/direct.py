@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from fnmodel.serve.dialects.routes import table as dialects
 from fnmodel.serve.endpoint import Answer, Call, contain, due_by
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.response import response, too_long
@@ -27,7 +28,7 @@ Routes = dict[tuple[str, str], tuple[Callable[[Call], Answer], Mapping[str, str]
 Handler = Callable[[Any, Any], dict[str, Any]]
 """A Lambda handler of HTTP API events, payload format 2.0."""
 
-_UNESCAPED = re.compile(r"[A-Za-z0-9_.~/-]+")
+_UNESCAPED = re.compile(r"[A-Za-z0-9_.~/:-]+")
 
 
 class Direct:
@@ -112,6 +113,10 @@ def routes(service: Service) -> Routes:
         table["POST", f"{path}/infer"] = (service.infer, names)
         table["GET", f"{path}/ready"] = (service.model_ready, names)
         table["GET", path] = (service.model, names)
+    known = {"model": name, "version": version}
+    for method, path, answer in dialects(service):
+        names = {key: known[key] for key in known if f"{{{key}}}" in path}
+        table[method, path.format_map(known)] = (answer, names)
     return table
 
 

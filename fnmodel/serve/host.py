@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fnmodel.serve.body import too_large
 from fnmodel.serve.direct import routes
-from fnmodel.serve.endpoint import Answer, Call, contain, read_body, send_answer
+from fnmodel.serve.endpoint import Answer, Call, contain, read_body, refusal, send_answer
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.service import Service
@@ -22,11 +22,9 @@ from fnmodel.serve.service import Service
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-# What load balancers and Kubernetes ask where nobody tells them the protocol's own paths. There is
-# no /healthz: Google's front end takes it for itself.
+# What Kubernetes asks where nobody tells it the protocol's own paths; / and /health are among the
+# dialects' paths. There is no /healthz: Google's front end takes it for itself.
 _PROBES = {
-    "/": "/v2/health/ready",
-    "/health": "/v2/health/ready",
     "/readyz": "/v2/health/ready",
     "/livez": "/v2/health/live",
 }
@@ -114,7 +112,7 @@ class Host:
             else:
                 made = await self._admitted(names, headers, receive, predict)
         except RefusalError as error:
-            made = told(Answer.of({"error": error.text}, status=error.status), {})
+            made = told(refusal(answer, error.status, error.text), {})
             if error.status == 503:
                 extra["retry-after"] = "1"
         except ConnectionResetError:

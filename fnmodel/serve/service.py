@@ -90,6 +90,17 @@ class Service:
         signature = self._loaded().signature
         return orjson.dumps(document(signature, name=self.name, version=self.version))
 
+    def opened(self, call: Call) -> Model:
+        """Return the model that a path names, or which is meant by one without a name.
+
+        Raises:
+            RefusalError: 404, it is another model or version; 503, it is not loaded.
+
+        """
+        if "model" in call.path:
+            self._check(call)
+        return self._loaded()
+
     def _check(self, call: Call) -> None:
         if call.path["model"] != self.name:
             raise RefusalError(404, f"there is no such model; this is {self.name!r}")

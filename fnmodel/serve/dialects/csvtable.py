@@ -1,0 +1,141 @@
+"""CSV and JSON Lines, which MLflow's and SageMaker's callers send, as rows; predictions as CSV."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fnmodel.errors import InputError
+from fnmodel.fields import parser
+from fnmodel.model import Feature, Signature
+from fnmodel.serve.body import parse
+from fnmodel.serve.dialects.given import Given, check_header, of_instances, without_nan
+from fnmodel.values import KINDS, check_names, place
+
+
+def read_csv(raw: bytes, signature: Signature, *, header: bool | None = None) -> Given:
+    """Read rows of CSV, by the header or in the order of the features.
+
+    MLflow's callers send a header, SageMaker's none. `header` says which; None looks whether the
+    first line names a feature, or, of a model without features, holds no number.
+
+    Raises:
+        InputError: it is not CSV in UTF-8, a row has another length, or a field is no number;
+            names row and field.
+
+    """
+    lines = list(_lines(raw))
+    if not signature.asked:
+        return _tensor(lines, signature, header=header)
+    known = {feature.name: feature for feature in signature.asked}
+    if header is None:
+        header = bool(lines) and not known.keys().isdisjoint(lines[0])
+    names = lines.pop(0) if header and lines else list(known)
+    # pandas writes its index as a first column without a name.
+    index = int(bool(header and names and names[0] == "" and "" not in known))
+    names = names[index:]
+    check_header(names)
+    check_names(0, dict.fromkeys(names), signature.asked)
+    features = [known[name] for name in names]
+    rows = _parsed([line[index:] for line in lines], features, index)
+    return Given([dict(zip(names, row, strict=True)) for row in rows])
+
+
+def read_lines(raw: bytes, signature: Signature) -> Given:
+    """Read JSON Lines: on each an object by feature or input, or the values in order.
+
+    Raises:
+        InputError: a line is not JSON, or has another form; counts them from 0.
+
+    """
+    rows = []
+    for line in raw.split(b"\n"):
+        if line.strip():
+            try:
+                rows.append(parse(without_nan(line)))
+            except InputError as error:
+                text = error.message.replace("the body", f"line {len(rows)}", 1)
+                raise InputError(text) from None
+    return of_instances(rows, signature, "lines")
+
+
+def write_csv(rows: Sequence[Any]) -> bytes:
+    """Return one line a row: a value, or the values of a list or object side by side."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([*map(_cells, rows)])
+    return text.getvalue().encode()
+
+
+def _cells(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return [_word(value)]
+    return [cell for item in value for cell in _cells(item)]
+
+
+def _word(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _lines(raw: bytes) -> Iterator[list[str]]:
+    """Yield the fields of each line that is not blank."""
+    try:
+        text = raw.removeprefix(b"\xef\xbb\xbf").decode()
+    except UnicodeDecodeError:
+        raise InputError("the body is not UTF-8") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        yield from filter(None, reader)
+    except csv.Error as error:
+        raise InputError(f"the body is not CSV: line {reader.line_num}: {error}") from None
+
+
+def _parsed(
+    lines: Sequence[Sequence[str]], features: Sequence[Feature], skipped: int = 0
+) -> Iterator[list[Any]]:
+    parsers = [parser(feature) for feature in features]
+    for row, fields in enumerate(lines):
+        if len(fields) != len(features):
+            raise InputError(
+                f"row {row} has {len(fields) + skipped} fields, and {len(features) + skipped} are "
+                "expected; a first line that names the features would say which they are"
+            )
+        values = []
+        for one, feature, field in zip(parsers, features, fields, strict=True):
+            try:
+                values.append(one(field))
+            except ValueError as error:
+                raise InputError(f"{place(row, feature)}: {error}") from None
+        yield values
+
+
+def _tensor(lines: list[list[str]], signature: Signature, *, header: bool | None) -> Given:
+    """Read the rows of the one input, of one or two dimensions, of a model without features."""
+    tensor, *others = signature.inputs
+    if others or len(tensor.shape) > 2:
+        raise InputError("CSV has no place for this model's inputs; send JSON")
+    feature = Feature(tensor.name, tensor.datatype)
+    if header is None:
+        header = KINDS[tensor.datatype] != "text" and bool(lines) and not _fits(lines[0], feature)
+    if header:
+        del lines[:1]
+    width = 1 if len(tensor.shape) == 1 else tensor.shape[1]
+    if width < 0:
+        width = len(lines[0]) if lines else 0
+    rows = list(_parsed(lines, [feature] * width))
+    return Given(
+        tensors={tensor.name: [row[0] for row in rows] if len(tensor.shape) == 1 else rows}
+    )
+
+
+def _fits(fields: Sequence[str], feature: Feature) -> bool:
+    """Whether any field of a line is a value."""
+    one = parser(feature)
+    for field in fields:
+        try:
+            one(field)
+        except ValueError:
+            continue
+        return True
+    return False
