@@ -2,15 +2,16 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from fnmodel.errors import InputError
 from fnmodel.fields import parser
 from fnmodel.model import Feature, Signature
 from fnmodel.serve.body import parse
-from fnmodel.serve.dialects.given import Given, check_header, of_instances, without_nan
-from fnmodel.values import KINDS, check_names, place
+from fnmodel.serve.dialects.given import Given, check_header, of_rows, without_nan
+from fnmodel.values import KINDS, place
 
 
 def read_csv(raw: bytes, signature: Signature, *, header: bool | None = None) -> Given:
@@ -24,20 +25,20 @@ def read_csv(raw: bytes, signature: Signature, *, header: bool | None = None) ->
             names row and field.
 
     """
-    lines = list(_lines(raw))
+    lines = _lines(raw)
+    first = next(lines, [])
     if not signature.asked:
-        return _tensor(lines, signature, header=header)
+        return _tensor(first, lines, signature, header=header)
     known = {feature.name: feature for feature in signature.asked}
     if header is None:
-        header = bool(lines) and not known.keys().isdisjoint(lines[0])
-    names = lines.pop(0) if header and lines else list(known)
+        header = not known.keys().isdisjoint(first)
+    names = first if header else list(known)
     # pandas writes its index as a first column without a name.
     index = int(bool(header and names and names[0] == "" and "" not in known))
     names = names[index:]
-    check_header(names)
-    check_names(0, dict.fromkeys(names), signature.asked)
+    check_header(names, signature)
     features = [known[name] for name in names]
-    rows = _parsed([line[index:] for line in lines], features, index)
+    rows = _parsed(lines if header else chain([first], lines), features, index)
     return Given([dict(zip(names, row, strict=True)) for row in rows])
 
 
@@ -48,15 +49,15 @@ def read_lines(raw: bytes, signature: Signature) -> Given:
         InputError: a line is not JSON, or has another form; counts them from 0.
 
     """
-    rows = []
-    for line in raw.split(b"\n"):
-        if line.strip():
-            try:
-                rows.append(parse(without_nan(line)))
-            except InputError as error:
-                text = error.message.replace("the body", f"line {len(rows)}", 1)
-                raise InputError(text) from None
-    return of_instances(rows, signature, "lines")
+    return of_rows(_values(raw), signature, "lines")
+
+
+def _values(raw: bytes) -> Iterator[Any]:
+    for at, line in enumerate(filter(bytes.strip, raw.split(b"\n"))):
+        try:
+            yield parse(without_nan(line))
+        except InputError as error:
+            raise InputError(error.message.replace("the body", f"line {at}", 1)) from None
 
 
 def write_csv(rows: Sequence[Any]) -> bytes:
@@ -92,17 +93,18 @@ def _lines(raw: bytes) -> Iterator[list[str]]:
 
 
 def _parsed(
-    lines: Sequence[Sequence[str]], features: Sequence[Feature], skipped: int = 0
+    lines: Iterable[Sequence[str]], features: Sequence[Feature], skipped: int = 0
 ) -> Iterator[list[Any]]:
+    """Yield the values of each line, without its first `skipped` fields."""
     parsers = [parser(feature) for feature in features]
     for row, fields in enumerate(lines):
-        if len(fields) != len(features):
+        if len(fields) != len(features) + skipped:
             raise InputError(
-                f"row {row} has {len(fields) + skipped} fields, and {len(features) + skipped} are "
+                f"row {row} has {len(fields)} fields, and {len(features) + skipped} are "
                 "expected; a first line that names the features would say which they are"
             )
         values = []
-        for one, feature, field in zip(parsers, features, fields, strict=True):
+        for one, feature, field in zip(parsers, features, fields[skipped:], strict=True):
             try:
                 values.append(one(field))
             except ValueError as error:
@@ -110,20 +112,20 @@ def _parsed(
         yield values
 
 
-def _tensor(lines: list[list[str]], signature: Signature, *, header: bool | None) -> Given:
+def _tensor(
+    first: list[str], rest: Iterable[list[str]], signature: Signature, *, header: bool | None
+) -> Given:
     """Read the rows of the one input, of one or two dimensions, of a model without features."""
     tensor, *others = signature.inputs
     if others or len(tensor.shape) > 2:
         raise InputError("CSV has no place for this model's inputs; send JSON")
     feature = Feature(tensor.name, tensor.datatype)
     if header is None:
-        header = KINDS[tensor.datatype] != "text" and bool(lines) and not _fits(lines[0], feature)
-    if header:
-        del lines[:1]
+        header = KINDS[tensor.datatype] != "text" and not _fits(first, feature)
     width = 1 if len(tensor.shape) == 1 else tensor.shape[1]
     if width < 0:
-        width = len(lines[0]) if lines else 0
-    rows = list(_parsed(lines, [feature] * width))
+        width = len(first)
+    rows = list(_parsed(rest if header else chain([first], rest), [feature] * width))
     return Given(
         tensors={tensor.name: [row[0] for row in rows] if len(tensor.shape) == 1 else rows}
     )

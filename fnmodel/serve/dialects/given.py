@@ -5,13 +5,14 @@ input. https://www.tensorflow.org/tfx/serving/api_rest#predict_api
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from fnmodel.errors import InputError
 from fnmodel.model import Signature
+from fnmodel.values import check_names
 
 # Text of JSON up to the next NaN, strings whole. Possessive, so that it looks at each byte once.
 _UP_TO_NAN = re.compile(rb'((?:[^"N]|"(?:[^"\\]|\\.)*+"?|N(?!aN))*+)(NaN)?+', re.DOTALL)
@@ -57,10 +58,15 @@ def of_instances(rows: Any, signature: Signature, key: str = "instances") -> Giv
         return of_inputs(rows, signature, key)
     if not isinstance(rows, list):
         raise InputError(f"`{key}` is not a list")
+    return of_rows(rows, signature, key)
+
+
+def of_rows(rows: Iterable[Any], signature: Signature, key: str) -> Given:
+    """Read entries one by one, up to the first that is wrong; as `of_instances`."""
     if signature.asked:
         names = [feature.name for feature in signature.asked]
         return Given([_record(row, at, names, signature) for at, row in enumerate(rows)])
-    return Given(tensors=_stacked(rows, [tensor.name for tensor in signature.inputs], key))
+    return Given(tensors=_stacked(list(rows), [tensor.name for tensor in signature.inputs], key))
 
 
 def of_inputs(value: Any, signature: Signature, key: str = "inputs") -> Given:
@@ -78,10 +84,11 @@ def of_inputs(value: Any, signature: Signature, key: str = "inputs") -> Given:
         return Given(tensors=_known(value, inputs))
     if len(value) == 1 and len(inputs) == 1 and inputs[0] in value and inputs[0] not in names:
         return of_instances(value[inputs[0]], signature, key)
-    return Given(of_columns(value))
+    check_header(value, signature)
+    return Given(_rows_of(value))
 
 
-def of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return rows of columns by name; columns that are all single values are one row.
 
     Raises:
@@ -114,28 +121,36 @@ def of_split(split: Any, signature: Signature) -> Given:
         InputError: it has another form, or a row of another length than the columns.
 
     """
-    if not isinstance(split, Mapping) or not isinstance(split.get("data"), list):
-        raise InputError('`dataframe_split` must be {"columns": […], "data": [[…], …]}')
-    extra = next((key for key in split if key not in ("columns", "index", "data")), None)
-    if extra is not None:
-        raise InputError(f"`dataframe_split` has an unknown field {_short(extra)}")
-    data, columns, index = split["data"], split.get("columns"), split.get("index")
-    if index is not None and (not isinstance(index, list) or len(index) != len(data)):
-        raise InputError("`dataframe_split`: `index` does not name each row")
-    for at, row in enumerate(data):
-        if not isinstance(row, list):
-            raise InputError(f"row {at} is not a list of values")
+    data, columns = _split(split)
     if columns is None or columns == list(range(len(columns))):
         return of_instances(data, signature, "dataframe_split")
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+    if not all(isinstance(name, str) for name in columns):
         raise InputError("`dataframe_split`: `columns` is not a list of names")
-    check_header(columns)
+    check_header(columns, signature)
     for at, row in enumerate(data):
         if len(row) != len(columns):
             raise InputError(
                 f"row {at} has {len(row)} values, and there are {len(columns)} columns"
             )
     return of_records([dict(zip(columns, row, strict=True)) for row in data], signature)
+
+
+def _split(split: Any) -> tuple[list[Any], list[Any] | None]:
+    """Return rows and columns of a DataFrame."""
+    if not isinstance(split, Mapping) or not isinstance(split.get("data"), list):
+        raise InputError('`dataframe_split` must be {"columns": […], "data": [[…], …]}')
+    extra = next((key for key in split if key not in ("columns", "index", "data")), None)
+    if extra is not None:
+        raise InputError(f"`dataframe_split` has an unknown field {_short(extra)}")
+    data, columns, index = split["data"], split.get("columns"), split.get("index")
+    if columns is not None and not isinstance(columns, list):
+        raise InputError("`dataframe_split`: `columns` is not a list of names")
+    if index is not None and (not isinstance(index, list) or len(index) != len(data)):
+        raise InputError("`dataframe_split`: `index` does not name each row")
+    for at, row in enumerate(data):
+        if not isinstance(row, list):
+            raise InputError(f"row {at} is not a list of values")
+    return data, columns
 
 
 def of_records(records: Any, signature: Signature, key: str = "dataframe_records") -> Given:
@@ -151,18 +166,20 @@ def of_records(records: Any, signature: Signature, key: str = "dataframe_records
     return Given(records) if signature.asked else of_instances(records, signature, key)
 
 
-def check_header(names: Sequence[str]) -> None:
-    """Refuse names of columns of which one stands twice.
+def check_header(names: Iterable[str], signature: Signature) -> None:
+    """Refuse names of columns that are not a model's features, each once.
 
     Raises:
-        InputError: names it.
+        InputError: one stands twice, is unknown, or is missing; names it.
 
     """
-    seen: set[str] = set()
+    seen: dict[str, None] = {}
     for name in names:
         if name in seen:
             raise InputError(f"column {_short(name)} is given twice")
-        seen.add(name)
+        seen[name] = None
+    if signature.asked:
+        check_names(0, seen, signature.asked)
 
 
 def check_signature_name(body: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ https://www.tensorflow.org/tfx/serving/api_rest
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -97,7 +96,9 @@ def _read(signature: Signature, raw: bytes) -> tuple[Given, str]:
         raise InputError("the body must have either `instances` or `inputs`")
     given.check_signature_name(body)
     if b'"b64"' in raw:
-        body = _decoded(body)
+        # Texts stand as deep as the deepest tensor, below rows and names; what is deeper is wrong.
+        deepest = max(len(tensor.shape) for tensor in signature.inputs)
+        body = _decoded(body, deepest + 4)
     if "instances" in body:
         if not isinstance(body["instances"], list):
             raise InputError("`instances` is not a list")
@@ -108,17 +109,19 @@ def _read(signature: Signature, raw: bytes) -> tuple[Given, str]:
 _LISTED = ", ".join(_KEYS)
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: Any, depth: int) -> Any:
     """Return a value with each `{"b64": …}`, by which TF-Serving sends bytes, as a text."""
+    if not depth:
+        return value
     if isinstance(value, list):
-        return [_decoded(item) for item in value]
+        return [_decoded(item, depth - 1) for item in value]
     if not isinstance(value, Mapping):
         return value
     if list(value) != ["b64"]:
-        return {name: _decoded(inner) for name, inner in value.items()}
+        return {name: _decoded(inner, depth - 1) for name, inner in value.items()}
     try:
         return base64.b64decode(value["b64"], validate=True).decode()
-    except (TypeError, binascii.Error, UnicodeDecodeError):
+    except (TypeError, ValueError):
         raise InputError("`b64` is not the base64 of a text in UTF-8") from None
 
 
