@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import orjson
+
 from fnmodel.errors import InputError
 from fnmodel.fields import parser
 from fnmodel.model import Feature, Signature
@@ -65,6 +67,20 @@ def write_csv(rows: Sequence[Any]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([*map(_cells, rows)])
     return text.getvalue().encode()
+
+
+def read_predictions(body: bytes, *, texts: bool) -> list[Any]:
+    """Return what `write_csv` wrote, where `texts` says that no field is meant as a number."""
+    rows = csv.reader(io.StringIO(body.decode(), newline=""))
+    found = [[field if texts else _value(field) for field in row] for row in rows]
+    return [row[0] if len(row) == 1 else row for row in found]
+
+
+def _value(field: str) -> Any:
+    try:
+        return orjson.loads(field) if field else None
+    except orjson.JSONDecodeError:
+        return field
 
 
 def _cells(value: Any) -> list[Any]:

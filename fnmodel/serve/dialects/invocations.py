@@ -36,6 +36,9 @@ _FORMS: dict[str, Callable[[Any, Signature], Given]] = {
 }
 _LISTED = ", ".join(_FORMS)
 
+Read = Callable[[bytes], tuple[Given, Mapping[str, Any]]]
+"""Makes rows, and the parameters beside them, of a body."""
+
 
 def answer(service: Service, call: Call) -> Answer:
     """Answer a request in any of the two dialects' forms."""
@@ -46,7 +49,8 @@ def answer(service: Service, call: Call) -> Answer:
     read = partial(_read, kind, options, model.signature)
     rows, params = read(call.raw)
     scored = score(model, rows, len(call.raw))
-    values = scored.values(scores=_scores({**wanted, **params}))
+    scores = _scores({**wanted, **params})
+    values = scored.values(scores=scores)
     body: Any = {"predictions": values}
     if written == JSON:
         made = orjson.dumps(body)
@@ -57,7 +61,12 @@ def answer(service: Service, call: Call) -> Answer:
     else:
         made = b"".join(orjson.dumps(row) + b"\n" for row in scored.by_row(values))
     media = f"{CSV}; charset=utf-8" if written == CSV else written
-    return Answer(made, rows=scored.rows, media=media, pairs=partial(_pairs, read, written))
+    return Answer(
+        made,
+        rows=scored.rows,
+        media=media,
+        pairs=partial(_pairs, read, written, _texts(model.signature, scores=scores)),
+    )
 
 
 def _target(service: Service, call: Call) -> dict[str, str]:
@@ -155,12 +164,19 @@ def _scores(params: Mapping[str, Any]) -> bool:
     return bool(wanted == "predict_proba")
 
 
-def _pairs(read: Any, written: str, raw: bytes, body: bytes) -> "Pairs | None":
+def _texts(signature: Signature, *, scores: bool) -> bool:
+    """Whether the model's predictions are labels that are texts, even where they have digits."""
+    outputs = {tensor.name: tensor.datatype for tensor in signature.outputs}
+    return not scores and outputs.get(signature.label or "") == "BYTES"
+
+
+def _pairs(read: Read, written: str, texts: bool, raw: bytes, body: bytes) -> "Pairs | None":
     """Return rows and predictions of a request that was answered."""
     rows = read(raw)[0].rows()
     if written == JSON:
         return entries(rows, orjson.loads(body)["predictions"])
-    lines = body.decode().splitlines()
-    if written == CSV:
-        return entries(rows, lines)
-    return entries(rows, [*map(orjson.loads, lines)])
+    if written != CSV:
+        return entries(rows, [*map(orjson.loads, body.splitlines())])
+    from fnmodel.serve.dialects.csvtable import read_predictions
+
+    return entries(rows, read_predictions(body, texts=texts))
