@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
+import orjson
+
 from fnmodel.encoding import Inference, T
 from fnmodel.errors import InputError
 from fnmodel.model import Tensor
@@ -95,7 +97,9 @@ def score(model: Model, given: Given, size: int) -> Scored[Any]:
     if model.signature.raw:
         steps = model.predictor.processing
         if steps is not None and steps.postprocess is not None:
-            return Scored(way, len(records), {}, way.predict(records))
+            # The project's code may answer with numbers of numpy, and with NaN.
+            written = orjson.dumps(way.predict(records), option=orjson.OPT_SERIALIZE_NUMPY)
+            return Scored(way, len(records), {}, orjson.loads(written))
         if steps is not None:
             records = steps.before(model.predictor.checked(records))
     return Scored(way, len(given.records), way.run(way.encode(records)))
