@@ -5,7 +5,7 @@ which answers the same, is not for it: what was proven is what is served.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +70,32 @@ class Predictor(Inference[Array]):
         names = list(outputs) if outputs is not None else self._outputs
         if any(array.shape[:1] == (0,) for array in tensors.values()):
             return self.no_rows(names)
+        return self.join(self.parts(tensors), names)
+
+    def parts(self, tensors: Mapping[str, Array]) -> Iterable[Mapping[str, Array]]:
+        """Return the graph's own inputs, where there is a front for a few rows at a time.
+
+        Raises:
+            InputError: an input is missing, or holds what the front cannot read.
+
+        """
         if self._front is None:
-            return self._run(tensors, names)
+            return (tensors,)
         if not self._joins:
-            return self._run(self._front(tensors), names)
-        parts = [self._run(part, names) for part in self._front.batches(tensors)]
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+            return (self._front(tensors),)
+        return self._front.batches(tensors)
+
+    def join(self, parts: Iterable[Mapping[str, Array]], names: Sequence[str]) -> dict[str, Array]:
+        """Run the graph on each part, and return its outputs as of one.
+
+        Raises:
+            InputError: as `run`.
+
+        """
+        made = [self._run(part, names) for part in parts]
+        if len(made) == 1:
+            return made[0]
+        return {name: np.concatenate([part[name] for part in made]) for name in names}
 
     def feeds(self, tensors: Mapping[str, Array]) -> Mapping[str, Array]:
         """Return the graph's own inputs, which a front makes of the signature's.

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fnmodel.inference import Predictor
-from fnmodel.model import MODEL, PROBE, SIGNATURE, Feature, Signature, Tensor
+from fnmodel.model import FRONT, MODEL, PROBE, SIGNATURE, Feature, Signature, Tensor
 from fnmodel.serve.app import create_app
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
@@ -228,6 +229,43 @@ def write_large(folder: Path) -> Path:
     return write_model(folder, signature, nodes, {"single": np.array([1], np.int64)})
 
 
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "wine", "bad", "##ly", *"abcdefgh"]
+
+
+def write_embedder(folder: Path) -> Path:
+    """Write a model of texts whose `embedding` of 6 numbers is the mean of its tokens' own."""
+    signature = Signature(
+        task="other",
+        inputs=(Tensor("text", "BYTES", (-1, 1)),),
+        outputs=(Tensor("embedding", "FP32", (-1, 6)),),
+        features=(Feature("text", "BYTES"),),
+    )
+    names = ("input_ids", "attention_mask")
+    nodes = [
+        helper.make_node("Gather", ["weights", "input_ids"], ["tokens"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
+        helper.make_node("Mul", ["tokens", "wide"], ["kept"]),
+        helper.make_node("ReduceSum", ["kept", "middle"], ["total"], keepdims=0),
+        helper.make_node("ReduceSum", ["wide", "middle"], ["count"], keepdims=0),
+        helper.make_node("Div", ["total", "count"], ["embedding"]),
+    ]
+    weights = np.random.default_rng(3).normal(size=(len(VOCABULARY), 6)).astype(np.float32)
+    axes = {"last": np.array([2], np.int64), "middle": np.array([1], np.int64)}
+    graph = replace(signature, inputs=tuple(Tensor(name, "INT64", (-1, -1)) for name in names))
+    write_model(folder, graph, nodes, {"weights": weights, **axes})
+    (folder / SIGNATURE).write_text(json.dumps(signature.to_json()))
+    step = {
+        "op": "wordpiece", "inputs": ["text"], "outputs": names, "gives": names,
+        "vocabulary": VOCABULARY, "unknown": 1, "continuing": "##", "longest_word": 100,
+        "characters": {"ranges": {"alone": [[33, 48]]}, "changed": {}, "decomposed": False},
+        "special": {token: at for at, token in enumerate(VOCABULARY[:4])},
+        "strips": {}, "prefix": [2], "suffix": [3], "padding": 0, "max_length": 16,
+    }  # fmt: skip
+    (folder / FRONT).write_text(json.dumps({"version": 1, "steps": [step]}))
+    return folder
+
+
 WRITERS = {
     "classifier": write_classifier,
     "mixed": write_mixed,
@@ -236,6 +274,7 @@ WRITERS = {
     "large": write_large,
     "tensors": write_tensors,
     "every": write_every,
+    "embedder": write_embedder,
 }
 
 

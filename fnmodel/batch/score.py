@@ -1,6 +1,5 @@
 """A chunk of CSV rows in; predictions and the rows that could not be scored out."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,10 @@ import orjson
 from fnmodel.arrays import DTYPES, Array
 from fnmodel.batch.table import Row
 from fnmodel.errors import InputError
+from fnmodel.fields import parser
 from fnmodel.inference import Predictor, encode_column
 from fnmodel.model import MISSING_TEXT, Feature, Signature
 from fnmodel.values import encode_value
-
-_DIGITS = re.compile(r"-?[0-9]{1,30}")
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +172,7 @@ def _encode(feature: Feature, texts: Sequence[str]) -> tuple[Array, dict[int, st
 
     What stands in the column at those positions means nothing.
     """
-    parse = _parser(feature)
+    parse = parser(feature)
     try:
         return encode_column(feature, [parse(text) for text in texts]), {}
     except (InputError, ValueError):
@@ -190,45 +187,3 @@ def _encode(feature: Feature, texts: Sequence[str]) -> tuple[Array, dict[int, st
         except ValueError as error:
             reasons[index] = str(error)
     return column, reasons
-
-
-def _parser(feature: Feature) -> Callable[[str], Any]:
-    """Return the function from a field to a value; an empty field is a missing value."""
-    kind = DTYPES[feature.datatype].kind
-    if kind == "O":
-        return lambda text: text or None
-    if kind == "b":
-        return _boolean
-    number = _whole if kind in "iu" else _number
-    # Booleans of the training data are integral numbers here; CSV writes them as words.
-    return (lambda text: _flag(text, number)) if feature.integral else number
-
-
-def _flag(text: str, number: Callable[[str], float | None]) -> float | None:
-    known = _BOOLEANS.get(text.strip().lower()) if text[:1].isalpha() else None
-    return number(text) if known is None else float(known)
-
-
-def _number(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        if "_" not in text:  # Python would read 1_000
-            return float(text)
-    except ValueError:
-        pass
-    raise ValueError(f"{text[:60]!r} is not a number")
-
-
-def _whole(text: str) -> float | None:
-    # A float would lose digits of a large integer.
-    return int(text) if _DIGITS.fullmatch(text) else _number(text)
-
-
-def _boolean(text: str) -> bool | None:
-    if not text:
-        return None
-    try:
-        return _BOOLEANS[text.strip().lower()]
-    except KeyError:
-        raise ValueError(f"{text[:60]!r} is not true or false") from None

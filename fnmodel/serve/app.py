@@ -6,8 +6,8 @@
     POST /v2/models/{model}[/versions/{version}]/infer
     GET  /openapi.json, /docs
 
-The /v2 paths are the Open Inference Protocol's. The page under /docs is our own: FastAPI's loads
-its scripts from elsewhere.
+The /v2 paths are the Open Inference Protocol's; `fnmodel.serve.dialects` has other servers' paths.
+The page under /docs is our own: FastAPI's loads its scripts from elsewhere.
 """
 
 import time
@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnmodel.errors import InputError
+from fnmodel.serve.dialects.routes import of_model, of_server
 from fnmodel.serve.endpoint import Answer, Call, Endpoint, status_of, worded
 from fnmodel.serve.envelope import Envelope
 from fnmodel.serve.models import Models
@@ -84,6 +85,8 @@ def _routes(models: Models) -> list[Route]:
             (model, models.called(Service.model), get),
             (f"{model}/ready", models.called(Service.model_ready), get),
         ]
+    others = [*of_server(models), *of_model(models.called)]
+    table += [(path, answer, [method]) for method, path, answer in others]
     return [
         Route(path, Endpoint(answer, models.limit), methods=methods)
         for path, answer, methods in table

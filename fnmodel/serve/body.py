@@ -57,12 +57,17 @@ def read_object(raw: bytes) -> dict[str, Any]:
         InputError: it is not JSON, or not an object.
 
     """
-    if not raw:
-        raise InputError("the body is empty; send a JSON object")
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"the body is not JSON: {error}") from None
+    value = parse(raw)
     if not isinstance(value, dict):
         raise InputError("the body is not a JSON object")
     return value
+
+
+def parse(raw: bytes) -> Any:
+    """Parse any JSON value; as `read_object`."""
+    if not raw:
+        raise InputError("the body is empty; send a JSON object")
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"the body is not JSON: {error}") from None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
@@ -101,8 +100,11 @@ class Capture:
             self._dropped(rows, reason)
 
     def _lines(self, taken: _Taken) -> list[bytes]:
-        names = self._names(taken.model)
-        found = pairs_of(_json(taken.raw), _json(taken.answer.body), names)
+        raw, body = _plain(taken.raw), _plain(taken.answer.body)
+        if taken.answer.pairs is not None:
+            found = taken.answer.pairs(raw, body)
+        else:
+            found = pairs_of(orjson.loads(raw), orjson.loads(body), self._names(taken.model))
         if found is None:
             self._tell(taken.answer.rows, "the rows cannot be told apart")
             return []
@@ -141,10 +143,14 @@ class Capture:
         return [number for number in range(count) if self._point() < self._policy.rate]
 
 
-def _json(body: bytes) -> Any:
-    """Read a body that was served, within its limit, so that it inflates to no more now."""
-    if body.startswith(b"\x1f\x8b"):
-        import gzip
+def _plain(body: bytes) -> bytes:
+    """Return a body that was served, within its limit, so that it inflates to no more now."""
+    import zlib
 
-        body = gzip.decompress(body)
-    return orjson.loads(body)
+    # 31 and 47 would be zlib's own guess of gzip; text that begins like deflate is none.
+    if body.startswith(b"\x1f\x8b"):
+        return zlib.decompress(body, 31)
+    if body.startswith(b"x"):
+        with suppress(zlib.error):
+            return zlib.decompress(body)
+    return body

@@ -10,9 +10,10 @@ bytes.
 import base64
 import re
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from fnmodel.serve.dialects.routes import of_model, of_server
 from fnmodel.serve.endpoint import Answer, Call, contain, due_by
 from fnmodel.serve.models import Models
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
@@ -28,7 +29,7 @@ Routes = dict[tuple[str, str], tuple[Callable[[Call], Answer], Mapping[str, str]
 Handler = Callable[[Any, Any], dict[str, Any]]
 """A Lambda handler of HTTP API events, payload format 2.0."""
 
-_UNESCAPED = re.compile(r"[A-Za-z0-9_.~/-]+")
+_UNESCAPED = re.compile(r"[A-Za-z0-9_.~/:-]+")
 
 
 class Direct:
@@ -81,8 +82,9 @@ class Direct:
         made, more = contain(answer, call, identity, self._limit)
         seconds = self._clock() - started
         more |= traced(context, headers, identity)
-        if self._named and "model" in names:
-            more["model"] = names["model"]
+        model = made.model or names.get("model")
+        if self._named and model is not None:
+            more["model"] = model
         self._report(
             {
                 **record(method, path, made.status, seconds, made.rows, identity),
@@ -93,8 +95,7 @@ class Direct:
         )
         # Who asks a version by its number tries it out; only an alias has callers.
         if self._capture is not None and "alias" in more:
-            model = names.get("model", self._first)
-            self._capture.take(call.raw, made, identity, more["alias"], model)
+            self._capture.take(call.raw, made, identity, more["alias"], model or self._first)
         answered = response(made, version=self._version, identity=identity)
         answered["headers"] |= echoed(headers, more)
         return too_long(answered)
@@ -112,6 +113,8 @@ def routes(models: Models) -> Routes:
         ("GET", "/openapi.json"): (models.openapi, {}),
         ("GET", "/docs"): (models.docs, {}),
     }
+    for method, path, answer in of_server(models):
+        table[method, path] = (answer, {})
     for service in models.services:
         table |= _of_one(service)
     return table
@@ -128,6 +131,10 @@ def _of_one(service: Service) -> Routes:
         table["POST", f"{path}/infer"] = (service.infer, names)
         table["GET", f"{path}/ready"] = (service.model_ready, names)
         table["GET", path] = (service.model, names)
+    known = {"model": name, "version": version}
+    for method, path, answer in of_model(lambda answering: partial(answering, service)):
+        names = {key: known[key] for key in known if f"{{{key}}}" in path}
+        table[method, path.format_map(known)] = (answer, names)
     return table
 
 

@@ -22,6 +22,8 @@ from fnmodel.serve.refusal import RefusalError
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from fnmodel.capture.rows import Pairs
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -52,7 +54,8 @@ class Answer:
     """Text as bytes, its status, and how many rows were scored for it.
 
     With binary tensors behind it, `head` bytes are JSON. The body may be in an `encoding`, and have
-    `extra` headers, in lower case.
+    `extra` headers, in lower case. Of a dialect whose rows `pairs_of` does not know, `pairs` finds
+    them in both bodies for the capture. `model` is who answered where the path does not say.
     """
 
     body: bytes
@@ -62,6 +65,8 @@ class Answer:
     encoding: str = ""
     media: str = "application/json"
     extra: Mapping[str, str] | None = None
+    pairs: "Callable[[bytes, bytes], Pairs | None] | None" = None
+    model: str | None = None
 
     @classmethod
     def of(cls, value: Any, *, status: int = 200, rows: int = 0) -> Self:
@@ -108,18 +113,37 @@ def due_by(context: Any) -> float | None:
     return time.monotonic() + min(_LONGEST, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A function from a call to an answer, whose clients read errors in another form."""
+
+    answer: Callable[[Call], Answer]
+    error: Callable[[int, str], Answer]
+
+    def __call__(self, call: Call) -> Answer:
+        """Answer a call."""
+        return self.answer(call)
+
+
+def refusal(answer: Callable[[Call], Answer], status: int, text: str) -> Answer:
+    """Return an error as the clients of a function read it: `{"error": …}`, or its dialect's."""
+    if isinstance(answer, Dialect):
+        return answer.error(status, text)
+    return Answer.of({"error": text}, status=status)
+
+
 def respond(answer: Callable[[Call], Answer], call: Call, limit: int) -> Answer:
-    """Return what a function answers, or its refusal as `{"error": …}`; the limit is bytes."""
+    """Return what a function answers, or its refusal; the limit is bytes."""
     try:
         check_size(len(call.raw), limit)
         current.moment = call.due
         made = answer(_plain(call, limit))
     except InputError as error:
-        return Answer.of({"error": worded(error)}, status=status_of(error))
+        return refusal(answer, status_of(error), worded(error))
     except RefusalError as error:
-        return Answer.of({"error": error.text}, status=error.status)
+        return refusal(answer, error.status, error.text)
     except MemoryError as error:
-        return Answer.of({"error": worded(refused(error))}, status=507)
+        return refusal(answer, 507, worded(refused(error)))
     finally:
         current.moment = None
     accepted = call.headers.get(b"accept-encoding")
@@ -155,7 +179,7 @@ def contain(
     try:
         return respond(answer, call, limit), {}
     except Exception as error:
-        made = Answer.of({"error": failure(identity)}, status=500)
+        made = refusal(answer, 500, failure(identity))
         return made, {"exception": "".join(traceback.format_exception(error))}
 
 

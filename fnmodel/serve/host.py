@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fnmodel.serve.body import too_large
 from fnmodel.serve.direct import routes
-from fnmodel.serve.endpoint import Answer, Call, contain, read_body, send_answer
+from fnmodel.serve.endpoint import Answer, Call, contain, read_body, refusal, send_answer
 from fnmodel.serve.models import Models
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.refusal import RefusalError
@@ -22,11 +22,9 @@ from fnmodel.serve.refusal import RefusalError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-# What load balancers and Kubernetes ask where nobody tells them the protocol's own paths. There is
-# no /healthz: Google's front end takes it for itself.
+# What Kubernetes asks where nobody tells it the protocol's own paths; / and /health are among the
+# dialects' paths. There is no /healthz: Google's front end takes it for itself.
 _PROBES = {
-    "/": "/v2/health/ready",
-    "/health": "/v2/health/ready",
     "/readyz": "/v2/health/ready",
     "/livez": "/v2/health/live",
 }
@@ -93,8 +91,6 @@ class Host:
         given = headers.get(b"x-request-id")
         identity = request_id({}, None, given.decode("latin-1") if given else None)
         joined = traced(None, headers, identity)
-        if self._named and "model" in names:
-            joined["model"] = names["model"]
         extra = {
             "x-model-version": self._version,
             "x-request-id": identity,
@@ -104,12 +100,15 @@ class Host:
         def told(made: Answer, more: Mapping[str, str]) -> Answer:
             seconds = self._clock() - started
             known = record(method, path, made.status, seconds, made.rows, identity)
-            self._report({**known, **joined, **more})
+            model = made.model or names.get("model")
+            called = {"model": model} if self._named and model else {}
+            self._report({**known, **joined, **called, **more})
             return made
 
         def predict(call: Call) -> Answer:
             made = told(*contain(answer, call, identity, self._limit))
-            self.capture(call.raw, made, identity, "", names.get("model", self._first))
+            model = made.model or names.get("model", self._first)
+            self.capture(call.raw, made, identity, "", model)
             return made
 
         try:
@@ -120,7 +119,7 @@ class Host:
             else:
                 made = await self._admitted(names, headers, receive, predict)
         except RefusalError as error:
-            made = told(Answer.of({"error": error.text}, status=error.status), {})
+            made = told(refusal(answer, error.status, error.text), {})
             if error.status == 503:
                 extra["retry-after"] = "1"
         except ConnectionResetError:

@@ -69,6 +69,16 @@ class Service:
         _ = self.loaded
         return Answer.of({"name": self.name, "ready": True})
 
+    def opened(self, call: Call) -> Model:
+        """Return the model, if the path names no version or this one.
+
+        Raises:
+            RefusalError: 404, it is another version; 503, it cannot be loaded.
+
+        """
+        self._check(call)
+        return self.loaded
+
     def _check(self, call: Call) -> None:
         if call.path.get("version", self.version) != self.version:
             raise RefusalError(404, f"there is no such version; this is {self.version!r}")
