@@ -161,7 +161,7 @@ def open_models(environ: Mapping[str, str], version: str, *, limit: int | None =
         Service(Opening(folder, opened), name, version, limit or LIMIT)
         for name, folder in folders(environ).items()
     )
-    return Models(tuple(services), named="FNMODEL_MODELS" in environ)
+    return Models(tuple(services), named=bool(environ.get("FNMODEL_MODELS")))
 
 
 def _opener(environ: Mapping[str, str]) -> "Callable[[Path], Model]":
