@@ -291,7 +291,7 @@ def test_rows_of_different_inputs_must_agree() -> None:
         ("BREW", PREDICT, 405),
         ("GET", "/", 404),
         ("GET", "", 404),
-        ("GET", "/docs", 404),
+        ("GET", "/docs/", 404),
         ("GET", "/../../etc/passwd", 404),
         ("GET", "/%2e%2e/%00", 404),
         ("GET", "/%ff", 404),
