@@ -87,10 +87,10 @@ class Document:
         if status not in operation["responses"]:
             return f"{status} is not in the document"
         content_of = resolved(self._document, operation["responses"][status])["content"]
-        kind = answer["headers"]["content-type"]
+        kind = answer.get("headers", {}).get("content-type", "application/json")
         if kind not in content_of:
             return f"{kind} is not in the document for {status}"
-        if answer["isBase64Encoded"]:  # binary tensors behind their JSON
+        if answer.get("isBase64Encoded"):  # binary tensors behind their JSON
             head = int(answer["headers"]["inference-header-content-length"])
             told = json.loads(base64.b64decode(answer["body"])[:head])
             return "" if told["outputs"] else "no outputs"

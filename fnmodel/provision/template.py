@@ -133,12 +133,7 @@ def render(
         for output in ("Url", "Access"):
             del template["Outputs"][output]
     _trim(template, capture, audit=audit)
-    settings = function or FunctionConfig()
-    if settings.tracing == "otlp":
-        variables = resources["Function"]["Properties"]["Environment"]["Variables"]
-        variables |= {"OTEL_TRACES_EXPORTER": "otlp", **settings.otel}
-    if settings.tracing != "xray":
-        _forbid(template, "FunctionRole", "WriteTraces")
+    _trace(template, function or FunctionConfig())
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
     if size > _BODY_LIMIT:
@@ -275,6 +270,15 @@ def _trim(template: Template, capture: CaptureConfig, *, audit: bool) -> None:
         destination = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
         del destination["EncryptionConfiguration"]
         _forbid(template, "CaptureStreamRole", "UseKey")
+
+
+def _trace(template: Template, settings: FunctionConfig) -> None:
+    """Give the function what it needs to be traced as its settings say, and nothing else."""
+    if settings.tracing == "otlp":
+        variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+        variables |= {"OTEL_TRACES_EXPORTER": "otlp", **settings.otel}
+    if settings.tracing != "xray":
+        _forbid(template, "FunctionRole", "WriteTraces")
 
 
 def _forbid(template: Template, role: str, right: str) -> None:
