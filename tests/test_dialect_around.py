@@ -211,7 +211,8 @@ def test_a_model_that_is_not_loaded(path: str, headers: dict[str, str]) -> None:
         others=lambda: pytest.fail("the web framework is asked"),
     )
 
-    answer = handler(event(path=path, body=b"{}", headers=headers), None)
+    body = b'{"model": "churn"}'
+    answer = handler(event(path=path, body=body, headers=headers), None)
 
     assert answer["statusCode"] == 503
     assert "the reason" in answer["body"]
@@ -231,7 +232,7 @@ def test_keys_are_held_to_their_scope(path: str, headers: dict[str, str]) -> Non
         ("metadata", "GET", "/v1/models/churn", 200),
         ("predict", "GET", "/ping", 403),
     ):
-        sent = event(method=method, path=asked, body=b"{}", headers=headers)
+        sent = event(method=method, path=asked, body=b'{"model": "churn"}', headers=headers)
         key = {"key": "k", "scopes": scopes, "expires": "0", "rate": "0"}
         sent["requestContext"]["authorizer"] = {"lambda": key}
 

@@ -74,7 +74,7 @@ def _routes(service: Service) -> list[Route]:
             (model, service.model, get),
             (f"{model}/ready", service.model_ready, get),
         ]
-    table += [(path, answer, [method]) for method, path, answer in dialects(service)]
+    table += [(path, answer, [method]) for method, path, answer in dialects([service])]
     return [
         Route(path, Endpoint(answer, service.limit), methods=methods)
         for path, answer, methods in table

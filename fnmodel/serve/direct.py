@@ -4,7 +4,8 @@ Requests to the model's own paths are answered here, without a web framework: im
 and Mangum takes longer than everything else in a cold start together, and passing a request
 through them longer than its answer. They are loaded when the first request for anything else
 comes, and answer it: the OpenAPI document, wrong paths and methods, odd events. Tests hold that
-both ways give the same bytes.
+both ways give the same bytes. The paths of other servers' dialects are answered here, too, and are
+loaded with the first request that is for none of the model's own.
 """
 
 import base64
@@ -13,7 +14,6 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fnmodel.serve.dialects.routes import table as dialects
 from fnmodel.serve.endpoint import Answer, Call, contain, due_by
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.response import response, too_long
@@ -52,10 +52,14 @@ class Direct:
         self._clock = clock
         self._make_others = others
         self._version, self._limit = service.version, service.limit
-        # A path that would be escaped on its way is left to the router, which undoes that.
-        self._routes = {
-            key: route for key, route in routes(service).items() if _UNESCAPED.fullmatch(key[1])
-        }
+        self._service = service
+        self._routes = _unescaped(routes(service))
+
+    @cached_property
+    def _dialects(self) -> Routes:
+        from fnmodel.serve.dialects.routes import routes as dialects
+
+        return _unescaped(dialects([self._service]))
 
     @cached_property
     def _others(self) -> Handler:
@@ -67,7 +71,8 @@ class Direct:
         try:
             http = event["requestContext"]["http"]
             method, path = http["method"], http["path"]
-            answer, names = self._routes[method, path]
+            key = method, path
+            answer, names = self._routes.get(key) or self._dialects[key]
             headers = {
                 key.lower().encode(): value.encode() for key, value in event["headers"].items()
             }
@@ -95,6 +100,11 @@ class Direct:
         return too_long(answered)
 
 
+def _unescaped(table: Routes) -> Routes:
+    # A path that would be escaped on its way is left to the router, which undoes that.
+    return {key: route for key, route in table.items() if _UNESCAPED.fullmatch(key[1])}
+
+
 def routes(service: Service) -> Routes:
     """Return the model's own paths, unescaped: what needs no web framework, in whatever host."""
     name, version = service.name, service.version
@@ -113,10 +123,6 @@ def routes(service: Service) -> Routes:
         table["POST", f"{path}/infer"] = (service.infer, names)
         table["GET", f"{path}/ready"] = (service.model_ready, names)
         table["GET", path] = (service.model, names)
-    known = {"model": name, "version": version}
-    for method, path, answer in dialects(service):
-        names = {key: known[key] for key in known if f"{{{key}}}" in path}
-        table[method, path.format_map(known)] = (answer, names)
     return table
 
 

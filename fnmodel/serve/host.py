@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.serve.body import too_large
+from fnmodel.serve.dialects.routes import routes as dialects
 from fnmodel.serve.direct import routes
 from fnmodel.serve.endpoint import Answer, Call, contain, read_body, refusal, send_answer
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
@@ -59,7 +60,7 @@ class Host:
         """Takes note of predictions, as `Capture.take`."""
         self.cut_off = 0
         """Requests that were cancelled before they had their answer."""
-        self._routes = routes(service)
+        self._routes = routes(service) | dialects([service])
         self._version, self._limit = service.version, service.limit
         self._report = report
         self._clock = clock

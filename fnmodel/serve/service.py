@@ -91,13 +91,13 @@ class Service:
         return orjson.dumps(document(signature, name=self.name, version=self.version))
 
     def opened(self, call: Call) -> Model:
-        """Return the model that a path names, or which is meant by one without a name.
+        """Return the model, if the path names no other version.
 
         Raises:
-            RefusalError: 404, it is another model or version; 503, it is not loaded.
+            RefusalError: 404, it is another version; 503, it is not loaded.
 
         """
-        if "model" in call.path:
+        if "version" in call.path:
             self._check(call)
         return self._loaded()
 

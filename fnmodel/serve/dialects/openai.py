@@ -7,7 +7,7 @@ https://platform.openai.com/docs/api-reference/embeddings/create
 import base64
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
 _KEYS = ("input", "model", "encoding_format", "dimensions", "user")
 
 
-def embeddings(service: Service, call: Call) -> Answer:
-    """Answer a vector for each text of a request."""
+def embeddings(chosen: Callable[[Any], Service], call: Call) -> Answer:
+    """Answer a vector for each text of a request; `chosen` gives the model of a name."""
+    body = read_object(call.raw)
+    service = chosen(body.get("model"))
     model = service.opened(call)
     name, output = vectors_of(model.signature)
-    body = read_object(call.raw)
-    if body.get("model") != service.name:
-        raise RefusalError(404, f"there is no such model; `model` must be {service.name!r}")
     texts = _texts(body)
     packed = _packed(body)
     way = model.way(len(call.raw))
