@@ -49,8 +49,11 @@ demo: $(VENV)/demo samples/churn/model.joblib ## Train a model, deploy it to the
 base: $(VENV)/demo ## Make a small base image from Debian's packages, in build/base
 	@$(BIN)/python -m fnmodel.pack.debian build/base
 
-test: $(VENV)/dev ## Run the tests
-	@$(BIN)/pytest
+# A file's tests stay in one process, since they share what they deploy; files go in order of their
+# names, which puts the long ones (the cloud) first.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/dev ## Run the tests, a file on each processor
+	@$(PYTEST)
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff format --check .

@@ -64,7 +64,7 @@ from fnmodel.model import MODEL, OnnxModel
 from fnmodel.pack import bytecode
 from fnmodel.pack.build import MODEL_DIRECTORY, Recipe, build
 from fnmodel.pack.dependencies import AT, Lock, install_wheels, run_uv
-from fnmodel.pack.image import Architecture, Image
+from fnmodel.pack.image import Image, host_architecture
 from fnmodel.pack.layout import Store
 from fnmodel.pack.rootfs import unpack
 from fnmodel.slim.content import content_sha256
@@ -76,9 +76,6 @@ SECONDS = 120
 """The longest that a start, and its end, may take."""
 KEPT = 0.02
 """The share of files that may stay in the page cache for the evicted rounds to mean anything."""
-ARCHITECTURES: dict[str, Architecture] = {
-    "x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64",
-}  # fmt: skip
 
 # Each script ends so: it says its answer through a pipe, since handlers log to standard output.
 SAY = """
@@ -435,7 +432,7 @@ class Bench:
 
     def __init__(self, folder: Path, store: Store, model: Path, request: Mapping[str, Any]) -> None:
         self._folder = folder
-        recipe = Recipe("bench", RUNNING, ARCHITECTURES[platform.machine()])
+        recipe = Recipe("bench", RUNNING, host_architecture())
         self.image: Image = build(OnnxModel.load(model), recipe, store)
         self.root = unpack(self.image, store, folder / f"{self.word}root")
         event = folder / f"{self.word}event.json"
@@ -446,7 +443,7 @@ class Bench:
     def _with_package(self) -> Path:
         """Return a copy of the image's packages with onnxruntime's Python package in full."""
         full, whole = (self._folder / f"{self.word}{name}" for name in ("full", "whole"))
-        install_wheels(Lock.load(RUNNING), ARCHITECTURES[platform.machine()], full)
+        install_wheels(Lock.load(RUNNING), host_architecture(), full)
         shutil.copytree(self.root / AT, whole)
         capi = Path("onnxruntime", "capi")
         shutil.copytree(full / capi, whole / capi, dirs_exist_ok=True)

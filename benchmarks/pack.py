@@ -47,7 +47,7 @@ from typing import Any
 
 import numpy as np
 import serve
-from cold import ARCHITECTURES, BUILD
+from cold import BUILD
 from goals import Goal
 
 from fnmodel.errors import LockError
@@ -57,12 +57,12 @@ from fnmodel.model import MODEL, OnnxModel
 from fnmodel.pack import compression, layer
 from fnmodel.pack.build import Recipe, build
 from fnmodel.pack.dependencies import AT, Lock, install_wheels, run_uv
-from fnmodel.pack.image import Image, empty
+from fnmodel.pack.image import Image, empty, host_architecture
 from fnmodel.pack.layout import Store
 
 WEIGHTS = 100 << 20
 BLOB = 200 << 20
-RECIPE = Recipe("bench", RUNNING, ARCHITECTURES[platform.machine()])
+RECIPE = Recipe("bench", RUNNING, host_architecture())
 SIZE = "layers / plain layers"
 CHANGED = "changed model, CPU s"
 GOALS = {

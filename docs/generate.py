@@ -75,6 +75,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("signing.", config.SigningConfig, "`signing`: who signs images, and whom a deploy trusts"),
     ("function.", config.FunctionConfig, "`function`: the Lambda function"),
     ("capture.", config.CaptureConfig, "`capture`: which rows and predictions are kept"),
+    ("audit.", config.AuditConfig, "`audit`: locked copies of the release ledger"),
     ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
     ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),

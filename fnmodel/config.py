@@ -251,6 +251,22 @@ class CaptureConfig(_Strict):
     )
 
 
+class AuditConfig(_Strict):
+    """Copies of the release ledger that nobody can change or delete until their time is over."""
+
+    retention: int | None = Field(
+        default=None,
+        ge=1,
+        le=36500,
+        description="days for which each copy is locked, in a bucket that outlives the stage; "
+        "without it there are no copies",
+    )
+    mode: Literal["governance", "compliance"] = Field(
+        default="governance",
+        description="whether those with s3:BypassGovernanceRetention may end a lock, or nobody",
+    )
+
+
 class BatchJob(_Strict):
     """One scheduled scoring job: a prefix of the stage's bucket in, another one out."""
 
@@ -434,6 +450,7 @@ class Project(_Strict):
     signing: SigningConfig = SigningConfig()
     function: FunctionConfig = FunctionConfig()
     capture: CaptureConfig = CaptureConfig()
+    audit: AuditConfig = AuditConfig()
     cors: CorsConfig | None = Field(
         default=None, description="web pages that may call the endpoint; none by default"
     )
@@ -695,6 +712,7 @@ def _keys(at: tuple[Any, ...]) -> list[str]:
         "parity": Parity, "slim": SlimConfig, "gates": Gates,
         "metrics": MetricGate, "champion": ChampionConfig, "fairness": FairnessGate,
         "image": ImageConfig, "signing": SigningConfig, "function": FunctionConfig,
+        "audit": AuditConfig,
         "batch": BatchJob, "stages": Stage, "access": Access, "jwt": JwtAccess,
         "api_key": ApiKeyAccess, "cors": CorsConfig,
     }  # fmt: skip

@@ -20,7 +20,8 @@
     │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
     │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
     │   ├── LockHeldError          5   FNM-L003  someone else is releasing
-    │   └── ConflictError          5   FNM-L004  the alias moved under us
+    │   ├── ConflictError          5   FNM-L004  the alias moved under us
+    │   └── AuditError             1   FNM-L006  the ledger, or a copy of it, was changed
     ├── AccessError                6   FNM-K001  the endpoint does not let this caller in
     ├── InputError                 1   FNM-I001  a request or a row does not fit the signature
     │   ├── DeadlineError          1   FNM-I003  the model needs more time than there is
@@ -239,6 +240,16 @@ class ConflictError(ReleaseError):
 
     code = "FNM-L004"
     exit_code = 5
+
+
+class AuditError(ReleaseError):
+    """The release ledger is not what was written to it, or not what its locked copies hold.
+
+    The message names the entries. A copy is locked, so that it says what was written; the table's
+    point-in-time recovery has the ledger as it was. Find out who may write to the table.
+    """
+
+    code = "FNM-L006"
 
 
 class AccessError(FnmodelError):

@@ -33,6 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     with (folder / "fnmodel.yaml").open("a") as file:
         file.write("batch:\n- {name: nightly, input: incoming/, output: scored/}\n")
         file.write("signing: {key: signing.key, trusted: [signing.pub]}\n")
+        file.write("audit: {retention: 1}\n")
     project.run("keygen")
     yield project
     project.run("local", "stop")
@@ -129,6 +130,23 @@ def test_plan_shows_nothing_when_nothing_changed(project: Project, first: Any) -
     assert not quiet["pending"]
     assert "Function" in [change["logical_id"] for change in loud["changes"]]
     assert project.json("status", "--local")["versions"][0]["version"] == first["version"]
+
+
+def test_the_ledger_is_whole_and_copied(project: Project, first: Any) -> None:
+    """Every record has its copy; a deleted one is found, and says so with exit code 1."""
+    whole = project.json("audit", "verify", "--local")
+    client = Cloud(endpoint_url=first["url"].split("/_aws")[0]).client("dynamodb")
+    [table] = [name for name in client.list_tables()["TableNames"] if "Ledger" in name]
+    records = client.scan(TableName=table)["Items"]
+    lost = next(item for item in records if item.get("number", {}).get("N") == "1")
+    client.delete_item(TableName=table, Key={"pk": lost["pk"], "sk": lost["sk"]})
+    broken = project.run("audit", "verify", "--local", code=1)
+    client.put_item(TableName=table, Item=lost)
+
+    assert whole["entries"] == whole["copies"] > 0
+    assert whole["faults"] == []
+    assert "entry 1 is there as a copy only" in broken.stderr
+    assert "FNM-L006" in broken.stderr
 
 
 def test_logs_hold_the_lines_of_every_request(project: Project, first: Any) -> None:
@@ -327,10 +345,13 @@ def test_two_homes_do_not_meet(project: Project, first: Any, tmp_path: Path) -> 
 
 
 def test_destroy_leaves_nothing_behind(project: Project, first: Any) -> None:
-    """No stack, function, API, role, bucket, table, schedule, log group or repository is left."""
+    """No stack, function, API, role, bucket, table, schedule, log group or repository is left.
+
+    Only the locked copies of the ledger stay, and the command says where.
+    """
     url = project.json("local", "status")["url"]
     project.run("destroy", "--local", code=2)
-    project.run("destroy", "--local", "--yes")
+    kept = project.json("destroy", "--local", "--yes")["kept"]
     cloud = Cloud(endpoint_url=url)
     left = {
         "stacks": cloud.client("cloudformation").describe_stacks()["Stacks"],
@@ -344,5 +365,7 @@ def test_destroy_leaves_nothing_behind(project: Project, first: Any) -> None:
         "repositories": cloud.client("ecr").describe_repositories()["repositories"],
     }  # fmt: skip
 
+    [copies] = left.pop("buckets")
+    assert kept == f"s3://{copies['Name']}"
     assert {what: found for what, found in left.items() if found} == {}
     assert "is not deployed" in project.run("status", "--local", code=1).stderr

@@ -10,7 +10,7 @@ import pytest
 from pack_cases import small_image
 
 from fnmodel.__main__ import run
-from fnmodel.cli import vouch
+from fnmodel.cli import trust
 from fnmodel.config import SigningConfig, find, load
 from fnmodel.errors import SigningError
 from fnmodel.pack import sbom, signature
@@ -28,7 +28,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FNMODEL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    for name in (vouch.KEY, "FNMODEL_SIGNING_PASSWORD"):
+    for name in (trust.KEY, "FNMODEL_SIGNING_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -193,14 +193,14 @@ def test_keys_of_a_project_are_read_before_any_work(
     )
     config = load(find(tmp_path)).signing
     monkeypatch.chdir("/")
-    found = vouch.keys(config)
-    monkeypatch.setenv(vouch.KEY, str(tmp_path / "theirs.key"))
+    found = trust.keys(config)
+    monkeypatch.setenv(trust.KEY, str(tmp_path / "theirs.key"))
 
     assert found.key is not None
     assert [key.fingerprint for key in found.trusted] == [found.key.public.fingerprint]
-    assert vouch.keys(SigningConfig()).key is not None
+    assert trust.keys(SigningConfig()).key is not None
     with pytest.raises(SigningError, match=r"theirs\.key would sign"):
-        vouch.keys(config)
+        trust.keys(config)
     capsys.readouterr()
     assert run(["deploy", "--local", "--project", str(tmp_path)]) == 1
     assert "FNM-P004" in capsys.readouterr().err
@@ -210,8 +210,8 @@ def test_a_project_without_keys_needs_no_cryptography() -> None:
     """Nothing is loaded where nothing is signed."""
     code = (
         "import sys\nsys.modules['cryptography'] = None\n"
-        "from fnmodel.cli import inspection, recipe, vouch\n"
+        "from fnmodel.cli import inspection, recipe, trust\n"
         "from fnmodel.config import SigningConfig\n"
-        "assert vouch.keys(SigningConfig()) == vouch.Keys()"
+        "assert trust.keys(SigningConfig()) == trust.Keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 from release_cases import JOBS, PROJECT, PUBLIC, image_uri
 
-from fnmodel.config import Access, BatchJob, CaptureConfig, CorsConfig, FunctionConfig, Project
+from fnmodel.config import (
+    Access,
+    AuditConfig,
+    BatchJob,
+    CaptureConfig,
+    CorsConfig,
+    FunctionConfig,
+    Project,
+)
 from fnmodel.errors import ProvisionError, UsageError
 from fnmodel.provision.template import (
     parameters,
@@ -315,6 +323,30 @@ def test_a_destroyed_stack_leaves_nothing() -> None:
     kept = {key for key, r in RESOURCES.items() if r.get("DeletionPolicy") == "Retain"}
 
     assert {"BootstrapVersion"} == kept
+
+
+def test_copies_of_the_ledger_are_locked_and_stay() -> None:
+    """Only a stage that asks for it has the bucket; objects are locked by default, by its rule."""
+    audited = json.loads(render(TEXT, JOBS, access=PUBLIC, audit=True))
+    bucket = audited["Resources"]["AuditBucket"]
+    properties = bucket["Properties"]
+
+    assert not {"AuditBucket", "AuditBucketPolicy"} & set(RESOURCES)
+    assert "Retain" == bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"]
+    assert properties["ObjectLockEnabled"] is True
+    assert properties["ObjectLockConfiguration"]["Rule"]["DefaultRetention"] == {
+        "Mode": {"Ref": "AuditMode"}, "Days": {"Ref": "AuditRetention"},
+    }  # fmt: skip
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert all(properties["PublicAccessBlockConfiguration"].values())
+    assert "AuditBucket" in audited["Outputs"]
+    given = parameters(
+        PROJECT.model_copy(update={"audit": AuditConfig(retention=90, mode="compliance")}),
+        "dev",
+        image_uri("a"),
+    )
+    assert set(audited["Parameters"]) - set(given) == set()
+    assert (given["AuditRetention"], given["AuditMode"]) == ("90", "COMPLIANCE")
 
 
 def test_outputs_are_what_the_commands_read() -> None:

@@ -8,7 +8,6 @@ recorded with more Pythons than are here is left as it is.
 """
 
 import json
-import platform
 import re
 import subprocess
 import tempfile
@@ -23,6 +22,7 @@ from fnmodel.local.launch import RootFs
 from fnmodel.model import OnnxModel
 from fnmodel.pack.build import Recipe, build
 from fnmodel.pack.dependencies import AT, runtime_folder
+from fnmodel.pack.image import host_architecture
 from fnmodel.pack.layout import Store
 from fnmodel.pack.rootfs import unpack
 
@@ -68,7 +68,7 @@ def image(python: str, folder: Path) -> RootFs:
     (folder / "model").mkdir(parents=True)
     serve.write_model(folder / "model")
     store = Store(folder / "store")
-    recipe = Recipe(NAME, python, cold.ARCHITECTURES[platform.machine()])
+    recipe = Recipe(NAME, python, host_architecture())
     made = build(OnnxModel.load(folder / "model"), recipe, store)
     config = made.settings["config"]
     return RootFs(

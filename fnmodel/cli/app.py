@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from fnmodel.cli import batch, build, cache, capture, deploy, keys, local, operate, supply, traffic
+from fnmodel.cli import (
+    audit,
+    batch,
+    build,
+    cache,
+    capture,
+    deploy,
+    keys,
+    local,
+    operate,
+    supply,
+    traffic,
+)
 
 app = typer.Typer(
     name="fnmodel",
@@ -43,6 +55,7 @@ for command in (
     deploy.destroy,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(audit.app, name="audit")
 app.add_typer(batch.app, name="batch")
 app.add_typer(capture.app, name="capture")
 app.add_typer(keys.app, name="keys")

@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import Output, pairs, table
-from fnmodel.cli.options import (
-    LocalOption,
-    OutputOption,
-    ProfileOption,
-    ProjectOption,
-    RegionOption,
-    StageOption,
-)
+from fnmodel.cli.console import pairs, table
+from fnmodel.cli.options import Where, placed
 from fnmodel.errors import BatchError, UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +24,7 @@ JobArgument = Annotated[str | None, typer.Argument(help="Job; may be left out wh
 
 
 @app.command()
+@placed
 def run(
     job: JobArgument = None,
     *,
@@ -41,26 +35,18 @@ def run(
         datetime | None,
         typer.Option(help="Scheduled time to run for, UTC; the same time never scores twice."),
     ] = None,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Score a job's input now and print its manifest.
 
     Example: fnmodel batch run nightly --upload customers.csv
     """
     from fnmodel.cli import objects
-    from fnmodel.cli.workspace import Workspace
 
     for path in upload or ():
         if not path.is_file():
             raise UsageError(f"there is no file {path}", hint="name an existing file")
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     chosen = _job(work.project.batch, job)
     bucket = work.stack.outputs["Bucket"]
     for path in upload or ():
@@ -84,26 +70,19 @@ def run(
 
 
 @app.command()
+@placed
 def status(
     job: JobArgument = None,
     *,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """List the runs of a job, newest first.
 
     Example: fnmodel batch status nightly
     """
     from fnmodel.cli import objects
-    from fnmodel.cli.workspace import Workspace
 
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     chosen = _job(work.project.batch, job)
     bucket = work.stack.outputs["Bucket"]
     runs = sorted(

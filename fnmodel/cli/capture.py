@@ -6,16 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import Output, pairs
-from fnmodel.cli.options import (
-    LocalOption,
-    OutputOption,
-    ProfileOption,
-    ProjectOption,
-    RegionOption,
-    StageOption,
-    YesOption,
-)
+from fnmodel.cli.console import pairs
+from fnmodel.cli.options import Where, YesOption, placed
 from fnmodel.errors import UsageError
 
 app = typer.Typer(
@@ -26,6 +18,7 @@ app = typer.Typer(
 
 
 @app.command()
+@placed
 def export(
     *,
     to: Annotated[Path, typer.Option(help="File to write, one line of JSON a row.")],
@@ -33,19 +26,13 @@ def export(
     until: Annotated[
         str | None, typer.Option(help="The same; rows before it. Default: now.")
     ] = None,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Write the captured rows of a span of time to a file.
 
     Example: fnmodel capture export --since 7d --to rows.jsonl
     """
     from fnmodel.cli import captured
-    from fnmodel.cli.workspace import Workspace
 
     now = datetime.now(UTC)
     begin, end = moment(since, now), moment(until, now) if until else now
@@ -53,9 +40,7 @@ def export(
         raise UsageError(f"--since {since} is not before --until", hint="exchange the two")
     if not to.parent.is_dir():
         raise UsageError(f"there is no folder {to.parent}", hint="make it first")
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     bucket = work.stack.outputs["Bucket"]
     rows = 0
     temporary = to.with_name(f".{to.name}.new")
@@ -74,6 +59,7 @@ def export(
 
 
 @app.command()
+@placed
 def erase(
     subject: Annotated[
         str, typer.Argument(help="Value of the field that `capture.subject` names.")
@@ -84,12 +70,7 @@ def erase(
         typer.Option("--logs", help="Also delete the log streams that hold rows of the subject."),
     ] = False,
     yes: YesOption = False,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Erase the captured rows that are about somebody, in all versions, and keep a proof.
 
@@ -102,11 +83,8 @@ def erase(
 
     from fnmodel.capture.redact import hashed
     from fnmodel.cli import captured
-    from fnmodel.cli.workspace import Workspace
 
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     stack, key = work.stack, work.capture_key
     if not key:
         raise UsageError(

@@ -1,20 +1,11 @@
 """`plan`, `deploy`, `destroy`: a project to a stage, and away again."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import Output, pairs, table
-from fnmodel.cli.options import (
-    LocalOption,
-    OutputOption,
-    ProfileOption,
-    ProjectOption,
-    RegionOption,
-    StageOption,
-    YesOption,
-)
+from fnmodel.cli.console import pairs, table
+from fnmodel.cli.options import Where, YesOption, placed
 from fnmodel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,28 +14,21 @@ if TYPE_CHECKING:
 CHANGES_PENDING = 3
 
 
+@placed
 def plan(
     *,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 3 when there are changes.")
     ] = False,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Show what `deploy` would change: the image, the stack's change set, the alias.
 
     Example: fnmodel plan --detailed-exitcode
     """
     from fnmodel.cli import recipe
-    from fnmodel.cli.workspace import Workspace
 
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     image = recipe.pack(work, recipe.slim(work).model)
     wanted = recipe.desired(work, image, work.repository_uri())
     planned = recipe.plan(work, wanted)
@@ -71,6 +55,7 @@ def plan(
         raise typer.Exit(CHANGES_PENDING)
 
 
+@placed
 def deploy(
     *,
     promote: Annotated[
@@ -91,12 +76,7 @@ def deploy(
             help="The stage's name once more: its access is public, and everybody may call it.",
         ),
     ] = None,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Slim, pack, push, provision, publish, prove, release; ends with a URL that answers.
 
@@ -107,11 +87,8 @@ def deploy(
     """
     from fnmodel.cli import recipe
     from fnmodel.cli.traffic import describe
-    from fnmodel.cli.workspace import Workspace
 
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     confirm_public(work, public)
     deployed = recipe.deploy(work, promote=promote, skip_champion=skip_champion)
     weights = deployed.state.weights
@@ -166,28 +143,21 @@ def confirm_public(work: "Workspace", given: str | None) -> None:
         )
 
 
+@placed
 def destroy(
     *,
     yes: YesOption = False,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Delete a stage with its data; the image repository too, when no other stage is left.
 
     Example: fnmodel destroy --stage staging
     """
     from fnmodel.cli import recipe
-    from fnmodel.cli.workspace import Workspace
 
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
-    where = "the embedded cloud" if work.local else "AWS"
-    question = f"Delete stage {work.stage} of {work.project.name} in {where}, with its data?"
+    work = where.open()
+    cloud = "the embedded cloud" if work.local else "AWS"
+    question = f"Delete stage {work.stage} of {work.project.name} in {cloud}, with its data?"
     if not work.console.ask(question, yes=yes):
         raise UsageError("nothing was deleted", hint="--yes deletes without asking")
     removed = recipe.destroy(work)

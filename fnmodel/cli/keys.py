@@ -2,21 +2,13 @@
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fnmodel.apikey import SCOPES
-from fnmodel.cli.console import Output, pairs, table
-from fnmodel.cli.options import (
-    LocalOption,
-    OutputOption,
-    ProfileOption,
-    ProjectOption,
-    RegionOption,
-    StageOption,
-)
+from fnmodel.cli.console import pairs, table
+from fnmodel.cli.options import Where, placed
 from fnmodel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +27,7 @@ _UNITS = {"h": 3600, "d": _DAY, "w": 7 * _DAY, "y": 365 * _DAY}
 
 
 @app.command()
+@placed
 def add(
     name: Annotated[str, typer.Argument(help="Who gets it: letters, digits, `.`, `_`, `@`, `-`.")],
     *,
@@ -48,20 +41,13 @@ def add(
     rate: Annotated[
         int, typer.Option(min=0, max=10_000, help="Requests a second; 0: only the API's limit.")
     ] = 0,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept.
 
     Example: fnmodel keys add ci --scope predict --expires 90d --rate 20
     """
     import time
-
-    from fnmodel.cli.workspace import Workspace
 
     now = time.time()
     if not _NAME.fullmatch(name):
@@ -73,9 +59,7 @@ def add(
     if unknown:
         raise UsageError(f"there is no scope {unknown[0]!r}", hint=f"one of {', '.join(SCOPES)}")
     until = moment(expires, now) if expires else 0.0
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     made = work.api_keys.add(name, now=now, scopes=scope or SCOPES, expires=until, rate=rate)
     data = {**described(made.key, now), "key": made.secret}
     work.console.data(data, pairs({"key": made.secret, **_shown(made.key, now)}))
@@ -83,26 +67,15 @@ def add(
 
 
 @app.command(name="list")
-def list_(
-    *,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
-) -> None:
+@placed
+def list_(*, where: Where) -> None:
     """List a stage's keys, revoked ones too; `used` is right to within an hour.
 
     Example: fnmodel keys list --stage production
     """
     import time
 
-    from fnmodel.cli.workspace import Workspace
-
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     keys, now = work.api_keys.list(), time.time()
     header = ["id", "name", "state", "scopes", "rate", "expires", "used"]
     rows = [
@@ -113,15 +86,11 @@ def list_(
 
 
 @app.command()
+@placed
 def revoke(
     key: Annotated[str, typer.Argument(help="A key's name or id.")],
     *,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Let a key open nothing any more; API Gateway may still know it for a minute.
 
@@ -129,11 +98,7 @@ def revoke(
     """
     import time
 
-    from fnmodel.cli.workspace import Workspace
-
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     now = time.time()
     revoked = work.api_keys.revoke(key, now=now)
     work.console.data(described(revoked, now), pairs(_shown(revoked, now)))

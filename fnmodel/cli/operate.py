@@ -13,30 +13,21 @@ from fnmodel.cli.options import (
     ProjectOption,
     RegionOption,
     StageOption,
+    Where,
+    placed,
 )
 from fnmodel.errors import UsageError
 
 _WHY = 120
 
 
-def status(
-    *,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
-) -> None:
+@placed
+def status(*, where: Where) -> None:
     """Say what is deployed in a stage: URL, traffic, versions and their images.
 
     Example: fnmodel status --output json
     """
-    from fnmodel.cli.workspace import Workspace
-
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     stack = work.stack
     alias = work.router.read()
     versions = work.publisher.versions()
@@ -69,17 +60,13 @@ def status(
     work.console.data(data, text)
 
 
+@placed
 def history(
     *,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, help="Newest records to show.")
     ] = 20,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Show who released what, when and why, newest first; `--output json` has every word.
 
@@ -88,11 +75,8 @@ def history(
     from dataclasses import asdict
 
     from fnmodel.cli.traffic import describe
-    from fnmodel.cli.workspace import Workspace
 
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     records = work.ledger.history(limit)
     rows = [
         [

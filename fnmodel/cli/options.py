@@ -1,11 +1,18 @@
 """Options that many commands share, declared once."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fnmodel.cli.console import Output
+
+if TYPE_CHECKING:
+    from fnmodel.cli.workspace import Workspace
 
 ProjectOption = Annotated[
     Path,
@@ -41,3 +48,50 @@ OutputOption = Annotated[
     typer.Option("--output", "-o", envvar="FNMODEL_OUTPUT", help="Form of the data on stdout."),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a command works on (project, stage, account), and the form of what it prints."""
+
+    project: ProjectOption = Path()
+    stage: StageOption = None
+    local: LocalOption = False
+    profile: ProfileOption = None
+    region: RegionOption = None
+    output: OutputOption = Output.table
+
+    def open(self) -> "Workspace":
+        """Read the project, and make the parts that work on this stage of it."""
+        from fnmodel.cli.workspace import Workspace
+
+        return Workspace(
+            self.project,
+            stage=self.stage,
+            local=self.local,
+            profile=self.profile,
+            region=self.region,
+            output=self.output,
+        )
+
+
+_WHERE = [
+    inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+    )
+    for field in fields(Where)
+]
+
+
+def placed(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the parameter `where` of a command into the options that `Where` consists of."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        where = Where(**{option.name: given.pop(option.name) for option in _WHERE})
+        command(**given, where=where)
+
+    own = inspect.signature(command).parameters.values()
+    kept = [parameter for parameter in own if parameter.name != "where"]
+    run.__signature__ = inspect.Signature([*kept, *_WHERE])  # type: ignore[attr-defined]
+    return run

@@ -158,7 +158,7 @@ def desired(
         image_uri=uri,
         body=template.render(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
-            tracing=work.function.tracing == "xray",
+            tracing=work.function.tracing == "xray", audit=project.audit.retention is not None,
             access=work.access, cors=work.cors, serving=serving,
         ),
         parameters=parameters,
@@ -368,6 +368,8 @@ def destroy(work: Workspace) -> dict[str, Any]:
             step.progress(f"deleting {work.name}")
             work.stacks.delete(work.name)
             removed["stack"] = work.name
+            if "AuditBucket" in stack.outputs:
+                removed["kept"] = f"s3://{stack.outputs['AuditBucket']}"
         repository = f"fnmodel/{work.project.name}"
         others = work.stacks.tagged("fnmodel:project", work.project.name)
         if not others and work.repositories.find(repository) is not None:

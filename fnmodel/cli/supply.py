@@ -7,14 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fnmodel.cli.console import Console, Output, pairs, table
-from fnmodel.cli.options import (
-    LocalOption,
-    OutputOption,
-    ProfileOption,
-    ProjectOption,
-    RegionOption,
-    StageOption,
-)
+from fnmodel.cli.options import OutputOption, Where, placed
 from fnmodel.errors import SignatureError, UsageError
 from fnmodel.units import size
 
@@ -50,6 +43,7 @@ def keygen(
     Console(output).data(data, pairs(shown))
 
 
+@placed
 def inspect(
     image: Annotated[
         str | None,
@@ -75,19 +69,13 @@ def inspect(
             "signed the image.",
         ),
     ] = None,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Show what an image is made of and who signed it, without unpacking it.
 
     Example: fnmodel inspect --deployed --sbom sbom.json
     """
-    from fnmodel.cli import inspection, vouch
-    from fnmodel.cli.workspace import Workspace
+    from fnmodel.cli import inspection, trust
     from fnmodel.config import FILE
     from fnmodel.home import folder
     from fnmodel.pack.layout import Store
@@ -97,30 +85,28 @@ def inspect(
     if image is not None and deployed:
         raise UsageError("an IMAGE and --deployed name two images", hint="leave one of them out")
     work = None
-    if image is None or (project / FILE).is_file():
-        work = Workspace(
-            project, stage=stage, local=local, profile=profile, region=region, output=output
-        )
+    if image is None or (where.project / FILE).is_file():
+        work = where.open()
         if deployed:
             image = f"{work.repository_uri()}@{work.publisher.latest().digest}"
         image = image or f"{work.project.name}-{work.recipe.python}"
 
-    def registry_of(where: Reference) -> Registry:
+    def registry_of(of: Reference) -> Registry:
         # The embedded cloud answers for the hosts of ECR.
-        if work is not None and (deployed or (work.local and inspection.is_ecr(where))):
-            return work.registry(str(where))
-        return inspection.login(where, profile)
+        if work is not None and (deployed or (work.local and inspection.is_ecr(of))):
+            return work.registry(str(of))
+        return inspection.login(of, where.profile)
 
     assert image is not None, "a project names one"
     trusted = key or (work.project.signing.trusted if work else ())
     found = inspection.find(image, Store(folder("cache", "oci")), registry_of)
-    result = inspection.inspect(found, vouch.trusted(trusted), whole=sbom is not None)
+    result = inspection.inspect(found, trust.trusted(trusted), whole=sbom is not None)
     if sbom is not None:
         if result.bill is None:
             raise UsageError(f"the layers of {image} are not here any more", hint="pack it again")
         inspection.write(result.bill, sbom)
     data = result.to_json()
-    Console(output).data(data, _shown(data))
+    Console(where.output).data(data, _shown(data))
     if key and result.verdict.state != "verified":
         raise SignatureError(
             f"{image} is not signed by {' or '.join(map(str, key))}: {result.verdict.reason}",

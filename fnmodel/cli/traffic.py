@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import Output, pairs
-from fnmodel.cli.options import (
-    LocalOption,
-    OutputOption,
-    ProfileOption,
-    ProjectOption,
-    RegionOption,
-    StageOption,
-)
+from fnmodel.cli.console import pairs
+from fnmodel.cli.options import Where, placed
 from fnmodel.errors import (
     AccessError,
     FnmodelError,
@@ -35,18 +28,14 @@ VersionOption = Annotated[
 ]
 
 
+@placed
 def invoke(
     *,
     version: Annotated[
         str | None, typer.Option("--version", help="Ask this version, whatever its traffic.")
     ] = None,
     request: Annotated[Path | None, typer.Option(help="JSON to send; else `request:`.")] = None,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Send the project's request to the endpoint; prints the curl line too.
 
@@ -56,12 +45,9 @@ def invoke(
     Example: fnmodel invoke --version 2
     """
     from fnmodel.cli import endpoint
-    from fnmodel.cli.workspace import Workspace
     from fnmodel.release import probe
 
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+    work = where.open()
     body = _request(request or work.project.request)
     url = f"{work.url}/predict"
     if version is None:
@@ -102,101 +88,49 @@ def _refused(what: str, status: int, said: Any) -> FnmodelError:
     return ReleaseError(f"{what}: {detail}", hint="`fnmodel logs` shows more")
 
 
+@placed
 def shift(
     weight: Annotated[float, typer.Argument(help="Share of the requests in percent, 0 to 100.")],
     *,
     version: VersionOption = None,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
+    where: Where,
 ) -> None:
     """Send a share of the requests to the candidate, the newest version that passed its gate.
 
     Example: fnmodel shift 10
     """
-    _move(
-        project, stage, profile, region, output, "shift",
-        lambda release: release.shift(weight, version), local=local,
-    )  # fmt: skip
+    _move(where, "shift", lambda release: release.shift(weight, version))
 
 
-def promote(
-    *,
-    version: VersionOption = None,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
-) -> None:
+@placed
+def promote(*, version: VersionOption = None, where: Where) -> None:
     """Send all requests to the candidate; it becomes the stable version.
 
     Example: fnmodel promote
     """
-    _move(
-        project, stage, profile, region, output, "promote",
-        lambda release: release.promote(version), local=local,
-    )  # fmt: skip
+    _move(where, "promote", lambda release: release.promote(version))
 
 
-def rollback(
-    *,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
-) -> None:
+@placed
+def rollback(*, where: Where) -> None:
     """Go back: take the candidate's traffic away, or return to the stable version before.
 
     Example: fnmodel rollback
     """
-    _move(
-        project, stage, profile, region, output, "rollback",
-        lambda release: release.rollback(), local=local,
-    )  # fmt: skip
+    _move(where, "rollback", lambda release: release.rollback())
 
 
-def abort(
-    *,
-    project: ProjectOption = Path(),
-    stage: StageOption = None,
-    local: LocalOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    output: OutputOption = Output.table,
-) -> None:
+@placed
+def abort(*, where: Where) -> None:
     """Take the candidate's traffic away; without a candidate nothing is done.
 
     Example: fnmodel abort
     """
-    _move(
-        project, stage, profile, region, output, "abort",
-        lambda release: release.abort(), local=local,
-    )  # fmt: skip
+    _move(where, "abort", lambda release: release.abort())
 
 
-def _move(
-    project: Path,
-    stage: str | None,
-    profile: str | None,
-    region: str | None,
-    output: Output,
-    name: str,
-    decide: Callable[["Releases"], "AliasState"],
-    *,
-    local: bool,
-) -> None:
-    from fnmodel.cli.workspace import Workspace
-
-    work = Workspace(
-        project, stage=stage, local=local, profile=profile, region=region, output=output
-    )
+def _move(where: Where, name: str, decide: Callable[["Releases"], "AliasState"]) -> None:
+    work = where.open()
     with work.console.step(name) as step:
         state = decide(work.releases)
         step.done(describe(state.version, state.weights))

@@ -9,7 +9,7 @@ from fnmodel import bubblewrap, interpreter
 from fnmodel.aws import EMULATOR_REGION, Cloud, translated
 from fnmodel.cli.caller import Caller, caller
 from fnmodel.cli.console import Console, Output
-from fnmodel.cli.vouch import Keys, keys
+from fnmodel.cli.trust import Keys, keys
 from fnmodel.config import Access, CorsConfig, FunctionConfig, Project, Stage, find, load
 from fnmodel.errors import StackNotFoundError, UsageError
 from fnmodel.hashes import Hashes
@@ -31,6 +31,7 @@ from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.release.alias import AliasRouter
+from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger
 from fnmodel.release.probe import ProbeGate
 from fnmodel.release.publish import Publisher
@@ -130,10 +131,14 @@ class Workspace:
     def ledger(self) -> Ledger:
         """The stage's ledger."""
         return Ledger(
-            self.client("dynamodb"),
-            self.stack.outputs["LedgerTable"],
-            ALIAS,
+            self.client("dynamodb"), self.stack.outputs["LedgerTable"], ALIAS, copies=self.copies
         )
+
+    @cached_property
+    def copies(self) -> S3Copies | None:
+        """The locked copies of the ledger, where the stage has a bucket for them."""
+        bucket = self.stack.outputs.get("AuditBucket")
+        return S3Copies(self.client("s3"), bucket, f"{ALIAS}/") if bucket else None
 
     @cached_property
     def api_keys(self) -> ApiKeys:

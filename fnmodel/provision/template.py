@@ -38,6 +38,13 @@ _CAPTURE = (
     ("Parameters", "CaptureKmsKey"),
     ("Outputs", "CaptureStream"),
 )
+_AUDIT = (
+    ("Resources", "AuditBucket"),
+    ("Resources", "AuditBucketPolicy"),
+    ("Parameters", "AuditRetention"),
+    ("Parameters", "AuditMode"),
+    ("Outputs", "AuditBucket"),
+)
 # Of the retentions that CloudWatch Logs offers, those up to the template's own.
 _LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90)
 _NO_CAPTURE = CaptureConfig()
@@ -61,9 +68,9 @@ _CORS = {
     "AllowMethods": ["GET", "POST"],
     "AllowHeaders": [
         "content-type", "authorization", "x-api-key", "x-amz-date", "x-amz-security-token",
-        "x-request-id",
+        "x-request-id", "x-correlation-id", "traceparent",
     ],
-    "ExposeHeaders": ["x-model-version", "x-request-id", "retry-after"],
+    "ExposeHeaders": ["x-model-version", "x-request-id", "x-correlation-id", "retry-after"],
     "AllowCredentials": False,
     "MaxAge": 600,
 }  # fmt: skip
@@ -94,6 +101,7 @@ def render(
     serving: bool = True,
     capture: CaptureConfig = _NO_CAPTURE,
     tracing: bool = False,
+    audit: bool = False,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
@@ -124,6 +132,9 @@ def render(
         for output in ("Url", "Access"):
             del template["Outputs"][output]
     _trim(template, capture)
+    if not audit:
+        for section, name in _AUDIT:
+            del template[section][name]
     if not tracing:
         _forbid(template, "FunctionRole", "WriteTraces")
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
@@ -199,6 +210,11 @@ def parameters(
         "Tracing": "Active" if settings.tracing == "xray" else "PassThrough",
         "CaptureRetention": str(project.capture.retention),
     }
+    if project.audit.retention:
+        given |= {
+            "AuditRetention": str(project.audit.retention),
+            "AuditMode": project.audit.mode.upper(),
+        }
     if project.capture.rate:
         given |= {
             "Capture": policy(project.capture),

@@ -2,12 +2,14 @@
 
 A stage has a table of its own. Its keys are strings: `pk` is the alias, `sk` is one of
 
-    lock                       the lease: holder, expires (epoch seconds), fence, a counter
+    lock                       the lease: holder, expires (epoch seconds), fence; the chain's end
     event#FENCE#NUMBER         one record; zero-padded, so that the order does not rest on clocks
 
 Each lease taken raises the fence by one. A record is written in one transaction with a check that
 the writer still has the newest fence, so that a holder who was thought dead cannot write any more.
-Every record also extends the lease.
+Every record also extends the lease, and is the next entry of the chain (`chain.py`), whose end
+moves in the same transaction. With `copies` each entry is kept there, too; what a killed run has
+not copied, the next lease copies.
 """
 
 import json
@@ -22,6 +24,8 @@ from typing import Any, Literal
 
 from fnmodel.aws import translated
 from fnmodel.errors import ConflictError, LockHeldError
+from fnmodel.release.chain import Entry, Head
+from fnmodel.release.copies import Copies
 from fnmodel.release.holder import is_gone
 
 Action = Literal["deploy", "gate", "shift", "promote", "rollback"]
@@ -89,17 +93,27 @@ class Ledger:
         *,
         clock: Callable[[], float] = time.time,
         gone: Callable[[str], bool] = is_gone,
+        copies: Copies | None = None,
     ) -> None:
         self._client = client
         self._table = table
         self._key = alias
         self._clock = clock
         self._gone = gone
+        self._copies = copies
 
     def holder(self) -> Holder | None:
         """Return who holds the lease now, or None; a lease that has run out is held by nobody."""
-        found = self._lock()
+        found = _holder(self._lock())
         return found if found is not None and found.expires > self._clock() else None
+
+    def chain(self) -> tuple[list[Entry], Head]:
+        """Return the entries, oldest first, and the end that the chain should have.
+
+        Records from before there was a chain are left out.
+        """
+        head = _head(self._lock())
+        return [entry for item in self._items() if (entry := _entry(item))][::-1], head
 
     @contextmanager
     def lease(self, name: str, seconds: float = 900.0) -> Iterator["Lease"]:
@@ -117,6 +131,9 @@ class Ledger:
 
     def records(self) -> Iterator[Record]:
         """Yield all records, newest first; reads a page at a time, as far as they are asked for."""
+        return map(_record, self._items())
+
+    def _items(self) -> Iterator[dict[str, Any]]:
         start: dict[str, Any] | None = None
         while True:
             query: dict[str, Any] = {
@@ -131,8 +148,7 @@ class Ledger:
                 query["ExclusiveStartKey"] = start
             with translated():
                 answer = self._client.query(**query)
-            for item in answer["Items"]:
-                yield _record(item)
+            yield from answer["Items"]
             start = answer.get("LastEvaluatedKey")
             if not start:
                 return
@@ -145,40 +161,43 @@ class Ledger:
         """Return the newest record, or the newest of one action."""
         return next((r for r in self.records() if action is None or r.action == action), None)
 
-    def _lock(self) -> Holder | None:
+    def _lock(self) -> Mapping[str, Any] | None:
         with translated():
-            item = self._client.get_item(
+            item: dict[str, Any] | None = self._client.get_item(
                 TableName=self._table, Key=_at(self._key, _LOCK), ConsistentRead=True
             ).get("Item")
-        if not item:
-            return None
-        return Holder(item["holder"]["S"], float(item["expires"]["N"]), int(item["fence"]["N"]))
+        return item
 
     def _take(self, name: str, seconds: float) -> "Lease":
-        found = self._lock()
+        lock = self._lock()
+        found, head = _holder(lock), _head(lock)
         now = self._clock()
         if found is not None and found.expires > now and not self._gone(found.name):
             raise _held(found)
         fence = found.fence + 1 if found else 1
+        item = {
+            **_at(self._key, _LOCK),
+            "holder": {"S": name},
+            "expires": {"N": repr(now + seconds)},
+            "fence": {"N": str(fence)},
+            **_end(head),
+        }
         with translated():
             try:
                 self._client.put_item(
                     TableName=self._table,
-                    Item={
-                        **_at(self._key, _LOCK),
-                        "holder": {"S": name},
-                        "expires": {"N": repr(now + seconds)},
-                        "fence": {"N": str(fence)},
+                    Item=item,
+                    # Whoever has read this fence, and the last record, and writes first has it.
+                    ConditionExpression=f"attribute_not_exists(pk) OR (fence = :read AND {_SAME})",
+                    ExpressionAttributeValues={
+                        ":read": {"N": str(fence - 1)}, ":head": {"S": head.hash},
                     },
-                    # Whoever has read this fence and writes first has it.
-                    ConditionExpression="attribute_not_exists(pk) OR fence = :read",
-                    ExpressionAttributeValues={":read": {"N": str(fence - 1)}},
-                )
+                )  # fmt: skip
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 raise self._taken() from error
         # A lease that was given back has no time left; any other holder was killed.
         interrupted = found is not None and found.expires > 0
-        return Lease(
+        lease = Lease(
             self._client,
             self._table,
             self._key,
@@ -186,11 +205,23 @@ class Ledger:
             name=name,
             seconds=seconds,
             fence=fence,
+            head=head,
+            copies=self._copies,
             interrupted=interrupted,
         )
+        self._copy_what_is_missing()
+        return lease
+
+    def _copy_what_is_missing(self) -> None:
+        if self._copies is None:
+            return
+        for item in self._items():
+            entry = _entry(item)
+            if entry is None or not self._copies.put(entry.number, entry.to_bytes()):
+                return
 
     def _taken(self) -> LockHeldError:
-        found = self._lock()
+        found = _holder(self._lock())
         if found is None:
             return LockHeldError("someone else was faster", hint="run the same command again")
         return _held(found)
@@ -212,6 +243,8 @@ class Lease:
         name: str,
         seconds: float,
         fence: int,
+        head: Head,
+        copies: Copies | None,
         interrupted: bool,
     ) -> None:
         self.name = name
@@ -223,12 +256,15 @@ class Lease:
         self._clock = clock
         self._seconds = seconds
         self._written = 0
+        self._chain = head
+        self._copies = copies
 
     def append(self, record: Record) -> Record:
         """Write a record and extend the lease; return the record with time, writer and order.
 
         Raises:
             ConflictError: someone took the lease over.
+            AwsError: it stands in the ledger, and could not be copied.
 
         """
         now = self._clock()
@@ -238,12 +274,20 @@ class Lease:
             time=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
             order=f"event#{self.fence:010d}#{self._written:06d}",
         )
+        entry = Entry.after(self._chain, record.order, _text(record))
         extend = self._change_lock(
-            "SET expires = :expires", {":expires": repr(now + self._seconds)}
+            "SET expires = :expires, head = :next, entries = :entries",
+            {
+                ":expires": {"N": repr(now + self._seconds)},
+                ":next": {"S": entry.hash},
+                ":entries": {"N": str(entry.number)},
+                ":head": {"S": self._chain.hash},
+            },
+            _SAME,
         )
         put = {
             "TableName": self._table,
-            "Item": {**_at(self._key, record.order), "record": {"S": _text(record)}},
+            "Item": {**_at(self._key, record.order), **_item(entry)},
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         errors = self._client.exceptions
@@ -260,27 +304,35 @@ class Lease:
                     hint="look at `fnmodel status` and decide again",
                 ) from error
         self._written += 1
+        self._chain = entry.head
+        if self._copies is not None:
+            self._copies.put(entry.number, entry.to_bytes())
         return record
 
     def end(self) -> None:
         """Give the lease back, unless someone took it over."""
-        change = self._change_lock("SET expires = :expires", {":expires": "0"})
+        change = self._change_lock("SET expires = :expires", {":expires": {"N": "0"}})
         with translated():
             try:
                 self._client.update_item(**change)
             except self._client.exceptions.ConditionalCheckFailedException:
                 return  # the next holder ends it
 
-    def _change_lock(self, expression: str, values: Mapping[str, str]) -> dict[str, Any]:
+    def _change_lock(
+        self, expression: str, values: Mapping[str, Mapping[str, str]], *conditions: str
+    ) -> dict[str, Any]:
         """Return an update of the lock that fails when the fence has been raised."""
-        numbers = {**values, ":fence": str(self.fence)}
         return {
             "TableName": self._table,
             "Key": _at(self._key, _LOCK),
             "UpdateExpression": expression,
-            "ConditionExpression": "fence = :fence",
-            "ExpressionAttributeValues": {key: {"N": value} for key, value in numbers.items()},
+            "ConditionExpression": " AND ".join(["fence = :fence", *conditions]),
+            "ExpressionAttributeValues": {**values, ":fence": {"N": str(self.fence)}},
         }
+
+
+# The chain ends where it was read; ledgers from before there was one have no end.
+_SAME = "(head = :head OR attribute_not_exists(head))"
 
 
 def _at(key: str, sort: str) -> dict[str, Any]:
@@ -291,6 +343,40 @@ def _text(record: Record) -> str:
     data = asdict(replace(record, weights=dict(record.weights)))
     del data["order"]  # the sort key has it
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def _item(entry: Entry) -> dict[str, Any]:
+    return {
+        "record": {"S": entry.text},
+        "number": {"N": str(entry.number)},
+        "previous": {"S": entry.previous},
+        "hash": {"S": entry.hash},
+    }
+
+
+def _entry(item: Mapping[str, Any]) -> Entry | None:
+    if "hash" not in item:
+        return None
+    return Entry(
+        int(item["number"]["N"]), item["sk"]["S"], item["record"]["S"],
+        item["previous"]["S"], item["hash"]["S"],
+    )  # fmt: skip
+
+
+def _head(lock: Mapping[str, Any] | None) -> Head:
+    if lock is None or "head" not in lock:
+        return Head()
+    return Head(int(lock["entries"]["N"]), lock["head"]["S"])
+
+
+def _end(head: Head) -> dict[str, Any]:
+    return {"head": {"S": head.hash}, "entries": {"N": str(head.count)}} if head.count else {}
+
+
+def _holder(lock: Mapping[str, Any] | None) -> Holder | None:
+    if lock is None:
+        return None
+    return Holder(lock["holder"]["S"], float(lock["expires"]["N"]), int(lock["fence"]["N"]))
 
 
 def _record(item: Mapping[str, Any]) -> Record:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fnmodel.errors import UnsupportedModelError
 from fnmodel.model import Task
+from fnmodel.slim.learned import learned_none
 from fnmodel.slim.proof.parity import best_two_margin
 
 Array = NDArray[Any]
@@ -91,7 +92,7 @@ def describe(model: Any) -> Original:
         score=score,
         latency=calls[-1][1],
         outputs=outputs,
-        none=frozenset(_learned_none(model)),
+        none=frozenset(learned_none(model, names)),
     )
 
 
@@ -182,13 +183,6 @@ def _several_chances(model: Any) -> tuple[Answer, ...]:
         Answer(f"probabilities_{number}", "predict_proba", number)
         for number in range(len(classes or ()))
     )
-
-
-def _learned_none(model: Any) -> set[str]:
-    from fnmodel.slim.signature import learned_none
-
-    names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
-    return learned_none(model, names)
 
 
 def plain_classes(classes: Array) -> tuple[str | int | float | bool, ...]:

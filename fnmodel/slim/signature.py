@@ -1,6 +1,6 @@
 """Finds a model's features in the model and its sample."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,9 @@ import numpy as np
 from fnmodel.errors import SlimError
 from fnmodel.model import Datatype, Feature
 from fnmodel.slim.converters.emit import Kind
+from fnmodel.slim.learned import branches, categories, looking
 from fnmodel.slim.original import Original
 from fnmodel.slim.source import walk
-from fnmodel.slim.trees import sklearn as trees
-
-_ENCODERS = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder")
 
 
 @dataclass(frozen=True)
@@ -70,24 +68,10 @@ def as_text(frame: Any, names: list[str]) -> Any:
 def encoded_columns(original: Original) -> dict[str, Any]:
     """Return the categories that encoders learned, by feature name."""
     found: dict[str, Any] = {}
-    for step, names in _looking(original.model, original.names):
-        for name, known in _categories(step, names):
+    for step, names in looking(original.model, original.names):
+        for name, known in categories(step, names):
             if name not in found or (_has_text(known) and not _has_text(found[name])):
                 found[name] = known
-    return found
-
-
-def learned_none(model: Any, names: tuple[str, ...]) -> set[str]:
-    """Return the features whose missing text the model knows as None, not as NaN."""
-    found: set[str] = set()
-    for step, inner in _looking(model, names):
-        if type(step).__name__ == "SimpleImputer" and step.missing_values is None:
-            found |= set(inner)
-        found |= {
-            name
-            for name, known in _categories(step, inner)
-            if any(v is None for v in known) and not any(v != v for v in known)
-        }
     return found
 
 
@@ -121,72 +105,6 @@ def used_columns(original: Original) -> tuple[str, ...]:
         for name in names
     }
     return tuple(name for name in original.names if name in used)
-
-
-def branches(transformer: Any) -> Iterator[tuple[str, Any, list[str]]]:
-    """Yield name, fitted step and column names of a ColumnTransformer that was fitted on names."""
-    known = list(transformer.feature_names_in_)
-    for name, step, _ in transformer.transformers_:
-        indices = transformer._transformer_to_input_indices[name]  # noqa: SLF001
-        yield name, step, [str(known[i]) for i in indices]
-
-
-_INSIDE = ("estimator_", "best_estimator_", "regressor_", "estimators_", "transformer_list")
-
-
-def _looking(step: Any, names: tuple[str, ...]) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """Yield every step that sees the caller's own columns, with their names."""
-    if not names or step is None or isinstance(step, str):
-        return
-    if hasattr(step, "transformers_") and hasattr(step, "feature_names_in_"):
-        for _, branch, inner in branches(step):
-            yield from _looking(branch, tuple(inner))
-        return
-    if hasattr(step, "steps"):
-        for _, inner_step in step.steps:
-            if inner_step is None or isinstance(inner_step, str):
-                continue
-            yield from _looking(inner_step, names)
-            if not _keeps_values(inner_step, names):
-                return
-        return
-    yield step, names
-    for part in _parts(step):
-        yield from _looking(part, names)
-
-
-def _parts(step: Any) -> Iterator[Any]:
-    """Yield the fitted estimators that a wrapper hands its columns to."""
-    for calibrated in getattr(step, "calibrated_classifiers_", ()):
-        yield calibrated.estimator
-    if type(step).__name__ == "FrozenEstimator":
-        yield step.estimator
-    if hasattr(step, "estimators_features_"):
-        return
-    for name in _INSIDE:
-        value = getattr(step, name, None)
-        for part in value if isinstance(value, list | tuple) else [value]:
-            inner = part[1] if isinstance(part, tuple) else part
-            if hasattr(inner, "fit"):
-                yield inner
-
-
-def _keeps_values(step: Any, names: tuple[str, ...]) -> bool:
-    """Whether a step hands the same columns on, with holes filled at most."""
-    kind = type(step).__name__
-    if kind == "FunctionTransformer":
-        return step.func is None
-    if kind != "SimpleImputer" or step.add_indicator:
-        return False
-    return len(step.get_feature_names_out()) == len(names)
-
-
-def _categories(step: Any, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    if type(step).__name__ in _ENCODERS and len(getattr(step, "categories_", ())) == len(names):
-        yield from zip(names, step.categories_, strict=True)
-    for column, known in trees.categories(step).items():
-        if column < len(names):
-            yield names[column], np.array(known, dtype=object)
 
 
 def _column(name: str, values: Any, known: Any, nullable: bool) -> Column:
