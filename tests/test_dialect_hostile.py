@@ -104,6 +104,8 @@ CASES: dict[str, Case] = {
     "no columns": (C, INVOCATIONS, {"inputs": {"a": [1]}}, JSON, "row 0: missing field 'b', 'c'"),
     "an unknown feature": (C, INVOCATIONS, {"inputs": {**{n: [1] for n in "abc"}, "d": [1]}}, JSON,
         "unknown field 'd'"),
+    "columns in columns": (C, INVOCATIONS, b'{"inputs":' + b'{"X":' * 900 + b"1" + b"}" * 901, JSON,
+        "row 0 has 1 values"),
     "an unknown input": (T, INVOCATIONS, {"inputs": {"nope": [1]}}, JSON, "unknown input 'nope'"),
     "a missing input": (T, INVOCATIONS, {"inputs": {"in_FP32": [[1, 2]]}}, JSON,
         "missing input 'in_INT8'"),
