@@ -62,10 +62,11 @@ from fnmodel.interpreter import RUNNING
 from fnmodel.local.launch import FunctionVersion, RootFs, interpreter, launch
 from fnmodel.model import MODEL, OnnxModel
 from fnmodel.pack import bytecode
-from fnmodel.pack.build import MODEL_DIRECTORY, Recipe, build
+from fnmodel.pack.build import Recipe, build
 from fnmodel.pack.dependencies import AT, Lock, install_wheels, run_uv
 from fnmodel.pack.image import Image, host_architecture
 from fnmodel.pack.layout import Store
+from fnmodel.pack.models import MODEL_DIRECTORY
 from fnmodel.pack.rootfs import unpack
 from fnmodel.slim.content import content_sha256
 from fnmodel.slim.job import run

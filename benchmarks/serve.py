@@ -269,20 +269,20 @@ def capture(folder: Path, rounds: int) -> dict[str, Any]:
     os.environ.update(FNMODEL_MODEL_DIR=str(folder), FNMODEL_MODEL_NAME="bench")
     from types import SimpleNamespace
 
-    from fnmodel.serve.boot import capturing, load
+    from fnmodel.serve.boot import capturing, open_models
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
 
-    service = load(os.environ, "1")
+    models = open_models(os.environ, "1")
     report = EmfReport(model="bench", function="bench", version="1", write=lambda _: None)
     policy = {"FNMODEL_CAPTURE": '{"rate": 1}'}
-    capture = capturing(policy, service, write=lambda _: None, dropped=report.dropped)
+    capture = capturing(policy, models, write=lambda _: None, dropped=report.dropped)
     assert capture is not None
     context = SimpleNamespace(
         aws_request_id="a", invoked_function_arn="arn:aws:lambda:r:1:function:bench:live"
     )
     parts: dict[str, Any] = {
-        "service": service, "report": report, "clock": time.perf_counter, "others": lambda: None
+        "models": models, "report": report, "clock": time.perf_counter, "others": lambda: None
     }  # fmt: skip
     plain, capturer = Direct(**parts), Direct(**parts, capture=capture)
     event, count = request(), 200

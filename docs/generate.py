@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -61,6 +61,7 @@ EXIT_CODES = {
 
 SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("", config.Project, "Top level"),
+    ("models.NAME.", config.ModelConfig, "`models`: several in one image"),
     ("parity.", config.Parity, "`parity`: the budget for differences"),
     ("slim.", config.SlimConfig, "`slim`: how the model is converted and made small"),
     ("gates.", config.Gates, "`gates`: what a model must keep before it is packed"),
@@ -230,6 +231,8 @@ def _kind(field: FieldInfo) -> str:
 
 def _named(annotation: Any) -> str:
     kind = get_origin(annotation)
+    if kind is Annotated:
+        return _named(get_args(annotation)[0])
     if kind is tuple:
         return f"list of {_named(get_args(annotation)[0])}"
     if kind is Mapping:

@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -24,6 +25,9 @@ FILE = "fnmodel.yaml"
 NAME = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
 Name = Annotated[str, Field(pattern=NAME)]
 """2 to 32 characters that CloudFormation, ECR and EventBridge Scheduler all accept in a name."""
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}[a-z0-9]$")]
+"""A name, which may have underscores: a segment of paths that is never escaped."""
 
 AccessMode = Literal["iam", "jwt", "api_key", "public"]
 ACCESS_MODES: tuple[AccessMode, ...] = ("iam", "jwt", "api_key", "public")
@@ -280,6 +284,9 @@ class BatchJob(_Strict):
     error_budget: float = Field(
         default=0.01, ge=0, le=1, description="share of bad rows above which the job fails"
     )
+    model: ModelName | None = Field(
+        default=None, description="which of `models` scores; the first one by default"
+    )
 
     @field_validator("input", "output")
     @classmethod
@@ -421,11 +428,8 @@ class Stage(_Strict):
         return self
 
 
-class Project(_Strict):
-    """A model and how it is slimmed, packed, deployed and scored."""
-
-    name: Name = Field(description="the model's name: in URLs, in the stack's and image's name")
-    model: Path = Field(description="the trained model file")
+class _OneModel(_Strict):
+    model: Path | None = Field(default=None, description="the trained model file")
     sample: Path | None = Field(
         default=None, description="rows like the training data (.csv, .json, .parquet, .npz)"
     )
@@ -438,14 +442,38 @@ class Project(_Strict):
         description="Python file with preprocess(records) and postprocess(predictions, records), "
         "which is packed and runs around the model",
     )
+    parity: Parity = Parity()
+    slim: SlimConfig = SlimConfig()
+    gates: Gates = Gates()
+
+
+class ModelConfig(_OneModel):
+    """One of several models: what stands at the top level where there is one."""
+
+    model: Path = Field(description="the trained model file")
+
+
+class _Named(_Strict):
+    name: Name = Field(
+        description="the project's name: in the stack's and image's name, and in URLs as the name "
+        "of its one model"
+    )
+
+
+class Project(_OneModel, _Named):
+    """A model, or several in one image, and how they are slimmed, packed, deployed and scored."""
+
+    models: Mapping[ModelName, ModelConfig] = Field(
+        default={},
+        validate_default=True,
+        description="several models by their names in URLs, instead of `model`; paths that name "
+        "none are the first one's",
+    )
     requirements: Path | None = Field(
         default=None,
         description="packages that `processing` imports beyond the runtime's, one a line; `fnmodel "
         "lock` pins them beside this file",
     )
-    parity: Parity = Parity()
-    slim: SlimConfig = SlimConfig()
-    gates: Gates = Gates()
     image: ImageConfig = ImageConfig()
     signing: SigningConfig = SigningConfig()
     function: FunctionConfig = FunctionConfig()
@@ -458,13 +486,60 @@ class Project(_Strict):
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)
 
+    @property
+    def served(self) -> Mapping[str, ModelConfig]:
+        """The models by their names in URLs, the first one first; one has the project's name."""
+        if self.models:
+            return self.models
+        return {
+            self.name: ModelConfig(**{key: getattr(self, key) for key in _OneModel.model_fields})
+        }
+
+    @field_validator("models")
+    @classmethod
+    def _instead(
+        cls, value: Mapping[str, ModelConfig], info: ValidationInfo
+    ) -> Mapping[str, ModelConfig]:
+        fields = _OneModel.model_fields.items()
+        beside = [key for key, one in fields if info.data.get(key, one.default) != one.default]
+        if value and beside:
+            keys = ", ".join(f"`{key}`" for key in beside)
+            raise ValueError(f"{keys} of one model beside it; move that under a name in `models`")
+        if not value and info.data.get("model", ...) is None:
+            raise ValueError(
+                "there is no model; write `model: FILE`, or several as "
+                "`models: {NAME: {model: FILE}}`"
+            )
+        return value
+
     @model_validator(mode="after")
-    def _unique_jobs(self) -> Self:
+    def _jobs(self) -> Self:
         names = [job.name for job in self.batch]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"batch job {twice[0]!r} is declared twice")
+        known = self.models or {self.name}
+        for job in self.batch:
+            if job.model is not None and job.model not in known:
+                raise ValueError(
+                    f"batch job {job.name!r} is of model {job.model!r}; there is: "
+                    + ", ".join(known)
+                )
         return self
+
+    def model_name(self, given: str | None) -> str:
+        """Return the name of the model that is meant; the first one's where none is given.
+
+        Raises:
+            UsageError: there is no such model.
+
+        """
+        served = self.served
+        if given is not None and given not in served:
+            raise UsageError(
+                f"there is no model {given!r} in {FILE}", hint=f"use one of: {', '.join(served)}"
+            )
+        return given or next(iter(served))
 
     def stage_of(self, name: str | None, *, local: bool = False) -> tuple[str, Stage]:
         """Return the name and settings of a stage.
@@ -618,24 +693,33 @@ def load(path: Path) -> Project:
     if twice:
         raise ConfigError(str(path), twice)
     folder = path.parent
-    found = {
-        key: folder / value
-        for key in ("model", "sample", "request", "processing", "requirements")
-        if (value := getattr(project, key)) is not None
-    }
     base = project.image.base
     if base is not None and base.startswith("oci:"):
         base = f"oci:{folder / base.removeprefix('oci:')}"
-    image = project.image.model_copy(update={"base": base})
-    gates = project.gates
-    if gates.sample is not None:
-        gates = gates.model_copy(update={"sample": folder / gates.sample})
     signing = SigningConfig(
         key=project.signing.key and folder / project.signing.key,
         trusted=tuple(folder / key for key in project.signing.trusted),
     )
-    changed = {**found, "image": image, "gates": gates, "signing": signing}
-    return project.model_copy(update=changed)
+    models = {
+        name: one.model_copy(update=_below(folder, one)) for name, one in project.models.items()
+    }
+    return project.model_copy(
+        update={
+            **_below(folder, project),
+            "models": models,
+            "requirements": project.requirements and folder / project.requirements,
+            "image": project.image.model_copy(update={"base": base}),
+            "signing": signing,
+        }
+    )
+
+
+def _below(folder: Path, one: _OneModel) -> dict[str, Any]:
+    """Return what names files of a model, below a folder."""
+    keys = ("model", "sample", "request", "processing")
+    found = {key: folder / value for key in keys if (value := getattr(one, key)) is not None}
+    sample = one.gates.sample and folder / one.gates.sample
+    return {**found, "gates": one.gates.model_copy(update={"sample": sample})}
 
 
 def _check_plain(node: yaml.Node | None) -> None:
@@ -709,7 +793,7 @@ def _problem(item: dict[str, Any], lines: dict[tuple[Any, ...], int]) -> str:
 def _keys(at: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Project
     nested: dict[str, type[BaseModel]] = {
-        "parity": Parity, "slim": SlimConfig, "gates": Gates,
+        "models": ModelConfig, "parity": Parity, "slim": SlimConfig, "gates": Gates,
         "metrics": MetricGate, "champion": ChampionConfig, "fairness": FairnessGate,
         "image": ImageConfig, "signing": SigningConfig, "function": FunctionConfig,
         "audit": AuditConfig,

@@ -29,6 +29,7 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
 
     Raises:
         InputError: ONNX Runtime refuses the model.
+        CapacityError: there is no memory for it.
 
     """
     # The Linux builds report to Microsoft unless this is set before they are loaded.
@@ -45,7 +46,8 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
     except Exception as error:
         # onnxruntime raises about ten classes of its own here, without a common base.
         name = "the model" if isinstance(model, bytes) else model
-        raise InputError(f"{name} cannot be loaded: {error}") from error
+        kind = CapacityError if _starved(error) else InputError
+        raise kind(f"{name} cannot be loaded: {error}") from error
 
 
 def _given(model: Path) -> bytes | Path:
@@ -72,9 +74,13 @@ def refused(error: Exception) -> InputError:
     """Return an error of a run as one of the input, in one line."""
     if isinstance(error, OrtStoppedError):
         return DeadlineError("the model needs more time than there is", hint=LESS)
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+    if _starved(error):
         return CapacityError("the model needs more memory than there is", hint=LESS)
     return InputError(f"the model refuses this input: {_first_line(error)}")
+
+
+def _starved(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
 def _first_line(error: Exception) -> str:

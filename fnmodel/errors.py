@@ -54,6 +54,11 @@ class FnmodelError(Exception):
         self.message = message
         self.hint = hint
 
+    def about(self, what: str) -> None:
+        """Put in front of the message which one of several this is about."""
+        self.message = f"{what}: {self.message}"
+        self.args = (self.message,)
+
 
 class UsageError(FnmodelError):
     """The arguments or flags contradict each other, or name something that does not exist.

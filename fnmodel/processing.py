@@ -38,7 +38,8 @@ class Processing:
         path = folder / PROCESSING
         if not path.is_file():
             return None
-        module = ModuleType("processing")
+        # By its folder, since an image may have several.
+        module = ModuleType(f"processing_{folder.name}")
         module.__file__ = str(path)
         # Dataclasses look their module up; a plain import would write __pycache__ beside the model.
         sys.modules[module.__name__] = module

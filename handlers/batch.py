@@ -7,7 +7,6 @@ line a request is `fnmodel.serve.report`.
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -18,29 +17,31 @@ from fnmodel.batch.job import JobRequest
 from fnmodel.batch.objects import S3Objects
 from fnmodel.batch.run import Model, run
 from fnmodel.errors import BatchError
-from fnmodel.inference import Predictor
 from fnmodel.model import OnnxModel
+from fnmodel.serve.models import Models, folders
+from fnmodel.serve.refusal import RefusalError
 
 logger = Logger(service="fnmodel")
 metrics = Metrics(namespace="fnmodel", service="batch")
 
 
-def run_batch(
-    event: Mapping[str, Any], context: Any, predictor: Predictor | None
-) -> dict[str, Any]:
+def run_batch(event: Mapping[str, Any], context: Any, models: Models) -> dict[str, Any]:
     """Run the job of one batch event and return its manifest.
 
     Raises:
-        BatchError: the event, an input, or the share of bad rows does not allow it.
+        BatchError: the event, its model, an input, or the share of bad rows does not allow it.
 
     """
     request = JobRequest.from_event(event)
-    if predictor is None:
-        raise BatchError("the model in this image cannot be loaded; the log has the reason")
+    name = request.model or models.first.name
+    try:
+        predictor = models.find(name).loaded.predictor
+    except RefusalError as error:
+        raise BatchError(f"job {request.job!r}, model {name!r}: {error.text}") from error
     model = Model(
-        name=os.environ.get("FNMODEL_MODEL_NAME", "model"),
+        name=name,
         version=getattr(context, "function_version", "$LATEST"),
-        digest=OnnxModel.load(Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))).digest,
+        digest=OnnxModel.load(folders(os.environ)[name]).digest,
     )
     client = Cloud().client("s3")
     try:

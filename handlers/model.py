@@ -1,22 +1,21 @@
 """The model's Lambda function: HTTP API requests and batch jobs.
 
-It is built once, at import, from FNMODEL_MODEL_DIR and FNMODEL_MODEL_NAME.
+It is built once, at import, from FNMODEL_MODEL_DIR and FNMODEL_MODEL_NAME or FNMODEL_MODELS.
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 from fnmodel.errors import InputError
 from fnmodel.serve.boot import boot, frozen_heap
 
 with frozen_heap():
-    model, gateway = boot(os.environ)
+    models, gateway = boot(os.environ)
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
     from fnmodel.serve import snapshot
 
-    snapshot.register(model, Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model")))
+    snapshot.register(models, os.environ)
 
 
 def handler(event: Any, context: Any) -> Any:
@@ -33,5 +32,5 @@ def handler(event: Any, context: Any) -> Any:
         if event.get("fnmodel") == "batch":
             from handlers.batch import run_batch
 
-            return run_batch(event, context, model.predictor if model else None)
+            return run_batch(event, context, models)
     raise InputError("this event is neither an HTTP API request (payload 2.0) nor a batch job")

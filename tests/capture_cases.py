@@ -20,7 +20,7 @@ def memory(
     written: list[bytes] = []
     dropped: list[tuple[int, str]] = []
     capture = Capture(
-        policy, model="churn", version="3", names=names, write=written.append,
+        policy, version="3", names=lambda _: names, write=written.append,
         dropped=lambda rows, reason: dropped.append((rows, reason)), point=points,
         now=lambda: 1_795_823_547.5,
     )  # fmt: skip
@@ -31,7 +31,7 @@ def answered(capture: Capture, records: Any, predictions: Any, request_id: str =
     """Pass one answered request through."""
     raw = json.dumps({"records": records}).encode()
     answer = Answer.of({"predictions": predictions}, rows=len(predictions))
-    capture.take(raw, answer, request_id, "live")
+    capture.take(raw, answer, request_id, "live", "churn")
     capture.flush()
 
 

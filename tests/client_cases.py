@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,16 +52,15 @@ def conformance() -> Any:
     return module
 
 
-def slimmed(folder: Path) -> dict[str, Path]:
-    """Return the model directory of each conformance model, by its name with dashes."""
-    found = {}
+def slimmed(folder: Path) -> Path:
+    """Return a folder with the model directories of conformance, as they lie in an image."""
     for name, model in conformance().models():
         source = folder / f"{name}.onnx"
         onnx.save(model, source)
-        (folder / name).mkdir()
-        assert convert(folder / name, source, None).passed
-        found[name.replace("_", "-")] = folder / name / "model"
-    return found
+        (folder / "work" / name).mkdir(parents=True)
+        assert convert(folder / "work" / name, source, None).passed
+        shutil.copytree(folder / "work" / name / "model", folder / "models" / name)
+    return folder / "models"
 
 
 def run(*command: Any, timeout: float = 120) -> str:

@@ -24,6 +24,7 @@ from serve_cases import event, model
 from fnmodel.serve.app import create_app
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
+from fnmodel.serve.models import Models
 from fnmodel.serve.service import Service
 
 MODELS = ("classifier", "mixed", "regressor", "tensors")
@@ -35,12 +36,12 @@ ODD: tuple[Any, ...] = (
 
 def handler(name: str) -> Direct:
     """Return the Lambda handler of one of the models, without its report."""
-    service = Service(model(name), "churn", "3")
+    models = Models((Service(model(name), "churn", "3"),))
     return Direct(
-        service,
+        models,
         report=lambda _: None,
         clock=time.perf_counter,
-        others=lambda: Gateway(create_app(service)),
+        others=lambda: Gateway(create_app(models)),
     )
 
 

@@ -22,6 +22,7 @@ from fnmodel.serve.app import create_app
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
 from fnmodel.serve.model import Model
+from fnmodel.serve.models import Models
 from fnmodel.serve.service import Service
 
 EVENTS = Path(__file__).parent / "events"
@@ -326,14 +327,14 @@ class BothWays:
     """
 
     def __init__(self, model: Model, name: str, version: str) -> None:
-        service = Service(model, name, version)
+        models = Models((Service(model, name, version),))
 
         def framework() -> Gateway:
-            return Gateway(create_app(service))
+            return Gateway(create_app(models))
 
         self.framework = framework()
         self.direct = Direct(
-            service,
+            models,
             report=lambda _: None,
             clock=time.perf_counter,
             others=framework,

@@ -2,13 +2,16 @@
 
 import io
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
-from serve_cases import EVENTS, model_folder, predictor
+from serve_cases import EVENTS, model_folder
 
 from fnmodel.batch.objects import ObjectStore, S3Objects
 from fnmodel.errors import AwsError, BatchError
@@ -97,9 +100,10 @@ def handle(monkeypatch: pytest.MonkeyPatch, s3: Any) -> Callable[[dict[str, Any]
     """Return the function's batch side, for the bucket of moto."""
     monkeypatch.setenv("FNMODEL_MODEL_DIR", str(model_folder("mixed")))
     monkeypatch.setenv("FNMODEL_MODEL_NAME", "churn")
+    from fnmodel.serve.boot import open_models
     from handlers.batch import run_batch
 
-    return lambda event: run_batch(event, None, predictor("mixed"))
+    return lambda event: run_batch(event, None, open_models(os.environ, "1"))
 
 
 EVENT = json.loads((EVENTS / "batch.json").read_bytes())
@@ -150,6 +154,28 @@ def test_batch_event_over_its_budget(handle: Any, s3: Any) -> None:
     (key,) = [item["Key"] for item in listed if item["Key"].endswith("manifest.json")]
     manifest = json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
     assert manifest["status"] == "failed"
+
+
+def test_a_job_names_its_model(
+    handle: Any, s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of several models the one that the event names scores, else the first one."""
+    for name in ("mixed", "regressor"):
+        shutil.copytree(model_folder(name), tmp_path / name)
+    monkeypatch.setenv("FNMODEL_MODEL_DIR", str(tmp_path))
+    monkeypatch.setenv("FNMODEL_MODELS", "regressor,mixed")
+    s3.put_object(Bucket=BUCKET, Key="incoming/a.csv", Body=GOOD.encode())
+
+    named = handle(EVENT | {"model": "mixed"})
+    first = handle(EVENT | {"error_budget": 1})
+
+    assert named["model"]["name"] == "mixed"
+    assert named["totals"]["scored"] == 3
+    assert first["model"]["name"] == "regressor"
+    assert first["model"]["digest"] != named["model"]["digest"]
+    for model, words in (("nobody", "there is no such model"), ("", "must not be empty")):
+        with pytest.raises(BatchError, match=words):
+            handle(EVENT | {"model": model})
 
 
 def test_large_part_goes_through_a_file(handle: Any, s3: Any) -> None:

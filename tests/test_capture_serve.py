@@ -22,6 +22,7 @@ from fnmodel.serve.capture import MOST_ROWS, Capture
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.endpoint import Answer
 from fnmodel.serve.keep import Background, into
+from fnmodel.serve.models import Models
 from fnmodel.serve.report import EmfReport
 from fnmodel.serve.service import Service
 
@@ -38,7 +39,7 @@ VERSION = SimpleNamespace(
 
 def direct(capture: Capture | None, reports: list[Any] | None = None) -> Direct:
     return Direct(
-        Service(model("classifier"), "churn", "3"),
+        Models((Service(model("classifier"), "churn", "3"),)),
         report=(reports if reports is not None else []).append,
         clock=time.perf_counter,
         others=lambda: pytest.fail("no other path is asked for"),
@@ -103,7 +104,7 @@ def test_tensors_become_rows_by_feature() -> None:
         raw = json.dumps({"inputs": [{**tensor, "data": values}]}).encode()
         outputs = [{"name": "label", "shape": [2], "data": [0, 1]},
                    {"name": "scores", "shape": [2, 2], "data": [0.9, 0.1, 0.2, 0.8]}]  # fmt: skip
-        capture.take(raw, Answer.of({"outputs": outputs}, rows=2), "r", "live")
+        capture.take(raw, Answer.of({"outputs": outputs}, rows=2), "r", "live", "churn")
     capture.flush()
     lines = list(lines_of(b"".join(written)))
 
@@ -156,7 +157,7 @@ def test_the_next_event_does_not_wait_for_long() -> None:
     written: list[bytes] = []
     dropped: list[int] = []
     capture = Capture(
-        Policy(rate=1), model="churn", version="3", names=(), write=written.append,
+        Policy(rate=1), version="3", names=lambda _: (), write=written.append,
         dropped=lambda rows, _: dropped.append(rows), point=lambda: 0.0,
         now=lambda: next(ticks) * 0.2,
     )  # fmt: skip
@@ -180,7 +181,7 @@ def test_a_request_never_fails_for_its_capture(fault: Exception) -> None:
     dropped: list[tuple[int, str]] = []
     for tell in (lambda rows, reason: dropped.append((rows, reason)), fail):
         capture = Capture(
-            Policy(rate=1), model="churn", version="3", names=(), write=fail, dropped=tell,
+            Policy(rate=1), version="3", names=lambda _: (), write=fail, dropped=tell,
             point=lambda: 0.0, now=lambda: 0.0,
         )  # fmt: skip
         answer = direct(capture)(event(body={"records": [ROW]}), LIVE)
@@ -204,7 +205,7 @@ def test_a_request_never_fails_for_its_capture(fault: Exception) -> None:
 def test_what_cannot_be_taken_apart_is_counted(raw: bytes, answer: Any) -> None:
     """A body of a form that is not known is dropped, with a reason, and the next one is written."""
     capture, written, dropped = memory(Policy(rate=1))
-    capture.take(raw, Answer.of(answer, rows=1), "r", "live")
+    capture.take(raw, Answer.of(answer, rows=1), "r", "live", "churn")
     answered(capture, [{"a": 1}], [1])
 
     assert len(written) == 1
@@ -218,7 +219,7 @@ def test_compressed_bodies_are_captured() -> None:
     capture, written, dropped = memory(Policy(rate=1))
     packed = gzip.compress(b'{"predictions": [1]}')
     answer = Answer(packed, rows=1, encoding="gzip")
-    capture.take(gzip.compress(b'{"records": [{"a": 1}]}'), answer, "r", "live")
+    capture.take(gzip.compress(b'{"records": [{"a": 1}]}'), answer, "r", "live", "churn")
     capture.flush()
 
     assert (len(written), dropped) == (1, [])
@@ -228,7 +229,7 @@ def test_requests_that_nobody_writes_are_dropped() -> None:
     """Memory is bounded where the writer cannot keep up."""
     capture, _, dropped = memory(Policy(rate=1))
     for _ in range(300):
-        capture.take(b"{}", Answer.of({}, rows=1), "r", "live")
+        capture.take(b"{}", Answer.of({}, rows=1), "r", "live", "churn")
 
     assert len(dropped) == 44
 
@@ -263,10 +264,10 @@ def test_work_is_done_between_response_and_next_event() -> None:
 
 def test_a_policy_that_cannot_be_read_captures_nothing() -> None:
     """Rows that would be redacted otherwise than was said are not kept; the log says why."""
-    service = Service(model("classifier"), "churn", "3")
+    models = Models((Service(model("classifier"), "churn", "3"),))
     dropped: list[str] = []
     made = capturing(
-        {"FNMODEL_CAPTURE": '{"rate": 1, "subject": "x"}'}, service,
+        {"FNMODEL_CAPTURE": '{"rate": 1, "subject": "x"}'}, models,
         write=lambda _: None, dropped=lambda _, reason: dropped.append(reason),
     )  # fmt: skip
 
@@ -279,14 +280,14 @@ def test_a_folder_is_laid_out_as_a_bucket(tmp_path: Path) -> None:
     moment = datetime(2026, 11, 27, 8, 30, tzinfo=UTC)
     write = into(tmp_path, "churn", lambda: moment)
     capture = Capture(
-        Policy(rate=1), model="churn", version="3", names=(), write=write,
+        Policy(rate=1), version="3", names=lambda _: (), write=write,
         dropped=lambda *_: None, point=lambda: 0.0, now=lambda: 0.0,
     )  # fmt: skip
     background = Background(capture)
     raw, answer = b'{"records": [{"a": 1}]}', Answer.of({"predictions": [1]}, rows=1)
     with ThreadPoolExecutor(4) as pool:
         for number in range(100):
-            pool.submit(background.take, raw, answer, f"r{number}", "")
+            pool.submit(background.take, raw, answer, f"r{number}", "", "churn")
     deadline = time.monotonic() + 10
     lines: set[bytes] = set()
     while len(lines) < 100 and time.monotonic() < deadline:

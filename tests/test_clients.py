@@ -1,8 +1,8 @@
 """Clients that people have already, unchanged, against four models of `samples/conformance`."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,16 +19,15 @@ pytestmark = pytest.mark.clients
 SCRIPTS = ROOT / "tests" / "clients"
 
 
+NAMES = ("add_sub", "add_i64", "ident_s", "clf")
+
+
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """Serve each model over plain HTTP; addresses by the models' names."""
+    """Serve all models over plain HTTP, as one image does; its address by the models' names."""
     folder = tmp_path_factory.mktemp("conformance")
-    with ExitStack() as stack:
-        started = {
-            name: stack.enter_context(serving(model, model.parent, FNMODEL_MODEL_NAME=name))
-            for name, model in slimmed(folder).items()
-        }
-        yield {name: f"127.0.0.1:{server.port}" for name, server in started.items()}
+    with serving(slimmed(folder), folder, FNMODEL_MODELS=",".join(NAMES)) as server:
+        yield dict.fromkeys(NAMES, f"127.0.0.1:{server.port}")
 
 
 def test_tritonclient(servers: Mapping[str, str]) -> None:
@@ -68,9 +67,9 @@ def requests(kind: str, rows: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("model", "kind", "more"),
     [
-        ("add-sub", "FP32", ()),
-        ("add-i64", "INT64", ("--batch-size", "4")),
-        ("add-sub", "FP32", ("--binary-data",)),
+        ("add_sub", "FP32", ()),
+        ("add_i64", "INT64", ("--batch-size", "4")),
+        ("add_sub", "FP32", ("--binary-data",)),
     ],
 )
 def test_mlserver_infer(
@@ -97,19 +96,30 @@ def test_mlserver_infer(
 
 @pytest.mark.cloud
 @pytest.mark.timeout(600)
-def test_tritonclient_through_an_http_api(tmp_path: Path) -> None:
-    """In the embedded cloud bodies travel in base64 between the HTTP API and the function."""
+def test_the_sample_through_an_http_api(tmp_path: Path) -> None:
+    """Four models are one image and one URL; bodies travel in base64 to the function."""
     python = environment("clients") / "python"
     project = Project(tmp_path / "project", tmp_path / "home")
-    project.folder.mkdir()
-    save(dict(conformance().models())["add_sub"], project.folder / "add_sub.onnx")
-    project.run("init", "add_sub.onnx", "--name", "add-sub")
+    shutil.copytree(ROOT / "samples" / "conformance", project.folder)
+    for name, model in conformance().models():
+        save(model, project.folder / f"{name}.onnx")
     try:
-        url = urlsplit(project.json("deploy", "--local")["url"])
+        deployed = project.json("deploy", "--local")
+        url = urlsplit(deployed["url"])
         said = run(
-            python, SCRIPTS / "triton.py", json.dumps({"add-sub": f"{url.netloc}{url.path}"})
-        )
+            python, SCRIPTS / "triton.py",
+            json.dumps(dict.fromkeys(NAMES, f"{url.netloc}{url.path}")),
+        )  # fmt: skip
+        again = project.json("deploy", "--local")
+        (project.folder / "rows.json").write_text('{"records": []}')
+        asked = ("invoke", "--local", "--model", "clf", "--request", "rows.json")
+        answer = project.json(*asked)["answer"]
     finally:
         project.run("local", "stop")
 
-    assert said.splitlines() == ["health", "add", "errors", "asyncio"]
+    assert deployed["models"] == list(NAMES)
+    assert not again["changed"]
+    assert answer == {"predictions": [], "model_name": "clf", "model_version": "1"}
+    assert said.splitlines() == [
+        "health", "add", "add integers", "errors", "texts", "classes", "asyncio",
+    ]  # fmt: skip

@@ -115,7 +115,7 @@ def test_what_init_converted_is_what_deploy_asks_for(tmp_path: Path) -> None:
     (tmp_path / "fnmodel.yaml").write_text(GOOD)
     project = load(tmp_path / "fnmodel.yaml")
 
-    assert orders.conversion(project) == orders.conversion_of(
+    assert orders.conversion(project.served["churn"]) == orders.conversion_of(
         project.model, project.sample, project.target, Parity(), SlimConfig()
     )
 
@@ -177,3 +177,63 @@ def test_access_that_means_nothing_or_too_much_is_refused(
 
     with pytest.raises(ConfigError, match=re.escape(problem)):
         load(path)
+
+
+TWO = "name: shop\nmodels:\n  aa: {model: m}\n"
+SEVERAL = """\
+name: shop
+models:
+  add_sub: {model: add_sub.onnx}
+  churn:
+    model: churn.joblib
+    sample: rows.csv
+    gates: {sample: held_out.csv}
+"""
+
+
+def test_several_models_are_read_in_their_order(tmp_path: Path) -> None:
+    """Each has what stands at the top level where there is one; the first one is the default."""
+    (tmp_path / "fnmodel.yaml").write_text(SEVERAL)
+    project = load(tmp_path / "fnmodel.yaml")
+
+    assert list(project.served) == ["add_sub", "churn"]
+    assert project.served["churn"].sample == tmp_path / "rows.csv"
+    assert project.served["churn"].gates.sample == tmp_path / "held_out.csv"
+    assert project.model_name(None) == "add_sub"
+    assert project.model_name("churn") == "churn"
+    with pytest.raises(UsageError, match="no model 'sub'") as caught:
+        project.model_name("sub")
+    assert "add_sub, churn" in caught.value.hint
+
+
+def test_one_model_is_served_by_the_project_s_name(tmp_path: Path) -> None:
+    """It has all that the top level says of it."""
+    (tmp_path / "fnmodel.yaml").write_text(GOOD + "target: y\nslim: {goal: size}\n")
+    project = load(tmp_path / "fnmodel.yaml")
+    [(name, one)] = project.served.items()
+
+    assert (name, one.model, one.target) == ("churn", tmp_path / "model.joblib", "y")
+    assert one.slim.goal == "size"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (SEVERAL + "model: x\n", "line 2: models: `model` of one model beside it; move that under"),
+        (SEVERAL + "target: y\nslim: {goal: size}\n", "line 2: models: `target`, `slim` of one"),
+        ("name: shop\nmodels: {}\n", "line 2: models: there is no model; write `model: FILE`, or"),
+        ("name: shop\n", "line 1: models: there is no model; write `model: FILE`, or several as"),
+        (TWO + "  A b: {model: m}\n", "line 4: models.A b: String"),
+        ("name: shop\nmodels:\n  a/b: {model: m}\n", "line 3: models.a/b: String should match"),
+        (TWO + "  aa: {model: m}\n", "line 4: key 'aa' stands twice"),
+        (TWO + "  bb: {modle: m}\n", "unknown key 'models.bb.modle'; did you mean 'mo"),
+        ("name: shop\nmodels:\n  aa: {sample: m}\n", "line 3: models.aa.model: Field required"),
+        (SEVERAL + "batch:\n- {name: aa, input: i/, output: o/, model: xx}\n", "is: add_sub"),
+        (GOOD + "batch:\n- {name: aa, input: i/, output: o/, model: x1}\n", "there is: churn"),
+    ],
+)  # fmt: skip
+def test_what_several_models_may_not_be(text: str, expected: str, tmp_path: Path) -> None:
+    """Names are segments of paths; one form or the other; each mistake with its line."""
+    found = problems(text, tmp_path)
+
+    assert any(expected in problem for problem in found), found

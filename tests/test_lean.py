@@ -99,7 +99,7 @@ def services(name: str) -> tuple[Service, Service]:
     """Return the endpoint of a model that goes without numpy, and of one that never does."""
     lean = Model.load(folder_of(name))
     plain = Model(lean.signature, lambda: lean.predictor)
-    return Service(lean, "m", "1", ""), Service(plain, "m", "1", "")
+    return Service(lean, "m", "1"), Service(plain, "m", "1")
 
 
 def compare(name: str, path: str, body: Any) -> Answer:

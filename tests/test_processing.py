@@ -1,8 +1,9 @@
 """A project's own preprocess and postprocess are proven with the model, and run around it."""
 
 import json
+import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from fnmodel.batch.table import Row
 from fnmodel.errors import FnmodelError, InputError, ProcessingError, SlimError
 from fnmodel.inference import Predictor
 from fnmodel.model import OnnxModel
+from fnmodel.processing import Processing
 from fnmodel.slim.content import content_sha256
 from fnmodel.slim.job import run
 from fnmodel.slim.order import Budget, Job, Order
@@ -182,3 +184,24 @@ def test_without_a_sample_there_is_nothing_to_prove(tmp_path: Path) -> None:
 
     with pytest.raises(SlimError, match="rows as callers send them"):
         run(Job(order, job.sha256, job.folder), lambda _: None)
+
+
+def test_several_models_have_steps_of_their_own(tmp_path: Path) -> None:
+    """Each file is a module of its own, which annotations and pickles of its classes find."""
+    loaded = {}
+    for name, kind in (("early", "int"), ("late", "str")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "processing.py").write_text(
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+            f"Kind = {kind}\n@dataclass\nclass Row:\n    x: Kind\n"
+            "def preprocess(records):\n    return [vars(Row(**r)) for r in records]\n"
+        )
+        loaded[name] = Processing.load(tmp_path / name)
+
+    for name, kind in (("early", int), ("late", str)):
+        processing = loaded[name]
+        assert processing is not None
+        assert processing.preprocess is not None
+        row = processing.preprocess.__globals__["Row"]
+        assert get_type_hints(row) == {"x": kind}
+        assert pickle.loads(pickle.dumps(row(1))) == row(1)

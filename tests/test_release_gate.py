@@ -11,7 +11,7 @@ from release_cases import PROBE, encoded, http_answer, image_uri, proven
 
 from fnmodel.errors import GateError
 from fnmodel.release.gate import compare, compare_answers, require
-from fnmodel.release.probe import ProbeGate, infer_event
+from fnmodel.release.probe import AllGates, ProbeGate, infer_event
 from fnmodel.testing import InMemoryLambda
 
 
@@ -250,3 +250,27 @@ def test_the_gate_asks_predict_where_the_projects_own_code_runs(risk: str, *, pa
         with pytest.raises(GateError, match=r"predictions\.risk"):
             gate("1")
     assert asked == ["/v2/models/churn/infer", "/predict"]
+
+
+def test_each_model_of_an_image_has_to_pass() -> None:
+    """All are asked by their names; the reason names the one that differs."""
+    asked = []
+
+    def respond(version: str, event: Any) -> dict[str, Any]:
+        asked.append(event["rawPath"])
+        if event["rawPath"] == "/models/late/predict":
+            return http_answer({"predictions": [{}, {}]})
+        return proven(version, event)
+
+    function = InMemoryLambda("f", image_uri("a"), respond=respond)
+
+    def gate(*probes: tuple[str, dict[str, Any]]) -> AllGates:
+        return AllGates([ProbeGate(function.client, "f", *one, named=True) for one in probes])
+
+    first = ProbeGate(function.client, "f", "early", PROBE)("1").checked
+    assert gate(("early", PROBE), ("late", PROBE))("1").checked == 2 * first
+    with pytest.raises(GateError, match=r"^model 'late': f:1 answers differently"):
+        gate(("early", PROBE), ("late", {**PROBE, **AROUND}))("1")
+    assert asked[-3:] == [
+        "/v2/models/early/infer", "/v2/models/late/infer", "/models/late/predict"
+    ]  # fmt: skip

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import numpy as np
@@ -13,6 +13,8 @@ from serve_cases import model, predictor
 
 from fnmodel.errors import InputError
 from fnmodel.serve.app import create_app
+from fnmodel.serve.models import Models
+from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.service import Service
 
 ROW = {"a": 1.5, "b": 2, "c": -0.5}
@@ -20,7 +22,7 @@ INPUT = {"name": "X", "datatype": "FP32", "shape": [1, 3], "data": [1.5, 2, -0.5
 
 
 def app(name: str = "classifier", **settings: Any) -> FastAPI:
-    return create_app(Service(model(name), "churn", "3"), **settings)
+    return create_app(Models((Service(model(name), "churn", "3"),)), **settings)
 
 
 def ask(application: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
@@ -202,7 +204,11 @@ def test_health_and_metadata(path: str, expected: dict[str, Any]) -> None:
 )
 def test_without_a_model(method: str, path: str) -> None:
     """An endpoint without a model is alive, not ready, and says why."""
-    broken = create_app(Service(None, "churn", "3", reason="the model is missing"))
+
+    def missing() -> NoReturn:
+        raise RefusalError(503, "the model is missing")
+
+    broken = create_app(Models((Service(missing, "churn", "3"),)))
 
     answer = ask(broken, method, path, content=b"{}")
 

@@ -35,12 +35,15 @@ print("MODULES " + json.dumps(sorted(sys.modules)))
 """
 
 
-def run(folder: Path, events: list[Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+def run(
+    folder: Path, events: list[Any], **variables: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
     """Run the handler in a fresh process; return answers, log lines, and what stderr got."""
     environ = {
         "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "FNMODEL_MODEL_DIR": str(folder),
         "FNMODEL_MODEL_NAME": "churn", "AWS_LAMBDA_FUNCTION_VERSION": "3",
         "AWS_LAMBDA_FUNCTION_NAME": "fnmodel-churn-dev", "ORT_DISABLE_TELEMETRY": "1",
+        **variables,
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", DRIVER],

@@ -24,6 +24,7 @@ from serve_cases import EVENTS, event, gateway, model, model_folder, predictor
 
 from fnmodel.serve.cpus import cpus
 from fnmodel.serve.host import Host
+from fnmodel.serve.models import Models
 from fnmodel.serve.service import Service
 from fnmodel.serve.settings import NUMBERS, Settings
 
@@ -344,7 +345,7 @@ def test_a_caller_that_hangs_up(server: Server) -> None:
 
 def test_a_body_that_never_comes() -> None:
     """A slow body is refused, and its place given to others."""
-    service = Service(model("classifier"), "churn", "3")
+    models = Models((Service(model("classifier"), "churn", "3"),))
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -355,7 +356,7 @@ def test_a_body_that_never_comes() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         host = Host(
-            service, report=lambda _: None, clock=time.perf_counter, pool=pool, room=1,
+            models, report=lambda _: None, clock=time.perf_counter, pool=pool, room=1,
             others=lambda: pytest.fail("the framework is not needed"), body_seconds=0.05,
         )  # fmt: skip
         scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}

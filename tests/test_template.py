@@ -396,6 +396,16 @@ def test_a_job_s_event_survives_hostile_prefixes() -> None:
     } == json.loads(joined)
 
 
+@pytest.mark.parametrize("model", [None, "add_sub"])
+def test_a_job_names_its_model_where_it_has_one(model: str | None) -> None:
+    """Without one the event is what it was, and the first model scores."""
+    job = BatchJob(name="odd", input="i/", output="o/", schedule="rate(1 hour)", model=model)
+    text = render(TEXT, [job], access=PUBLIC)
+
+    assert ('\\"model\\": \\"add_sub\\"' in text) == (model is not None)
+    assert '\\"model\\": null' not in text
+
+
 def test_jobs_never_share_a_logical_id() -> None:
     """Names that differ only in hyphens give different resources."""
     names = ("a-b", "ab", "a--b", "azb")

@@ -18,7 +18,8 @@ class JobRequest:
     """A batch event: every CSV object under `input` is scored, results go below `output`.
 
     `error_budget` is the share of rows, 0 to 1, that may be bad. `scheduled_time` names the run
-    together with the schedule and the inputs: a second delivery carries the same.
+    together with the schedule and the inputs: a second delivery carries the same. `model` may be
+    left out, for the first of the image.
     """
 
     job: str
@@ -28,6 +29,7 @@ class JobRequest:
     error_budget: float
     scheduled_time: datetime
     schedule_arn: str
+    model: str = ""
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Self:
@@ -39,7 +41,7 @@ class JobRequest:
 
         """
         names = {field.name for field in fields(cls)}
-        problems = [f"{name!r} is missing" for name in sorted(names - event.keys())]
+        problems = [f"{name!r} is missing" for name in sorted(names - {"model"} - event.keys())]
         problems += [f"unknown key {key!r}" for key in event if key not in {*names, "fnmodel"}]
         for name in sorted(names & event.keys()):
             problem = _problem(name, event[name])
@@ -52,7 +54,9 @@ class JobRequest:
         if problems:
             raise BatchError(f"this batch event cannot be run: {'; '.join(problems)}")
         scheduled = datetime.fromisoformat(event["scheduled_time"]).astimezone(UTC)
-        return cls(**{name: event[name] for name in names} | {"scheduled_time": scheduled})
+        return cls(
+            **{name: event[name] for name in names & event.keys()} | {"scheduled_time": scheduled}
+        )
 
     @property
     def time(self) -> str:

@@ -125,6 +125,7 @@ def _invoke(work: "Workspace", job: "BatchJob", bucket: str, moment: str) -> dic
         "error_budget": job.error_budget,
         "scheduled_time": moment,
         "schedule_arn": "manual",
+        **({"model": job.model} if job.model else {}),
     }
     client = work.cloud.client("lambda", wait=work.function.timeout + 30)
     answer = objects.invoke(client, f"{work.name}:live", event)

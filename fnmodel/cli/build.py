@@ -1,27 +1,41 @@
 """`init`, `slim`, `pack`: what happens before a cloud is needed."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fnmodel.cli.console import Console, Output, pairs, table
 from fnmodel.cli.options import LocalOption, OutputOption, ProjectOption, StageOption
 from fnmodel.errors import UsageError
-from fnmodel.units import milliseconds, size
+from fnmodel.units import size
+
+if TYPE_CHECKING:
+    from fnmodel.cli.scaffold import Found
 
 
 def init(
-    model: Annotated[
-        Path, typer.Argument(help="The trained model: a file, or a Hugging Face or MLflow folder.")
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL...",
+            help="The trained model: a file, or a Hugging Face or MLflow folder; several of them "
+            "go into one image.",
+        ),
     ],
     *,
     sample: Annotated[
-        Path | None,
-        typer.Option(help="Rows like the training data: .csv, .json, .parquet, .npz, .npy."),
+        list[Path] | None,
+        typer.Option(
+            help="Rows like the training data: .csv, .json, .parquet, .npz, .npy. Of several "
+            "models one for all, or one for each, in their order."
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Label column of the sample.")] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name in URLs.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The project's name, in URLs that of its one model.")
+    ] = None,
     trust: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,43 +49,51 @@ def init(
     ] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Write fnmodel.yaml and a sample request from what is found in the model.
+    """Write fnmodel.yaml and sample requests from what is found in the models.
 
     Example: fnmodel init model.joblib --sample rows.csv --target label
     """
     from fnmodel.cli import scaffold
 
-    if not model.exists():
-        raise UsageError(f"there is no model {model}", hint="name an existing file or folder")
-    if sample is not None and not sample.is_file():
-        raise UsageError(f"there is no file {sample}", hint="name an existing file")
+    told = scaffold.given(models, sample or (), target, tuple(trust or ()))
     console = Console(output)
-    written = scaffold.write(
-        console,
-        project,
-        model,
-        sample=sample,
-        target=target,
-        name=name,
-        trust=tuple(trust or ()),
-        force=force,
-    )
+    written = scaffold.write(console, project, told, name=name, force=force)
+    files = [str(path) for path in written.files]
+    after = {"next": "fnmodel deploy --local"}
+    if len(models) > 1:
+        rows = [
+            [
+                name,
+                one.framework,
+                one.signature.task,
+                _listed([f.name for f in one.signature.features]),
+            ]
+            for name, one in written.found.items()
+        ]
+        text = table(["model", "framework", "task", "features"], rows)
+        text += "\n\n" + pairs({"wrote": ", ".join(files), **after})
+        console.data({"files": files, "models": _described(written.found)}, text)
+        return
+    [one] = written.found.values()
     text = pairs(
         {
-            "wrote": ", ".join(str(path) for path in written.files),
-            "framework": written.framework,
-            "task": written.signature.task,
-            "features": _listed([f.name for f in written.signature.features]),
-            "classes": _listed([str(label) for label in written.signature.classes]),
-            "next": "fnmodel deploy --local",
+            "wrote": ", ".join(files),
+            "framework": one.framework,
+            "task": one.signature.task,
+            "features": _listed([f.name for f in one.signature.features]),
+            "classes": _listed([str(label) for label in one.signature.classes]),
+            **after,
         }
     )
-    data = {
-        "files": [str(path) for path in written.files],
-        "framework": written.framework,
-        "signature": written.signature.to_json(),
+    [data] = _described(written.found).values()
+    console.data({"files": files, **data}, text)
+
+
+def _described(found: "Mapping[str, Found]") -> dict[str, dict[str, Any]]:
+    return {
+        name: {"framework": one.framework, "signature": one.signature.to_json()}
+        for name, one in found.items()
     }
-    console.data(data, text)
 
 
 def slim(
@@ -79,56 +101,25 @@ def slim(
     project: ProjectOption = Path(),
     output: OutputOption = Output.table,
 ) -> None:
-    """Convert the model to ONNX and prove that its answers are the same.
+    """Convert each model to ONNX and prove that its answers are the same.
 
     Example: fnmodel slim --output json
     """
-    from fnmodel.cli import recipe
+    from fnmodel.cli import recipe, slimming
     from fnmodel.cli.workspace import Workspace
 
     work = Workspace(project, local=True, output=output)
-    slimmed = recipe.slim(work, gate=False)
-    report = slimmed.report
-    text = table(
-        ["", "original", "ONNX"],
-        [
-            ["file", size(report.size.before), size(report.size.after)],
-            *([["weights, mapped", "", size(report.weights)]] if report.weights else []),
-            ["load", milliseconds(report.load.before), milliseconds(report.load.after)],
-            ["1 row", milliseconds(report.one_row.before), milliseconds(report.one_row.after)],
-            [
-                "1,000 rows",
-                milliseconds(report.thousand_rows.before),
-                milliseconds(report.thousand_rows.after),
-            ],
-        ],
-    )
-    text += "\n\n" + pairs(
-        {
-            "parity": "passed" if report.passed else "FAILED",
-            "converted": report.how,
-            "rows": f"{report.rows:,} ({report.missing_rows} with missing, "
-            f"{report.unseen_rows} with unknown values)",
-            "difference": f"{report.max_abs:.2e} at most, {report.mean_abs:.2e} on average "
-            f"(relative {report.max_rel:.2e})",
-            "label flips": f"{report.label_flips} (ties: {report.ties})",
-            "edge flips": f"{report.edge_flips} in {report.edge_rows:,} edge rows"
-            if report.edge_rows
-            else None,
-            **{one.name: f"{one.onnx:.4g} (original {one.original:.4g})" for one in report.metrics},
-            "gates": "; ".join(gate["reason"] for gate in report.gates) or None,
-            "isolation": ", ".join(report.isolation),
-            "notes": "; ".join(report.notes) or None,
-            "model": slimmed.model.folder,
-            "report": report.page,
-        }
-    )
-    data: dict[str, Any] = {
-        "model": str(slimmed.model.folder), "digest": slimmed.model.digest,
-        "cached": slimmed.cached, "report": report.to_json(),
-    }  # fmt: skip
-    work.console.data(data, text)
-    report.check()
+    slims = recipe.slim(work, gate=False)
+    shown = {name: slimming.to_text(slimmed) for name, slimmed in slims.items()}
+    found = {name: slimming.to_json(slimmed) for name, slimmed in slims.items()}
+    if work.project.models:
+        text = "\n\n".join(f"{name}\n{'-' * len(name)}\n{one}" for name, one in shown.items())
+        work.console.data({"models": found}, text)
+    else:
+        work.console.data(found[work.project.name], shown[work.project.name])
+    for name, slimmed in slims.items():
+        with work.naming(name):
+            slimmed.report.check()
 
 
 def pack(
@@ -158,10 +149,10 @@ def pack(
     from fnmodel.hashes import anew
 
     work = Workspace(project, stage=stage, local=local, output=output)
-    model = recipe.slim(work, hashed=anew if verify else None).model
-    image = recipe.pack(work, model)
+    slims = recipe.slim(work, hashed=anew if verify else None)
+    image = recipe.pack(work, slims)
     if verify:
-        recipe.verify(work, model, image)
+        recipe.verify(work, slims, image)
     if to is not None:
         work.store.export(image, to)
     layers = [
@@ -186,7 +177,8 @@ def pack(
     if explain:
         from fnmodel.cli import coldstart
 
-        found = coldstart.measured(work, model, image)
+        name, slimmed = next(iter(slims.items()))
+        found = coldstart.measured(work, name, slimmed.model, image)
         data["cold_start"] = coldstart.to_json(found)
         text += "\n\n" + coldstart.to_text(found)
     work.console.data(data, text)

@@ -3,15 +3,17 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fnmodel.cli.workspace import Workspace
+from fnmodel.config import ModelConfig
 from fnmodel.errors import GateError, QualityError, SlimError
 from fnmodel.inference import Predictor
 from fnmodel.model import OnnxModel
-from fnmodel.release.probe import ask, http_event
+from fnmodel.release.probe import ask, http_event, predict_path
 from fnmodel.slim.quality import judged
 from fnmodel.slim.quality.answers import Answers
 from fnmodel.slim.quality.gates import GateResult, Gates, against_champion, from_json, require
@@ -57,35 +59,40 @@ class Comparison:
         }
 
 
-def judge(work: Workspace, model: OnnxModel, digest: str) -> Comparison | None:
-    """Compare a model with the stable version of a stage that is open.
+def judge(
+    work: Workspace, name: str, one: ModelConfig, model: OnnxModel, digest: str
+) -> Comparison | None:
+    """Compare a model with that of its name in the stable version of a stage that is open.
 
     `digest` is the new image's: one that serves already is not compared with itself, and gives
-    None.
+    None, as a version does that has no such model.
 
     Raises:
         QualityError: the new model is worse than a rule allows, or the champion cannot be asked.
         SlimError: the rows cannot be read.
 
     """
-    rules = from_json(work.project.gates.model_dump(mode="json", exclude={"sample"}))
+    rules = from_json(one.gates.model_dump(mode="json", exclude={"sample"}))
     serving = work.publisher.ready(work.router.read().version)
     if serving.digest == digest:
         return None
-    path = work.project.gates.sample or work.project.sample
+    ask_serving = partial(ask, work.client("lambda"), work.name, serving.number)
+    if work.project.models and _lacks(ask_serving, name):
+        work.console.note(f"champion   version {serving.number} has no model {name!r}")
+        return None
+    path = one.gates.sample or one.sample
     if path is None:
         raise QualityError(
             "the champion is compared on rows, and the project names none",
             hint="name labelled rows with `gates: {sample: FILE}` in fnmodel.yaml",
         )
-    with work.console.step("champion") as step:
+    with work.console.step("champion", work.about(name)) as step:
         step.progress(f"reading {path.name}")
-        rows = judged.read(path, work.project.target, model.signature)
-
-        def send(event: Mapping[str, Any]) -> tuple[int, str]:
-            return ask(work.client("lambda"), work.name, serving.number, event)
-
-        found = compare(rules, rows, model, serving.number, send, step.progress)
+        rows = judged.read(path, one.target, model.signature)
+        found = compare(
+            rules, rows, model, serving.number, ask_serving, step.progress,
+            path=predict_path(name if work.project.models else ""),
+        )  # fmt: skip
         require(found.results, "the new model")
         step.done(found.words)
     return found
@@ -98,8 +105,12 @@ def compare(
     version: str,
     send: Ask,
     progress: Callable[[str], None],
+    *,
+    path: str = "/predict",
 ) -> Comparison:
     """Ask both models the same records as callers would, and judge the new one.
+
+    `path` is where the champion answers records.
 
     Raises:
         QualityError: one of them has no answer to a row, or none that a metric can judge.
@@ -113,7 +124,7 @@ def compare(
     theirs: list[Any] = []
     for batch in _batches(rows.records, ours):
         progress(f"asking version {version}: {len(theirs):,} of {len(rows.records):,} rows")
-        theirs += _predictions(send, version, batch, len(theirs))
+        theirs += _predictions(send, version, path, batch, len(theirs))
     try:
         champion = Answers.of_predictions(theirs)
         results = against_champion(rules, mine, champion, rows.truth, np.random.default_rng(0))
@@ -133,9 +144,16 @@ def _batches(records: Sequence[Record], answers: Sequence[Any]) -> Iterator[Sequ
         yield records[start : start + size]
 
 
-def _predictions(send: Ask, version: str, batch: Sequence[Record], start: int) -> list[Any]:
+def _lacks(send: Ask, name: str) -> bool:
+    status, _ = send(http_event(f"/v2/models/{name}", "", method="GET"))
+    return status == 404
+
+
+def _predictions(
+    send: Ask, version: str, path: str, batch: Sequence[Record], start: int
+) -> list[Any]:
     try:
-        status, body = send(http_event("/predict", json.dumps({"records": batch})))
+        status, body = send(http_event(path, json.dumps({"records": batch})))
     except GateError as error:
         raise QualityError(f"the champion has no answer: {error.message}", hint=_SKIP) from error
     if status != 200:

@@ -18,8 +18,10 @@ _ROWS = 15
 _MACHINES = {"x86_64": ("x86_64", "AMD64"), "arm64": ("aarch64", "arm64")}
 
 
-def measured(work: Workspace, model: OnnxModel, image: Image, *, runs: int = 5) -> ColdStart:
-    """Start the image with the model's own probe and return what takes the time.
+def measured(
+    work: Workspace, name: str, model: OnnxModel, image: Image, *, runs: int = 5
+) -> ColdStart:
+    """Start the image with a model's own probe and return what takes the time.
 
     Raises:
         UsageError: the image is for another processor.
@@ -34,7 +36,7 @@ def measured(work: Workspace, model: OnnxModel, image: Image, *, runs: int = 5) 
             hint="add `--local`, which builds the image for this machine, or run the command on "
             "a machine of that kind",
         )
-    event = json.dumps(infer_event(work.project.name, model.probe()["request"])).encode()
+    event = json.dumps(infer_event(name, model.probe()["request"])).encode()
     with work.console.step("explain") as step:
         found = explain(
             unpacked(image, work.store), event, name=work.name, memory=work.function.memory,

@@ -45,18 +45,21 @@ class Console:
         sys.stderr.flush()
 
     @contextmanager
-    def step(self, name: str) -> Iterator["Step"]:
-        """Show a step of a longer work while the block runs, and how long it took."""
+    def step(self, name: str, about: str = "") -> Iterator["Step"]:
+        """Show a step of a longer work while the block runs, and how long it took.
+
+        `about` is which of several things it is done to.
+        """
         import time
 
         began = time.monotonic()
-        step = Step(name, live=self.live)
+        step = Step(name, about, live=self.live)
         try:
             yield step
         finally:
             step.stop()
         if step.result:
-            self.note(f"{name:<10} {step.result}  ({time.monotonic() - began:.1f} s)")
+            self.note(f"{name:<10} {step.told(step.result)}  ({time.monotonic() - began:.1f} s)")
 
     def ask(self, question: str, *, yes: bool) -> bool:
         """Return whether the person agrees; without a terminal only `--yes` does."""
@@ -76,8 +79,9 @@ class Console:
 class Step:
     """One step under way: `progress` says what it does now, `done` what came of it."""
 
-    def __init__(self, name: str, *, live: bool) -> None:
+    def __init__(self, name: str, about: str = "", *, live: bool) -> None:
         self.name = name
+        self._about = about
         self.result = ""
         self._status: Any = None
         if live:
@@ -91,10 +95,14 @@ class Step:
         if self._status is not None:
             from rich.markup import escape
 
-            self._status.update(f"{self.name}: {escape(text)}")
+            self._status.update(f"{self.name}: {escape(self.told(text))}")
         elif not isinstance(text, Passing):
-            sys.stderr.write(f"{self.name:<10} {text} …\n")
+            sys.stderr.write(f"{self.name:<10} {self.told(text)} …\n")
             sys.stderr.flush()
+
+    def told(self, text: str) -> str:
+        """Return words with what they are about in front."""
+        return f"{self._about}: {text}" if self._about else text
 
     def done(self, text: str) -> None:
         """Say what came of the step; printed once it has ended."""

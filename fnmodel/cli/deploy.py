@@ -9,6 +9,7 @@ from fnmodel.cli.options import Where, YesOption, placed
 from fnmodel.errors import UsageError
 
 if TYPE_CHECKING:
+    from fnmodel.cli.recipe import Deployed
     from fnmodel.cli.workspace import Workspace
 
 CHANGES_PENDING = 3
@@ -29,7 +30,7 @@ def plan(
     from fnmodel.cli import recipe
 
     work = where.open()
-    image = recipe.pack(work, recipe.slim(work).model)
+    image = recipe.pack(work, recipe.slim(work))
     wanted = recipe.desired(work, image, work.repository_uri())
     planned = recipe.plan(work, wanted)
     rows = [[c["action"], c["logical_id"], c["type"], c["replacement"]] for c in planned.changes]
@@ -101,12 +102,14 @@ def deploy(
         "stage": work.stage,
         "changed": deployed.changed,
         "traffic": {"version": deployed.state.version, "weights": dict(weights)},
-        "champion": deployed.champion.to_json() if deployed.champion else None,
+        "models": list(work.project.served),
+        **_champions(work, deployed),
     }
     shown: dict[str, Any] = {
         "url": work.url,
         "access": work.access.mode,
         "version": deployed.version,
+        "models": ", ".join(work.project.models),
         "image": deployed.digest,
         "stage": f"{work.stage} ({work.settings.cloud})",
         "traffic": describe(deployed.state.version, weights),
@@ -114,6 +117,13 @@ def deploy(
         "keys": "fnmodel keys add NAME makes one" if work.access.mode == "api_key" else "",
     }
     work.console.data(data, pairs(shown))
+
+
+def _champions(work: "Workspace", deployed: "Deployed") -> dict[str, Any]:
+    found = {name: one.to_json() for name, one in deployed.champions.items()}
+    if work.project.models:
+        return {"champions": found}
+    return {"champion": found.get(work.project.name)}
 
 
 def confirm_public(work: "Workspace", given: str | None) -> None:

@@ -12,6 +12,7 @@ from fnmodel.errors import UsageError
 from fnmodel.pack import base, credentials, sbom, signature
 from fnmodel.pack.image import Image, digest_of, is_digest
 from fnmodel.pack.layout import Store
+from fnmodel.pack.models import digests
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
 from fnmodel.provision.repository import Repositories
@@ -56,6 +57,7 @@ class Inspection:
             "python": labels.get("io.fnmodel.python"),
             "base": {"name": base_name, "digest": base_digest} if base_digest else None,
             "model": labels.get("io.fnmodel.model"),
+            "models": digests(labels),
             "lock": labels.get("io.fnmodel.lock"),
             "requirements": labels.get("io.fnmodel.requirements"),
             "fnmodel": labels.get("io.fnmodel.tool"),

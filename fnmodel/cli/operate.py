@@ -39,6 +39,7 @@ def status(*, where: Where) -> None:
     holder = work.ledger.holder()
     data = {
         "name": work.project.name,
+        "models": list(work.project.served),
         "stage": work.stage,
         "cloud": work.settings.cloud,
         "url": work.url if work.open else None,
@@ -53,6 +54,7 @@ def status(*, where: Where) -> None:
         "url": work.url if work.open else "not open yet: no version has passed its gate",
         "access": stack.access or "",
         "stage": f"{work.stage} ({work.settings.cloud})",
+        "models": ", ".join(work.project.models),
         "stack": f"{stack.name} {stack.status}",
         "releasing": f"{holder.name} until {holder.until}" if holder else "",
     }

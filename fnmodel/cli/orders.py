@@ -3,22 +3,20 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fnmodel.config import Parity, Project, SlimConfig
+from fnmodel.config import ModelConfig, Parity, SlimConfig
 from fnmodel.model import Tolerance
 from fnmodel.slim.order import Budget, Order
 
 
-def conversion(project: Project) -> Order:
-    """Return what the project asks of the conversion of its model."""
-    order = conversion_of(
-        project.model, project.sample, project.target, project.parity, project.slim
-    )
+def conversion(one: ModelConfig) -> Order:
+    """Return what a project asks of the conversion of one of its models."""
+    order = conversion_of(one.model, one.sample, one.target, one.parity, one.slim)
     return replace(
         order,
         # What is left at its default leaves the order what it is without: one key of the cache.
-        gates=project.gates.model_dump(mode="json", exclude={"sample"}, exclude_defaults=True),
-        processing=project.processing,
-        held_out=project.gates.sample,
+        gates=one.gates.model_dump(mode="json", exclude={"sample"}, exclude_defaults=True),
+        processing=one.processing,
+        held_out=one.gates.sample,
     )
 
 

@@ -1,19 +1,21 @@
 """The steps of a deployment, each shown while it runs: slim, pack, push, provision, release."""
 
 import secrets
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.cli import orders, vouch
 from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
-from fnmodel.config import FILE
+from fnmodel.config import FILE, ModelConfig
 from fnmodel.errors import ConfigError, UsageError
 from fnmodel.hashes import Hashed
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
 from fnmodel.pack import build as packing
+from fnmodel.pack import memory
 from fnmodel.pack import verify as comparing
 from fnmodel.pack.base import pull_through
 from fnmodel.pack.dependencies import Lock
@@ -43,24 +45,37 @@ class Desired:
     tags: dict[str, str]
 
 
-def slim(work: Workspace, *, gate: bool = True, hashed: Hashed | None = None) -> Slimmed:
-    """Turn the project's model into a verified ONNX model directory, or take it from the cache.
+Slims = Mapping[str, Slimmed]
+"""The results of `slim` by the models' names, the first one first."""
+
+
+def slim(work: Workspace, *, gate: bool = True, hashed: Hashed | None = None) -> Slims:
+    """Turn the project's models into verified ONNX model directories, or take them from the cache.
 
     `hashed` is instead of the remembered hashes of large files.
 
     Raises:
-        ParityError: the answers differ beyond the budget, unless `gate` is off.
-        SlimError: it cannot be converted.
+        ParityError: the answers of one differ beyond the budget, unless `gate` is off.
+        SlimError: one cannot be converted.
 
     """
-    project = work.project
-    with work.console.step("slim") as step:
+    made = {}
+    for name, one in work.project.served.items():
+        with work.naming(name):
+            made[name] = _slim(work, name, one, hashed or work.hashes)
+            if gate:
+                made[name].report.check()
+    return made
+
+
+def _slim(work: Workspace, name: str, one: ModelConfig, hashed: Hashed) -> Slimmed:
+    with work.console.step("slim", work.about(name)) as step:
         slimmed = slim_model(
-            orders.conversion(project),
+            orders.conversion(one),
             cache=folder("cache", "slim"),
             progress=step.progress,
-            full_isolation=project.slim.isolation == "full",
-            hashed=hashed or work.hashes,
+            full_isolation=one.slim.isolation == "full",
+            hashed=hashed,
         )
         report = slimmed.report
         verdict = "answers as the original" if report.passed else "answers DIFFER"
@@ -69,8 +84,6 @@ def slim(work: Workspace, *, gate: bool = True, hashed: Hashed | None = None) ->
             f"on {report.rows:,} rows (max difference {report.max_abs:.1e})"
             + ("; cached" if slimmed.cached else "")
         )
-    if gate:
-        report.check()
     return slimmed
 
 
@@ -90,24 +103,28 @@ def lock(work: Workspace) -> Lock | None:
     return found
 
 
-def pack(work: Workspace, model: OnnxModel) -> Image:
+def pack(work: Workspace, slims: Slims) -> Image:
     """Build the image into the store, or find it there.
 
     Raises:
-        PackError: it cannot be built, or Lambda would refuse it.
+        ImageLimitError: Lambda would refuse it, or the function has no memory for its models.
+        PackError: it cannot be built.
 
     """
+    models = _models(slims)
+    memory.require(models, work.function.memory)
     own = lock(work)
     with work.console.step("pack") as step:
         image = packing.build(
-            model, work.recipe, work.store, own=own, progress=step.progress, pull=work.pull
-        )
+            work.packed(models), work.recipe, work.store, own=own, progress=step.progress,
+            pull=work.pull,
+        )  # fmt: skip
         work.store.add_reference(f"{work.project.name}-{work.recipe.python}", image)
         step.done(f"{image.digest[:19]}, {size(image.size)} in {len(image.layers)} layers")
     return image
 
 
-def verify(work: Workspace, model: OnnxModel, image: Image) -> None:
+def verify(work: Workspace, slims: Slims, image: Image) -> None:
     """Build an image once more, and compare.
 
     Raises:
@@ -115,16 +132,21 @@ def verify(work: Workspace, model: OnnxModel, image: Image) -> None:
 
     """
     own = lock(work)
+    models = work.packed(_models(slims))
     with work.console.step("verify") as step:
 
         def again(fresh: Store) -> Image:
             return packing.build(
-                model, work.recipe, fresh, own=own, progress=step.progress,
+                models, work.recipe, fresh, own=own, progress=step.progress,
                 pull=pull_through(work.store, work.pull),
             )  # fmt: skip
 
         comparing.verify(image, work.store, again)
         step.done(f"a second build gives {image.digest[:19]} too")
+
+
+def _models(slims: Slims) -> dict[str, OnnxModel]:
+    return {name: slimmed.model for name, slimmed in slims.items()}
 
 
 def desired(
@@ -242,14 +264,14 @@ def plan(work: Workspace, wanted: Desired) -> Planned:
 class Deployed:
     """A finished deploy; `changed` is False when there was nothing to do.
 
-    `champion` is how the model stood to the version that served, where a gate asked for that.
+    `champions` is how models stood to the version that served, by name, where a gate asked.
     """
 
     version: str
     digest: str
     state: AliasState
     changed: bool
-    champion: "Comparison | None" = None
+    champions: "Mapping[str, Comparison]" = field(default_factory=dict)
 
 
 def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = False) -> Deployed:
@@ -267,11 +289,11 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
             f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
             hint="pip install 'fnmodel[signing]'",
         )
-    slimmed = slim(work)
-    image = pack(work, slimmed.model)
+    slims = slim(work)
+    image = pack(work, slims)
     done = _nothing_to_do(work, image)
     if done is None:
-        done = _deploy(work, slimmed, image, skip_champion=skip_champion)
+        done = _deploy(work, slims, image, skip_champion=skip_champion)
     if promote and done.state.version != done.version:
         with work.console.step("promote") as step:
             state = work.releases.promote(done.version)
@@ -299,7 +321,7 @@ def _nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
     return Deployed(version.number, image.digest, work.router.read(), changed=False)
 
 
-def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: bool) -> Deployed:
+def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool) -> Deployed:
     if not work.local and work.recipe.base is None:
         raise ConfigError(
             FILE,
@@ -312,9 +334,9 @@ def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: b
         work.releases.require_idle(image.digest)
     # Nobody may call a stage before its first version has passed its gate.
     opened = stack is not None and "Url" in stack.outputs
-    compared = None
+    compared: dict[str, Comparison] = {}
     if opened and not skip_champion:
-        compared = _compared(work, slimmed.model, image)
+        compared = _compared(work, slims, image)
     repository_uri = work.repositories.ensure(work.project.name).uri
     # The authorizer is renewed last, so that an image that fails its gate keeps nobody out.
     guard = stack.parameters.get("AuthorizerImageUri") if stack is not None else None
@@ -325,13 +347,16 @@ def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: b
     provision(work, wanted)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")
-        evidence = [gate["reason"] for gate in slimmed.report.gates]
-        if compared:
-            evidence.append(compared.words)
+        evidence = [
+            work.words(gate["reason"], name)
+            for name, slimmed in slims.items()
+            for gate in slimmed.report.gates
+        ]
+        evidence += [work.words(one.words, name) for name, one in compared.items()]
         if skip_champion:
             evidence.append("the champion was not asked (--skip-champion)")
         released = work.releases.release(
-            image.digest, work.gate(slimmed.model), evidence="; ".join(evidence)
+            image.digest, work.gate(_models(slims)), evidence="; ".join(evidence)
         )
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
@@ -339,17 +364,28 @@ def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: b
     if whole != wanted:
         provision(work, whole, name="authorizer" if opened else "open")
     return Deployed(
-        released.version.number, image.digest, released.state, changed=True, champion=compared
+        released.version.number, image.digest, released.state, changed=True, champions=compared
     )
 
 
-def _compared(work: Workspace, model: OnnxModel, image: Image) -> "Comparison | None":
-    if not any(gate.champion for gate in work.project.gates.metrics):
-        return None
+def _compared(work: Workspace, slims: Slims, image: Image) -> "dict[str, Comparison]":
+    asked = {
+        name: one
+        for name, one in work.project.served.items()
+        if any(gate.champion for gate in one.gates.metrics)
+    }
+    if not asked:
+        return {}
     # Metrics load what no other deploy needs.
     from fnmodel.cli import champion
 
-    return champion.judge(work, model, image.digest)
+    found = {}
+    for name, one in asked.items():
+        with work.naming(name):
+            judged = champion.judge(work, name, one, slims[name].model, image.digest)
+        if judged is not None:
+            found[name] = judged
+    return found
 
 
 def destroy(work: Workspace) -> dict[str, Any]:

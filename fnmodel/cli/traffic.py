@@ -34,6 +34,9 @@ def invoke(
     version: Annotated[
         str | None, typer.Option("--version", help="Ask this version, whatever its traffic.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Ask this one of several; else the first.")
+    ] = None,
     request: Annotated[Path | None, typer.Option(help="JSON to send; else `request:`.")] = None,
     where: Where,
 ) -> None:
@@ -48,15 +51,17 @@ def invoke(
     from fnmodel.release import probe
 
     work = where.open()
-    body = _request(request or work.project.request)
-    url = f"{work.url}/predict"
+    name = work.project.model_name(model)
+    body = _request(request or work.project.served[name].request)
+    path = probe.predict_path(name if work.project.models else "")
+    url = f"{work.url}{path}"
     if version is None:
         answer = endpoint.post(url, body, work.caller)
         status, said, answered_by = answer.status, answer.body, answer.version
         took = answer.milliseconds
     else:
         began = time.monotonic()
-        event = probe.http_event("/predict", json.dumps(body))
+        event = probe.http_event(path, json.dumps(body))
         status, text = probe.ask(work.client("lambda"), work.name, version, event)
         said, answered_by = endpoint.parsed(text), version
         took = (time.monotonic() - began) * 1000

@@ -1,5 +1,7 @@
 """Makes every part that a command needs, once, from its options. Nothing else makes parts."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +13,7 @@ from fnmodel.cli.caller import Caller, caller
 from fnmodel.cli.console import Console, Output
 from fnmodel.cli.trust import Keys, keys
 from fnmodel.config import Access, CorsConfig, FunctionConfig, Project, Stage, find, load
-from fnmodel.errors import StackNotFoundError, UsageError
+from fnmodel.errors import FnmodelError, StackNotFoundError, UsageError
 from fnmodel.hashes import Hashes
 from fnmodel.home import folder
 from fnmodel.local.control import Control
@@ -33,9 +35,9 @@ from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.release.alias import AliasRouter
 from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger
-from fnmodel.release.probe import ProbeGate
+from fnmodel.release.probe import AllGates, ProbeGate
 from fnmodel.release.publish import Publisher
-from fnmodel.release.release import Releases
+from fnmodel.release.release import Gate, Releases
 
 
 def embedded_cloud() -> Control:
@@ -324,9 +326,37 @@ class Workspace:
         region = self.client("ecr").meta.region_name
         return f"{account}.dkr.ecr.{region}.amazonaws.com/fnmodel/{self.project.name}"
 
-    def gate(self, model: OnnxModel) -> ProbeGate:
-        """Return what judges a version: it must answer the model's probe as was proven."""
-        return ProbeGate(self.client("lambda"), self.name, self.project.name, model.probe())
+    def packed(self, models: Mapping[str, OnnxModel]) -> OnnxModel | Mapping[str, OnnxModel]:
+        """Return models as `pack` takes them: the one of a project that has one, or by name."""
+        return models if self.project.models else models[self.project.name]
+
+    def about(self, model: str) -> str:
+        """Return the name of one of several models; empty where there is but one."""
+        return model if self.project.models else ""
+
+    def words(self, text: str, model: str) -> str:
+        """Return words with the name in front of which of several models they are about."""
+        return f"{model}: {text}" if self.project.models else text
+
+    @contextmanager
+    def naming(self, model: str) -> Iterator[None]:
+        """Have errors of the block say which of several models they are about."""
+        try:
+            yield
+        except FnmodelError as error:
+            if self.project.models:
+                error.about(f"model {model!r}")
+            raise
+
+    def gate(self, models: Mapping[str, OnnxModel]) -> Gate:
+        """Return what judges a version: it must answer each model's probe as was proven."""
+        client, several = self.client("lambda"), bool(self.project.models)
+        return AllGates(
+            [
+                ProbeGate(client, self.name, name, model.probe(), named=several)
+                for name, model in models.items()
+            ]
+        )
 
     def registry(self, image_uri: str) -> Registry:
         """Return a client of the registry that an image reference names, logged in."""

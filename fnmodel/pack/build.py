@@ -5,7 +5,7 @@
     dependencies   /opt/python    hash-locked wheels, pruned and compiled, with a bundle
     project        /opt/python    hash-locked wheels that the project asks for, where it does
     code           /var/task      fnmodel's runtime part and the handlers, compiled, with a bundle
-    model          /opt/ml/model  the model directory
+    model          /opt/ml/model  the model directory; several, a layer each: `models.py`
 
 Each layer is kept under the digest of what went into it, so a retrained model makes one new layer
 and an unchanged project makes none.
@@ -14,7 +14,7 @@ and an unchanged project makes none.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,13 +26,13 @@ from fnmodel.pack.dependencies import AT as DEPENDENCIES
 from fnmodel.pack.dependencies import Install, Lock, dependency_layer
 from fnmodel.pack.image import CREATED, Architecture, Image, Layer, encode
 from fnmodel.pack.layout import Store
+from fnmodel.pack.models import Packed
 from fnmodel.pack.requirements import project_layer
 from fnmodel.pack.stdlib import stdlib_layer
 from fnmodel.pack.tree import entry_python
 from fnmodel.shipped import shipped
 
 CODE = "var/task"
-MODEL_DIRECTORY = "opt/ml/model"
 CMD = ("handlers.model.handler",)
 ENTRYPOINT = ("-P", "-s", "-S", "-m", "handlers.start")
 """After the base's Python: neither the working folder nor the base's packages are on its path."""
@@ -60,7 +60,7 @@ class Recipe:
 
 
 def build(
-    model: OnnxModel,
+    models: OnnxModel | Mapping[str, OnnxModel],
     recipe: Recipe,
     store: Store,
     *,
@@ -72,6 +72,7 @@ def build(
 ) -> Image:
     """Build an image into the store and return it; the same inputs give the same digest.
 
+    Of one model it has the recipe's name; several have names of their own, the first one first.
     `own` is the lock of the project's own packages; `choose` gives the Python that compiles.
 
     Raises:
@@ -98,21 +99,19 @@ def build(
                 )
             )
         layers.append(code_layer(store, recipe.python, compiler, progress=progress))
-    layers.append(model_layer(store, model, progress=progress))
+    packed = Packed.of(models, recipe.name)
+    layers += packed.layers(store, progress)
     for one in layers:
         image = image.append(one)
     image = image.configure(
         env={
             "PYTHONPATH": f"/{DEPENDENCIES}:/{CODE}",
-            "FNMODEL_MODEL_DIR": f"/{MODEL_DIRECTORY}",
-            "FNMODEL_MODEL_NAME": recipe.name,
-            # What callers see as the version where Lambda counts none.
-            "FNMODEL_MODEL_VERSION": model.digest.removeprefix("sha256:")[:12],
+            **packed.env(recipe.name),
             "ORT_DISABLE_TELEMETRY": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYDANTIC_DISABLE_PLUGINS": "__all__",
         },
-        labels=_labels(model, recipe, lock, own),
+        labels=_labels(packed, recipe, lock, own),
         entrypoint=(program, *ENTRYPOINT),
         cmd=CMD,
         working_dir=f"/{CODE}",
@@ -120,29 +119,6 @@ def build(
     limits.check(image, recipe.architecture, recipe.python, store)
     store.save(image)
     return image
-
-
-def model_layer(store: Store, model: OnnxModel, *, progress: Callable[[str], None]) -> Layer:
-    """Return the layer of a model directory, stored uncompressed: weights hardly shrink.
-
-    Raises:
-        PackError: the model changed since it was opened.
-
-    """
-    key = f"model-{_key([_FORMAT, model.digest])}"
-    known = store.recall_layer(key)
-    if known:
-        progress("model: unchanged")
-        return known
-    progress("writing the model")
-    files: dict[str, layer.Content] = {
-        f"{MODEL_DIRECTORY}/{name}": model.folder / name for name in model.hashes
-    }
-    # The files are hashed as they go into the layer: it holds what the model's digest names.
-    expected = {f"{MODEL_DIRECTORY}/{name}": found for name, found in model.hashes.items()}
-    made = layer.write(store, files, "fnmodel pack: model", compression.stored, expected)
-    store.remember_layer(key, made)
-    return made
 
 
 def code_layer(
@@ -188,14 +164,14 @@ def _code() -> dict[str, bytes]:
     return {at: files[at].read_bytes() for at in sorted(files)}
 
 
-def _labels(model: OnnxModel, recipe: Recipe, lock: Lock, own: Lock | None) -> dict[str, str]:
+def _labels(packed: Packed, recipe: Recipe, lock: Lock, own: Lock | None) -> dict[str, str]:
     tool = version("fnmodel")
     labels = {
         # Lambda takes snapshots of an image on a base that is not AWS's only where it says so.
         "com.amazonaws.lambda.feature.snapstart": "Allow",
         "io.fnmodel.name": recipe.name,
         "io.fnmodel.python": recipe.python,
-        "io.fnmodel.model": model.digest,
+        **packed.labels(),
         "io.fnmodel.lock": lock.digest,
         "io.fnmodel.tool": tool,
         "org.opencontainers.image.title": recipe.name,

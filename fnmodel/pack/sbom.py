@@ -21,6 +21,7 @@ from fnmodel.pack.artifact import EMPTY, EMPTY_TYPE, Artifact, Part, attach, att
 from fnmodel.pack.image import Descriptor, Image, encode, is_digest
 from fnmodel.pack.inventory import Inventory, Package, inventory
 from fnmodel.pack.layout import Store
+from fnmodel.pack.models import digests
 from fnmodel.pack.registry import Registry
 
 KIND = "application/vnd.cyclonedx+json"
@@ -133,12 +134,12 @@ def _of_labels(labels: dict[str, str]) -> Iterable[dict[str, Any]]:
             "type": "container", "bom-ref": f"base@{base}", "name": name, "version": base,
             "hashes": _hash(base),
         }  # fmt: skip
-    model = labels.get("io.fnmodel.model")
-    if model:
-        name = labels.get("io.fnmodel.name", "model")
+    models = digests(labels)
+    for name, model in models.items():
+        # Names may share a model, and references may not.
+        ref = f"model@{model}" if len(models) == 1 else f"model@{model}#{name}"
         yield {
-            "type": "machine-learning-model", "bom-ref": f"model@{model}", "name": name,
-            "version": model,
+            "type": "machine-learning-model", "bom-ref": ref, "name": name, "version": model
         }  # fmt: skip
     tool = labels.get("io.fnmodel.tool")
     if tool:

@@ -310,6 +310,7 @@ def _input(job: BatchJob) -> dict[str, Any]:
         "error_budget": job.error_budget,
         "scheduled_time": "<aws.scheduler.scheduled-time>",
         "schedule_arn": "<aws.scheduler.schedule-arn>",
+        **({"model": job.model} if job.model else {}),
     }
     # Join, not Sub: a prefix may hold `${…}`, which Sub would take for a reference.
     before, after = json.dumps(event).split(json.dumps(mark)[1:-1])

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 from urllib.parse import quote
 
@@ -19,12 +20,22 @@ class ProbeGate:
     """The gate of a model: its probe must be answered as proven when the model was made.
 
     `probe` is the content of `probe.json`: request, expected outputs, tolerance; and records with
-    the answers of `/predict`, where the project's own code runs around the model.
+    the answers of `/predict`, where the project's own code runs around the model. `named` says that
+    the model is one of several: its reasons name it.
     """
 
-    def __init__(self, client: Any, function: str, model: str, probe: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        function: str,
+        model: str,
+        probe: Mapping[str, Any],
+        *,
+        named: bool = False,
+    ) -> None:
         self._client = client
         self._function = function
+        self._model = model if named else ""
         self._probe = probe
         self._event = infer_event(model, probe["request"])
 
@@ -35,14 +46,44 @@ class ProbeGate:
             GateError: it crashed, answered no 200, or answered something else; names the worst row.
 
         """
+        try:
+            return self._judged(version)
+        except GateError as error:
+            if self._model:
+                error.about(f"model {self._model!r}")
+            raise
+
+    def _judged(self, version: str) -> GateResult:
         answer = invoke(self._client, self._function, version, self._event)
         result = compare(self._probe, answer)
         if "answers" in self._probe:
             body = json.dumps({"records": self._probe["records"]}, allow_nan=False)
-            answer = invoke(self._client, self._function, version, http_event("/predict", body))
+            event = http_event(predict_path(self._model), body)
+            answer = invoke(self._client, self._function, version, event)
             result = both(result, compare_answers(self._probe, answer))
         require(result, f"{self._function}:{version}")
         return result
+
+
+class AllGates:
+    """The gates of all models of an image; each has to be passed."""
+
+    def __init__(self, gates: Sequence[ProbeGate]) -> None:
+        self._gates = gates
+
+    def __call__(self, version: str) -> GateResult:
+        """Send each probe to a version; return how many values were compared.
+
+        Raises:
+            GateError: as `ProbeGate`, of the first model that is not as proven.
+
+        """
+        return reduce(both, (gate(version) for gate in self._gates))
+
+
+def predict_path(model: str) -> str:
+    """Return the path of predictions by feature name; empty is the image's one or first model."""
+    return f"/models/{quote(model, safe='')}/predict" if model else "/predict"
 
 
 def http_event(path: str, body: str, *, method: str = "POST") -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Admission:
         try:
             key = event["requestContext"]["authorizer"]["lambda"]
         except (KeyError, TypeError):
+            key = None
+        if key is None:
             return self._preflight(event) or self._handler(event, context)
         http = event["requestContext"]["http"]
         try:

@@ -1,6 +1,6 @@
-"""The endpoint of one model: a FastAPI application whose every answer, good or bad, is JSON.
+"""The endpoint as a FastAPI application whose every answer, good or bad, is JSON.
 
-    POST /predict                                {"records": [{feature: value}, …]}
+    POST /predict, /models/{model}/predict       {"records": [{feature: value}, …]}
     GET  /v2, /v2/health/live, /v2/health/ready
     GET  /v2/models/{model}[/versions/{version}][/ready]
     POST /v2/models/{model}[/versions/{version}]/infer
@@ -27,56 +27,66 @@ from fnmodel.errors import InputError
 from fnmodel.serve.dialects.routes import table as dialects
 from fnmodel.serve.endpoint import Answer, Call, Endpoint, status_of, worded
 from fnmodel.serve.envelope import Envelope
+from fnmodel.serve.models import Models
 from fnmodel.serve.record import Clock, Report
 from fnmodel.serve.service import Service
 
 
 def create_app(
-    service: Service,
+    models: Models,
     *,
     report: Report = lambda record: None,  # noqa: ARG005
     clock: Clock = time.perf_counter,
 ) -> FastAPI:
-    """Return the application that serves one model; `report` gets one record a request."""
-    version = service.version
+    """Return the application that serves the models; `report` gets one record a request."""
+    version = models.version
     app = FastAPI(
-        title=service.name,
+        title=models.first.name,
         version=version,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
-        middleware=[Middleware(Envelope, version=version, report=report, clock=clock)],
+        middleware=[
+            Middleware(
+                Envelope,
+                version=version,
+                report=report,
+                clock=clock,
+                models=models.by_name if models.named else (),
+            )
+        ],
         exception_handlers={
             InputError: _on_input_error,
             HTTPException: _on_http_exception,
             RequestValidationError: _on_validation_error,
         },
     )
-    app.router.routes.extend(_routes(service))
+    app.router.routes.extend(_routes(models))
     return app
 
 
-def _routes(service: Service) -> list[Route]:
+def _routes(models: Models) -> list[Route]:
     get, post = ["GET"], ["POST"]
     table: list[tuple[str, Callable[[Call], Answer], list[str]]] = [
-        ("/predict", service.predict, post),
-        ("/v2/health/live", service.live, get),
-        ("/v2/health/ready", service.ready, get),
-        ("/v2", service.server, get),
-        ("/v2/", service.server, get),
-        ("/openapi.json", service.openapi, get),
+        ("/predict", models.first.predict, post),
+        ("/models/{model}/predict", models.called(Service.predict), post),
+        ("/v2/health/live", models.live, get),
+        ("/v2/health/ready", models.ready, get),
+        ("/v2", models.server, get),
+        ("/v2/", models.server, get),
+        ("/openapi.json", models.openapi, get),
     ]
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [
-            (f"{model}/infer", service.infer, post),
-            (model, service.model, get),
-            (f"{model}/ready", service.model_ready, get),
+            (f"{model}/infer", models.called(Service.infer), post),
+            (model, models.called(Service.model), get),
+            (f"{model}/ready", models.called(Service.model_ready), get),
         ]
-    table += [(path, answer, [method]) for method, path, answer in dialects([service])]
+    table += [(path, answer, [method]) for method, path, answer in dialects(models.services)]
     return [
-        Route(path, Endpoint(answer, service.limit), methods=methods)
+        Route(path, Endpoint(answer, models.limit), methods=methods)
         for path, answer, methods in table
     ]
 

@@ -8,13 +8,9 @@ import gc
 import os
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from fnmodel.errors import FnmodelError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,48 +18,49 @@ if TYPE_CHECKING:
     from fnmodel.serve.admission import Admission
     from fnmodel.serve.capture import Capture
     from fnmodel.serve.direct import Handler
-    from fnmodel.serve.model import Model
+    from fnmodel.serve.models import Models
     from fnmodel.serve.record import Report
-    from fnmodel.serve.service import Service
 
 
-def boot(environ: Mapping[str, str]) -> "tuple[Model | None, Admission]":
-    """Load the model; return it and the handler of HTTP events.
+def boot(environ: Mapping[str, str]) -> "tuple[Models, Admission]":
+    """Return the models, and the handler of HTTP events.
 
+    A single model is loaded now, several each with the first request for it, but before a snapshot.
     The web framework and numpy are loaded with the first request that needs them. A model that
-    cannot be loaded gives None and a handler that answers 503: a function that crashes in its
-    initialisation would be started, and would fail, again and again.
+    cannot be loaded answers 503: a function that crashes in its initialisation would be started,
+    and would fail, again and again.
     """
-    service = load(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    models = open_models(environ, environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"))
+    if not models.named or environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        models.load()
     from fnmodel.serve import memory
     from fnmodel.serve.admission import Admission
     from fnmodel.serve.direct import Direct
     from fnmodel.serve.report import EmfReport
 
-    name = service.name
-    report = EmfReport(
-        model=name, function=environ.get("AWS_LAMBDA_FUNCTION_NAME", name), version=service.version
-    )
+    name = None if models.named else models.first.name
+    function = environ.get("AWS_LAMBDA_FUNCTION_NAME", models.first.name)
+    report = EmfReport(model=name, function=function, version=models.version)
 
     def others() -> "Handler":
-        app = framework(service, report)
+        app = framework(models, report)
         from fnmodel.serve.gateway import Gateway
 
         return Gateway(app)
 
-    capture = capturing(environ, service, write=_print, dropped=report.dropped)
+    capture = capturing(environ, models, write=_print, dropped=report.dropped)
     if capture is not None and "AWS_LAMBDA_RUNTIME_API" in environ:
         from fnmodel.serve.after import run_after_responses
 
         run_after_responses(capture.flush)
     memory.bound(environ)
-    direct = Direct(service, report=report, clock=time.perf_counter, others=others, capture=capture)
-    return service.loaded, Admission(direct, version=service.version, report=report)
+    direct = Direct(models, report=report, clock=time.perf_counter, others=others, capture=capture)
+    return models, Admission(direct, version=models.version, report=report)
 
 
 def capturing(
     environ: Mapping[str, str],
-    service: "Service",
+    models: "Models",
     *,
     write: Callable[[bytes], object],
     dropped: Callable[[int, str], object],
@@ -72,7 +69,7 @@ def capturing(
 
     A policy that cannot be read captures nothing: kept rows must be redacted as was said.
     """
-    if not environ.get("FNMODEL_CAPTURE") or service.loaded is None:
+    if not environ.get("FNMODEL_CAPTURE"):
         return None
     import random
 
@@ -86,12 +83,16 @@ def capturing(
         return None
     if policy is None:
         return None
-    signature = service.loaded.signature
+
+    def names(model: str) -> "Sequence[str]":
+        # Its rows have been answered, so it is loaded.
+        signature = models.find(model).loaded.signature
+        return [feature.name for feature in signature.features] if signature.stacked else ()
+
     return Capture(
         policy,
-        model=service.name,
-        version=service.version,
-        names=[feature.name for feature in signature.features] if signature.stacked else (),
+        version=models.version,
+        names=names,
         write=write,
         dropped=dropped,
         point=random.random,
@@ -99,22 +100,30 @@ def capturing(
     )
 
 
-def load(environ: Mapping[str, str], version: str) -> "Service":
-    """Load the model of FNMODEL_MODEL_DIR; what cannot be loaded answers 503."""
+def open_models(environ: Mapping[str, str], version: str, *, limit: int | None = None) -> "Models":
+    """Return the models that the environment names, none of them loaded yet.
+
+    `version` is what callers see, `limit` the bytes that a body may have.
+    """
     # Read by pydantic and OpenBLAS on import; the image sets them too.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    model, reason = _load(environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
+    from fnmodel.serve.body import LIMIT
+    from fnmodel.serve.models import Models, Opening, folders
     from fnmodel.serve.service import Service
 
-    return Service(model, environ.get("FNMODEL_MODEL_NAME", "model"), version, reason)
+    services = (
+        Service(Opening(folder), name, version, limit or LIMIT)
+        for name, folder in folders(environ).items()
+    )
+    return Models(tuple(services), named=bool(environ.get("FNMODEL_MODELS")))
 
 
-def framework(service: "Service", report: "Report") -> "FastAPI":
+def framework(models: "Models", report: "Report") -> "FastAPI":
     """Load the web framework and return the application that answers all paths."""
     with _lazy_schemas():
         from fnmodel.serve.app import create_app
-    app = create_app(service, report=report)
+    app = create_app(models, report=report)
     app.middleware_stack = app.build_middleware_stack()
     return app
 
@@ -128,17 +137,6 @@ def frozen_heap() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _load(folder: str) -> "tuple[Model | None, str]":
-    try:
-        from fnmodel.serve.model import Model
-
-        return Model.load(Path(folder)), ""
-    except (FnmodelError, OSError) as error:
-        traceback.print_exception(error, file=sys.stderr)
-        code = error.code if isinstance(error, FnmodelError) else type(error).__name__
-        return None, f"the model in this image cannot be loaded ({code}); its log has the reason"
 
 
 def _print(lines: bytes) -> None:

@@ -38,13 +38,14 @@ class _Taken:
     answer: Answer
     request_id: str
     alias: str
+    model: str
     time: float
 
 
 class Capture:
     """Takes answered requests, and writes lines of their rows when it is told to.
 
-    `names` are the features of a model that takes them side by side; `write` gets the lines of a
+    `names` gives the features of a model that takes them side by side; `write` gets the lines of a
     request, `dropped` a number of rows that could not be written, and why. `point` gives numbers in
     [0, 1), `now` Unix time in seconds. Thread-safe, where `write` is.
     """
@@ -53,21 +54,20 @@ class Capture:
         self,
         policy: Policy,
         *,
-        model: str,
         version: str,
-        names: Sequence[str],
+        names: Callable[[str], Sequence[str]],
         write: Callable[[bytes], object],
         dropped: Callable[[int, str], object],
         point: Callable[[], float],
         now: Callable[[], float],
     ) -> None:
         self._policy = policy
-        self._model, self._version, self._names = model, version, names
+        self._version, self._names = version, names
         self._write, self._dropped = write, dropped
         self._point, self._now = point, now
         self._taken: deque[_Taken] = deque()
 
-    def take(self, raw: bytes, answer: Answer, request_id: str, alias: str) -> bool:
+    def take(self, raw: bytes, answer: Answer, request_id: str, alias: str, model: str) -> bool:
         """Note a request, if chance picks one of its rows; say whether there is work for `flush`.
 
         Rows are picked one by one, so that large requests are neither preferred nor left out.
@@ -78,7 +78,7 @@ class Capture:
         if len(self._taken) >= _WAITING:
             self._tell(answer.rows, "too many requests wait to be written")
             return False
-        self._taken.append(_Taken(raw, answer, request_id, alias, self._now()))
+        self._taken.append(_Taken(raw, answer, request_id, alias, model, self._now()))
         return True
 
     def flush(self) -> None:
@@ -104,7 +104,7 @@ class Capture:
         if taken.answer.pairs is not None:
             found = taken.answer.pairs(raw, body)
         else:
-            found = pairs_of(orjson.loads(raw), orjson.loads(body), self._names)
+            found = pairs_of(orjson.loads(raw), orjson.loads(body), self._names(taken.model))
         if found is None:
             self._tell(taken.answer.rows, "the rows cannot be told apart")
             return []
@@ -114,7 +114,7 @@ class Capture:
         origin = Origin(
             taken.request_id,
             datetime.fromtimestamp(taken.time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-            self._model,
+            taken.model,
             self._version,
             taken.alias,
             policy.rate,

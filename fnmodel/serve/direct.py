@@ -1,6 +1,6 @@
 """The shortest way of an HTTP API event to the model, which is that of nearly every request.
 
-Requests to the model's own paths are answered here, without a web framework: importing FastAPI
+Requests to the models' own paths are answered here, without a web framework: importing FastAPI
 and Mangum takes longer than everything else in a cold start together, and passing a request
 through them longer than its answer. They are loaded when the first request for anything else
 comes, and answer it: the OpenAPI document, wrong paths and methods, odd events. Tests hold that
@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.serve.endpoint import Answer, Call, contain, due_by
+from fnmodel.serve.models import Models
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.response import response, too_long
 from fnmodel.serve.service import Service
@@ -32,7 +33,7 @@ _UNESCAPED = re.compile(r"[A-Za-z0-9_.~/:-]+")
 
 
 class Direct:
-    """A Lambda handler that answers the model's own paths, and hands other requests on.
+    """A Lambda handler that answers the models' own paths, and hands other requests on.
 
     `others` makes the handler that these go to; it is called once, when it is needed. `capture`
     takes note of predictions; somebody has to flush it after the response.
@@ -40,7 +41,7 @@ class Direct:
 
     def __init__(
         self,
-        service: Service,
+        models: Models,
         *,
         report: Report,
         clock: Clock,
@@ -51,15 +52,16 @@ class Direct:
         self._capture = capture
         self._clock = clock
         self._make_others = others
-        self._version, self._limit = service.version, service.limit
-        self._service = service
-        self._routes = _unescaped(routes(service))
+        self._version, self._limit = models.version, models.limit
+        self._first, self._named = models.first.name, models.named
+        self._services = models.services
+        self._routes = _unescaped(routes(models))
 
     @cached_property
     def _dialects(self) -> Routes:
         from fnmodel.serve.dialects.routes import routes as dialects
 
-        return _unescaped(dialects([self._service]))
+        return _unescaped(dialects(self._services))
 
     @cached_property
     def _others(self) -> Handler:
@@ -84,6 +86,9 @@ class Direct:
         made, more = contain(answer, call, identity, self._limit)
         seconds = self._clock() - started
         more |= traced(context, headers, identity)
+        model = made.model or names.get("model", "")
+        if self._named and model:
+            more["model"] = model
         self._report(
             {
                 **record(method, path, made.status, seconds, made.rows, identity),
@@ -94,7 +99,7 @@ class Direct:
         )
         # Who asks a version by its number tries it out; only an alias has callers.
         if self._capture is not None and "alias" in more:
-            self._capture.take(call.raw, made, identity, more["alias"])
+            self._capture.take(call.raw, made, identity, more["alias"], model or self._first)
         answered = response(made, version=self._version, identity=identity)
         answered["headers"] |= echoed(headers, more)
         return too_long(answered)
@@ -105,17 +110,25 @@ def _unescaped(table: Routes) -> Routes:
     return {key: route for key, route in table.items() if _UNESCAPED.fullmatch(key[1])}
 
 
-def routes(service: Service) -> Routes:
-    """Return the model's own paths, unescaped: what needs no web framework, in whatever host."""
+def routes(models: Models) -> Routes:
+    """Return the models' own paths, unescaped: what needs no web framework, in whatever host."""
+    first = models.first
+    table: Routes = {
+        ("POST", "/predict"): (first.predict, {"model": first.name}),
+        ("GET", "/v2/health/live"): (models.live, {}),
+        ("GET", "/v2/health/ready"): (models.ready, {}),
+        ("GET", "/v2"): (models.server, {}),
+        ("GET", "/v2/"): (models.server, {}),
+    }
+    for service in models.services:
+        table |= _of_one(service)
+    return table
+
+
+def _of_one(service: Service) -> Routes:
     name, version = service.name, service.version
     plain = {"model": name}
-    table: Routes = {
-        ("POST", "/predict"): (service.predict, {}),
-        ("GET", "/v2/health/live"): (service.live, {}),
-        ("GET", "/v2/health/ready"): (service.ready, {}),
-        ("GET", "/v2"): (service.server, {}),
-        ("GET", "/v2/"): (service.server, {}),
-    }
+    table: Routes = {("POST", f"/models/{name}/predict"): (service.predict, plain)}
     for path, names in (
         (f"/v2/models/{name}", plain),
         (f"/v2/models/{name}/versions/{version}", {**plain, "version": version}),

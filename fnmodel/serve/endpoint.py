@@ -52,7 +52,8 @@ class Answer:
     """Text as bytes, its status, and how many rows were scored for it.
 
     With binary tensors behind it, `head` bytes are JSON. The body may be in an `encoding`. Of a
-    dialect whose rows `pairs_of` does not know, `pairs` finds them in both bodies for the capture.
+    dialect whose rows `pairs_of` does not know, `pairs` finds them in both bodies for the capture,
+    and `model` says who answered where the path does not.
     """
 
     body: bytes
@@ -62,6 +63,7 @@ class Answer:
     encoding: str = ""
     media: str = "application/json"
     pairs: "Callable[[bytes, bytes], Pairs | None] | None" = None
+    model: str = ""
 
     @classmethod
     def of(cls, value: Any, *, status: int = 200, rows: int = 0) -> Self:

@@ -1,7 +1,7 @@
 """What every request has around it: an id, two headers, one log line, and no unhandled error."""
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,13 +19,25 @@ from fnmodel.serve.record import (
 
 
 class Envelope:
-    """ASGI middleware that answers with `x-request-id` and `x-model-version` and reports."""
+    """ASGI middleware that answers with `x-request-id` and `x-model-version` and reports.
 
-    def __init__(self, app: ASGIApp, *, version: str, report: Report, clock: Clock) -> None:
+    Where an image names its models, `models` are what a report may name.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        version: str,
+        report: Report,
+        clock: Clock,
+        models: Container[str] = (),
+    ) -> None:
         self._app = app
         self._version = (b"x-model-version", version.encode())
         self._report = report
         self._clock = clock
+        self._models = models
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, then report it."""
@@ -57,6 +69,9 @@ class Envelope:
             if not status:
                 await send_answer(send_more, Answer.of({"error": failure(identity)}, status=500))
         seconds, rows = self._clock() - started, scope.get("fnmodel.rows", 0)
+        model = scope.get("path_params", {}).get("model")
+        if model in self._models:
+            found["model"] = model
         known = record(scope["method"], scope["path"], status, seconds, rows, identity)
         self._report({**known, **found, **more})
 

@@ -16,9 +16,9 @@ from fnmodel.serve.body import too_large
 from fnmodel.serve.dialects.routes import routes as dialects
 from fnmodel.serve.direct import routes
 from fnmodel.serve.endpoint import Answer, Call, contain, read_body, refusal, send_answer
+from fnmodel.serve.models import Models
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.refusal import RefusalError
-from fnmodel.serve.service import Service
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,12 +31,12 @@ _PROBES = {
 }
 
 
-def _nothing_to_keep(raw: bytes, answer: Answer, request_id: str, alias: str) -> None:
+def _nothing_to_keep(raw: bytes, answer: Answer, request_id: str, alias: str, model: str) -> None:
     """Stand in for `Capture.take` where nothing is captured."""
 
 
 class Host:
-    """An ASGI application that answers a service's paths, and hands other requests on.
+    """An ASGI application that answers the models' paths, and hands other requests on.
 
     `room` predictions may be in `pool` or wait for it; a body may take `body_seconds` to
     come, and its answer `seconds` from then on.
@@ -46,7 +46,7 @@ class Host:
 
     def __init__(
         self,
-        service: Service,
+        models: Models,
         *,
         report: Report,
         clock: Clock,
@@ -56,12 +56,13 @@ class Host:
         body_seconds: float = 60.0,
         seconds: float = 60.0,
     ) -> None:
-        self.capture: Callable[[bytes, Answer, str, str], object] = _nothing_to_keep
+        self.capture: Callable[[bytes, Answer, str, str, str], object] = _nothing_to_keep
         """Takes note of predictions, as `Capture.take`."""
         self.cut_off = 0
         """Requests that were cancelled before they had their answer."""
-        self._routes = routes(service) | dialects([service])
-        self._version, self._limit = service.version, service.limit
+        self._routes = routes(models) | dialects(models.services)
+        self._version, self._limit = models.version, models.limit
+        self._first, self._named = models.first.name, models.named
         self._report = report
         self._clock = clock
         self._pool = pool
@@ -88,6 +89,8 @@ class Host:
         given = headers.get(b"x-request-id")
         identity = request_id({}, None, given.decode("latin-1") if given else None)
         joined = traced(None, headers, identity)
+        if self._named and "model" in names:
+            joined["model"] = names["model"]
         extra = {
             "x-model-version": self._version,
             "x-request-id": identity,
@@ -97,12 +100,14 @@ class Host:
         def told(made: Answer, more: Mapping[str, str]) -> Answer:
             seconds = self._clock() - started
             known = record(method, path, made.status, seconds, made.rows, identity)
-            self._report({**known, **joined, **more})
+            named = {"model": made.model} if self._named and made.model else {}
+            self._report({**known, **joined, **named, **more})
             return made
 
         def predict(call: Call) -> Answer:
             made = told(*contain(answer, call, identity, self._limit))
-            self.capture(call.raw, made, identity, "")
+            model = made.model or names.get("model", self._first)
+            self.capture(call.raw, made, identity, "", model)
             return made
 
         try:

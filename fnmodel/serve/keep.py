@@ -50,9 +50,9 @@ class Background:
         self._wake = threading.Event()
         threading.Thread(target=self._run, name="capture", daemon=True).start()
 
-    def take(self, raw: bytes, answer: Answer, request_id: str, alias: str) -> None:
+    def take(self, raw: bytes, answer: Answer, request_id: str, alias: str, model: str) -> None:
         """Note a request, as `Capture.take`, and wake the thread if there is work."""
-        if self._capture.take(raw, answer, request_id, alias):
+        if self._capture.take(raw, answer, request_id, alias, model):
             self._wake.set()
 
     def _run(self) -> None:

@@ -21,10 +21,13 @@ def write_line(fields: Mapping[str, Any]) -> None:
 
 
 class LineReport:
-    """Writes the record of each request, as in Lambda but for its metrics."""
+    """Writes the record of each request, as in Lambda but for its metrics.
 
-    def __init__(self, *, model: str, version: str, write: Write = write_line) -> None:
-        self._fixed = {"model": model, "version": version}
+    `model` is None where records say which.
+    """
+
+    def __init__(self, *, model: str | None, version: str, write: Write = write_line) -> None:
+        self._fixed = {**({} if model is None else {"model": model}), "version": version}
         self._write = write
 
     def __call__(self, record: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """The OpenAPI 3.1 document of one model's endpoint, typed from its signature."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,11 +38,11 @@ def document(signature: Signature, *, name: str, version: str) -> dict[str, Any]
     }
     schemas = _protocol(signature)
     if signature.asked:
-        paths = {
-            "/predict": _post(
-                "predict", "Predict from named features", _ref("Predict"), _ref("Predictions")
-            )
-        } | paths
+        predict = _post(
+            "predict", "Predict from named features", _ref("Predict"), _ref("Predictions")
+        )
+        named = _renamed(predict, "modelPredict")
+        paths = {"/predict": predict, f"/models/{name}/predict": named} | paths
         schemas |= {
             "Record": _record(signature.asked),
             "Predict": _object({"records": _array(_ref("Record"))}, "records", closed=True),
@@ -60,6 +62,29 @@ def document(signature: Signature, *, name: str, version: str) -> dict[str, Any]
         "paths": paths,
         "components": {"schemas": schemas},
     }
+
+
+def together(documents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return one document of several by the models' names, the first one first.
+
+    Paths that name no model are the first one's. Schemas and operations have the model's name in
+    front, since each model has its own.
+    """
+    whole: dict[str, Any] = {}
+    for name, document in documents.items():
+        text = json.dumps(document).replace(
+            '"#/components/schemas/', f'"#/components/schemas/{name}.'
+        )
+        one = json.loads(text)
+        named = {path: item for path, item in one["paths"].items() if f"/models/{name}" in path}
+        for operation in (item for methods in named.values() for item in methods.values()):
+            operation["operationId"] = f"{name}.{operation['operationId']}"
+        schemas = {f"{name}.{key}": value for key, value in one["components"]["schemas"].items()}
+        if not whole:
+            whole = {**one, "components": {"schemas": {}}}
+        whole["paths"] |= named
+        whole["components"]["schemas"] |= schemas
+    return whole
 
 
 def example(feature: Feature) -> Any:

@@ -16,7 +16,8 @@ Clock = Callable[[], float]
 
 Report = Callable[[dict[str, Any]], None]
 """Gets one record a request: method, path, status, latency_ms, rows, request_id; what `traced`
-finds, and the sizes; and, of an error that is ours, `exception`."""
+finds, and the sizes; `model` where an image names its models and the path is one's; and, of an
+error that is ours, `exception`."""
 
 
 def request_id(event: Mapping[str, Any], context: Any, header: str | None) -> str:

@@ -9,6 +9,7 @@ a tenth to a cold start; `handlers.batch` uses them, where neither matters.
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import orjson
@@ -27,6 +28,7 @@ _BYTES = [
     {"Name": "request_bytes", "Unit": "Bytes"},
     {"Name": "response_bytes", "Unit": "Bytes"},
 ]
+_MODEL = ["function_name", "model"]
 _VERSION = ["function_name", "version"]
 _ALIAS = ["function_name", "alias", "version"]
 
@@ -36,19 +38,22 @@ class EmfReport:
 
     Each set of dimensions is billed as metrics of its own, so the sizes are by function only. What
     was not asked by an alias, as a gate asks a new version, has no part in the alias's metrics.
+    `model` is None where an image names its models; records then say which, and metrics are by
+    model, too.
     """
 
     def __init__(
         self,
         *,
-        model: str,
+        model: str | None,
         function: str,
         version: str,
         write: Callable[[str], object] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        one = {} if model is None else {"model": model}
         self._fixed = {
-            "service": "fnmodel", "model": model, "function_name": function, "version": version
+            "service": "fnmodel", **one, "function_name": function, "version": version
         }  # fmt: skip
         self._write = write
         self._now = now
@@ -60,7 +65,7 @@ class EmfReport:
         if "exception" in record:
             record = {**record, "exception": scrub(record["exception"])}
         self._line(
-            _DIRECTIVES["alias" in record, "request_bytes" in record],
+            _DIRECTIVES["alias" in record, "request_bytes" in record, "model" in record],
             {
                 "level": "ERROR" if status >= 500 else "INFO",
                 "message": "request",
@@ -90,8 +95,8 @@ def _directive(dimensions: list[list[str]], metrics: list[dict[str, str]]) -> di
     return {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics}
 
 
-def _requests(alias: bool, sizes: bool) -> orjson.Fragment:
-    sets = [["function_name"], _VERSION, *([_ALIAS] if alias else [])]
+def _requests(alias: bool, sizes: bool, model: bool) -> orjson.Fragment:
+    sets = [["function_name"], _VERSION, *([_ALIAS] if alias else []), *([_MODEL] if model else [])]
     directives = [_directive(sets, _METRICS)]
     if sizes:
         directives.append(_directive([["function_name"]], _BYTES))
@@ -99,4 +104,4 @@ def _requests(alias: bool, sizes: bool) -> orjson.Fragment:
 
 
 # The same with every request, so they are written once.
-_DIRECTIVES = {(a, s): _requests(a, s) for a in (False, True) for s in (False, True)}
+_DIRECTIVES = {kind: _requests(*kind) for kind in product((False, True), repeat=3)}

@@ -10,14 +10,13 @@ import socket
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fnmodel.errors import UsageError
-from fnmodel.serve.boot import capturing, framework, frozen_heap, load
+from fnmodel.serve.boot import capturing, framework, frozen_heap, open_models
 from fnmodel.serve.host import Host
 from fnmodel.serve.lines import LineHandler, LineReport, write_line
 from fnmodel.serve.memory import bound
@@ -37,7 +36,7 @@ _KEEP_ALIVE_SECONDS = 75
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Serve the model of FNMODEL_MODEL_DIR until a signal; return the exit code.
+    """Serve the models of FNMODEL_MODEL_DIR until a signal; return the exit code.
 
     0: stopped, everything was answered; 1: the time to stop was over before; 2: a setting is wrong.
     """
@@ -71,17 +70,18 @@ def main(environ: Mapping[str, str]) -> int:
 
 
 def _host(environ: Mapping[str, str], settings: Settings) -> "tuple[Host, Capture | None]":
-    service = replace(
-        load(environ, environ.get("FNMODEL_MODEL_VERSION") or "1"), limit=settings.body_limit
+    models = open_models(
+        environ, environ.get("FNMODEL_MODEL_VERSION") or "1", limit=settings.body_limit
     )
+    models.load()  # all: whoever asks whether they are ready asks an event loop that must not wait
     bound(environ)
-    report = LineReport(model=service.name, version=service.version)
+    report = LineReport(model=None if models.named else models.first.name, version=models.version)
 
     def others() -> "ASGIApp":
-        return framework(service, report)
+        return framework(models, report)
 
     host = Host(
-        service,
+        models,
         report=report,
         clock=time.perf_counter,
         pool=ThreadPoolExecutor(settings.workers, thread_name_prefix="predict"),
@@ -93,8 +93,9 @@ def _host(environ: Mapping[str, str], settings: Settings) -> "tuple[Host, Captur
         return host, None
     from fnmodel.serve.keep import Background, writer
 
-    write = writer(environ.get("FNMODEL_CAPTURE_DIR", ""), service.name)
-    capture = capturing(environ, service, write=write, dropped=report.dropped)
+    endpoint = environ.get("FNMODEL_MODEL_NAME", models.first.name)
+    write = writer(environ.get("FNMODEL_CAPTURE_DIR", ""), endpoint)
+    capture = capturing(environ, models, write=write, dropped=report.dropped)
     if capture is not None:
         host.capture = Background(capture).take
     return host, capture

@@ -1,10 +1,7 @@
 """What the endpoint of one model answers, whatever brings the request."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import NoReturn
-
-import orjson
 
 from fnmodel.serve import tensors
 from fnmodel.serve.body import LIMIT
@@ -18,19 +15,28 @@ from fnmodel.serve.refusal import RefusalError
 class Service:
     """The answers of one model, one method a route; no web framework is needed for them.
 
-    `version` is the model version that callers see; a body may have `limit` bytes. Without a
-    loaded model all but `live` and `server` refuse with 503 and the `reason`, which names no path.
+    `source` is a loaded model, or gives it, as `Opening` does. `version` is the model version that
+    callers see; a body may have `limit` bytes.
     """
 
-    loaded: Model | None
+    source: Model | Callable[[], Model]
     name: str
     version: str
-    reason: str = ""
     limit: int = LIMIT
 
+    @property
+    def loaded(self) -> Model:
+        """The model, which is loaded now if it was not.
+
+        Raises:
+            RefusalError: 503, it cannot be loaded; the reason names no path.
+
+        """
+        return self.source if isinstance(self.source, Model) else self.source()
+
     def predict(self, call: Call) -> Answer:
-        """Answer `POST /predict`."""
-        model = self._loaded()
+        """Answer rows by feature name."""
+        model = self.loaded
         records = records_of(call.json(), model.signature)
         body = {
             "predictions": model.way(len(call.raw)).predict(records),
@@ -42,7 +48,7 @@ class Service:
     def infer(self, call: Call) -> Answer:
         """Answer the protocol's inference request."""
         self._check(call)
-        way = self._loaded().way(len(call.raw))
+        way = self.loaded.way(len(call.raw))
         request = tensors.read_request(*call.parts(), way)
         outputs = way.run(request.tensors, [asked.name for asked in request.outputs])
         body, binary = tensors.response(request, outputs, way, name=self.name, version=self.version)
@@ -51,44 +57,17 @@ class Service:
             return made
         return replace(made, body=made.body + binary, head=len(made.body))
 
-    def live(self, _: Call) -> Answer:
-        """Say that the process answers."""
-        return Answer.of({"live": True})
-
-    def ready(self, _: Call) -> Answer:
-        """Say that the model is loaded."""
-        self._loaded()
-        # The text of the protocol asks for `live`, its clients for `ready`.
-        return Answer.of({"live": True, "ready": True})
-
-    def server(self, _: Call) -> Answer:
-        """Answer what the server is."""
-        return Answer.of(
-            {"name": "fnmodel", "version": self.version, "extensions": tensors.EXTENSIONS}
-        )
-
     def model(self, call: Call) -> Answer:
         """Answer the model's metadata."""
         self._check(call)
-        signature = self._loaded().signature
+        signature = self.loaded.signature
         return Answer.of(tensors.metadata(signature, name=self.name, version=self.version))
 
     def model_ready(self, call: Call) -> Answer:
         """Say that this model is loaded."""
         self._check(call)
-        self._loaded()
+        _ = self.loaded
         return Answer.of({"name": self.name, "ready": True})
-
-    def openapi(self, _: Call) -> Answer:
-        """Answer the OpenAPI document."""
-        return Answer(self._openapi)
-
-    @cached_property
-    def _openapi(self) -> bytes:
-        from fnmodel.serve.openapi import document
-
-        signature = self._loaded().signature
-        return orjson.dumps(document(signature, name=self.name, version=self.version))
 
     def opened(self, call: Call) -> Model:
         """Return the model, if the path names no other version.
@@ -99,18 +78,8 @@ class Service:
         """
         if "version" in call.path:
             self._check(call)
-        return self._loaded()
-
-    def _check(self, call: Call) -> None:
-        if call.path["model"] != self.name:
-            raise RefusalError(404, f"there is no such model; this is {self.name!r}")
-        if call.path.get("version", self.version) != self.version:
-            raise RefusalError(404, f"there is no such version; this is {self.version!r}")
-
-    def _loaded(self) -> Model:
-        if self.loaded is None:
-            self._unavailable()
         return self.loaded
 
-    def _unavailable(self) -> NoReturn:
-        raise RefusalError(503, self.reason or "the model is not loaded")
+    def _check(self, call: Call) -> None:
+        if call.path.get("version", self.version) != self.version:
+            raise RefusalError(404, f"there is no such version; this is {self.version!r}")

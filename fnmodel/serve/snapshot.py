@@ -10,44 +10,49 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from snapshot_restore_py import register_after_restore, register_before_snapshot
 
 from fnmodel.binary import without_halves
 from fnmodel.model import PROBE
 from fnmodel.serve.endpoint import Answer, Call
-from fnmodel.serve.model import Model
+from fnmodel.serve.models import Models, folders
 from fnmodel.serve.service import Service
 
 
-def register(model: Model | None, folder: Path) -> None:
-    """Have the runtime warm the model before the snapshot, and renew randomness after it."""
-    if model is not None:
-        register_before_snapshot(warm, model, folder)
+def register(models: Models, environ: Mapping[str, str]) -> None:
+    """Have the runtime warm the models before the snapshot, and renew randomness after it."""
+    register_before_snapshot(warm, models, folders(environ))
     register_after_restore(renew)
 
 
-def warm(model: Model, folder: Path) -> None:
-    """Answer the model's own probe, so that the snapshot holds what a first request touches.
+def warm(models: Models, at: Mapping[str, Path]) -> None:
+    """Answer each model's own probe, so that the snapshot holds what a first request touches.
 
-    A model that fails at it fails here, and its version is never published.
+    A model that fails at it fails here, and its version is never published; one that could not be
+    loaded answers 503.
 
     Raises:
-        InputError: the model refuses its probe.
+        InputError: a model refuses its probe.
 
     """
-    probe = json.loads((folder / PROBE).read_bytes())
-    service = Service(model, "model", "1")
+    for name in models.load():
+        _warm(models.find(name), json.loads((at[name] / PROBE).read_bytes()))
+    gc.collect()
+    gc.freeze()
+
+
+def _warm(service: Service, probe: Mapping[str, Any]) -> None:
     if probe.get("request"):
         body, head = without_halves(probe["request"])
         headers = {b"inference-header-content-length": str(head or len(body)).encode()}
-        service.infer(Call({"model": "model"}, headers, body))
+        service.infer(Call({"model": service.name}, headers, body))
     if probe.get("records"):
         records = Answer.of({"records": probe["records"]}).body
         service.predict(Call({}, {}, records))
-    gc.collect()
-    gc.freeze()
 
 
 def renew() -> None:

@@ -28,9 +28,9 @@ def request(model, arrays, kinds, *, binary, outputs=None):
 
 async def health():
     """Say that server and model live."""
-    assert await CLIENT.is_server_live(URLS["add-sub"])
-    assert await CLIENT.is_server_ready(URLS["add-sub"])
-    assert await CLIENT.is_model_ready(URLS["add-sub"], "add-sub")
+    assert await CLIENT.is_server_live(URLS["add_sub"])
+    assert await CLIENT.is_server_ready(URLS["add_sub"])
+    assert await CLIENT.is_model_ready(URLS["add_sub"], "add_sub")
 
 
 async def add(model, dtype, kind):
@@ -52,8 +52,8 @@ async def texts():
     """Give texts back."""
     given = np.array(["", "é 模型 😀", "x" * 5000], object)
     for binary in (True, False):
-        asked = request("ident-s", {"INPUT0": given}, ["BYTES"], binary=binary)
-        answer = await CLIENT.infer(URLS["ident-s"], asked, model_name="ident-s")
+        asked = request("ident_s", {"INPUT0": given}, ["BYTES"], binary=binary)
+        answer = await CLIENT.infer(URLS["ident_s"], asked, model_name="ident_s")
         found = answer.outputs[0].as_numpy().tolist()
         known = [text.decode() if isinstance(text, bytes) else text for text in found]
         assert known == given.tolist(), (binary, found)
@@ -77,8 +77,8 @@ async def errors():
     """Get the server's own words for what is wrong."""
     wrong = {"INPUT0": np.zeros((1, 15), np.float32), "INPUT1": np.zeros((1, 16), np.float32)}
     try:
-        asked = request("add-sub", wrong, ["FP32"] * 2, binary=True)
-        await CLIENT.infer(URLS["add-sub"], asked, model_name="add-sub")
+        asked = request("add_sub", wrong, ["FP32"] * 2, binary=True)
+        await CLIENT.infer(URLS["add_sub"], asked, model_name="add_sub")
     except httpx.HTTPStatusError as error:
         assert "`shape` must be" in str(error), error
     else:
@@ -89,8 +89,8 @@ async def main():
     """Run the checks, whose client belongs to one event loop."""
     for name, check, more in (
         ("health", health, ()),
-        ("add", add, ("add-sub", np.float32, "FP32")),
-        ("add integers", add, ("add-i64", np.int64, "INT64")),
+        ("add", add, ("add_sub", np.float32, "FP32")),
+        ("add integers", add, ("add_i64", np.int64, "INT64")),
         ("texts", texts, ()),
         ("outputs", outputs, ()),
         ("errors", errors, ()),

@@ -1,6 +1,6 @@
 """What tritonclient sees of the four models, blocking and with asyncio; each URL is an argument.
 
-Runs in an environment with tritonclient, as `triton.py '{"add-sub": "127.0.0.1:8080", …}'`; models
+Runs in an environment with tritonclient, as `triton.py '{"add_sub": "127.0.0.1:8080", …}'`; models
 that are not named are left out. Prints a line for each check.
 """
 
@@ -169,13 +169,13 @@ async def awaited(model, dtype):
 
 
 CHECKS = {
-    "health": ("add-sub", health, ()),
-    "add": ("add-sub", add, (np.float32,)),
-    "add integers": ("add-i64", add, (np.int64,)),
-    "errors": ("add-sub", errors, ()),
-    "texts": ("ident-s", texts, ()),
+    "health": ("add_sub", health, ()),
+    "add": ("add_sub", add, (np.float32,)),
+    "add integers": ("add_i64", add, (np.int64,)),
+    "errors": ("add_sub", errors, ()),
+    "texts": ("ident_s", texts, ()),
     "classes": ("clf", classes, ()),
-    "asyncio": ("add-sub", lambda *given: asyncio.run(awaited(*given)), (np.float32,)),
+    "asyncio": ("add_sub", lambda *given: asyncio.run(awaited(*given)), (np.float32,)),
 }
 
 for name, (model, check, more) in CHECKS.items():

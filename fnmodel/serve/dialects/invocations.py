@@ -65,6 +65,7 @@ def answer(service: Service, call: Call) -> Answer:
         made,
         rows=scored.rows,
         media=media,
+        model=service.name,
         pairs=partial(_pairs, read, written, _texts(model.signature, scores=scores)),
     )
 

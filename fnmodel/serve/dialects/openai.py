@@ -48,7 +48,9 @@ def embeddings(chosen: Callable[[Any], Service], call: Call) -> Answer:
         "model": service.name,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
-    return Answer(orjson.dumps(answer), rows=len(texts), pairs=partial(_pairs, name))
+    return Answer(
+        orjson.dumps(answer), rows=len(texts), pairs=partial(_pairs, name), model=service.name
+    )
 
 
 def vectors_of(signature: Signature) -> tuple[str, Tensor]:

@@ -59,13 +59,15 @@ def chosen(services: Services, name: Any) -> Service:
 
 
 def _alive(services: Services, call: Call) -> Answer:
-    # KServe's V1 clients read it; load balancers ask it whether the model is loaded.
-    services[0].opened(call)
+    # KServe's V1 clients read it; load balancers ask it whether the models are loaded.
+    for service in services:
+        service.opened(call)
     return Answer.of({"status": "alive"})
 
 
 def _ping(services: Services, call: Call) -> Answer:
-    services[0].opened(call)
+    for service in services:
+        service.opened(call)
     return Answer(b"\n", media=_TEXT)
 
 
