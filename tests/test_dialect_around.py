@@ -22,6 +22,9 @@ from fnmodel.capture.redact import Policy, hashed
 from fnmodel.serve.admission import Admission
 from fnmodel.serve.capture import Capture
 from fnmodel.serve.direct import Direct
+from fnmodel.serve.model import Model
+from fnmodel.serve.models import Models
+from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.report import EmfReport
 from fnmodel.serve.service import Service
 
@@ -35,7 +38,7 @@ PATHS = ((INVOCATIONS, JSON), (ENDPOINT, JSON), (PREDICT, JSON), (EMBEDDINGS, JS
 
 def direct(name: str, report: Any = lambda _: None, capture: Capture | None = None) -> Direct:
     return Direct(
-        Service(model(name), "churn", "3"),
+        Models((Service(model(name), "churn", "3"),)),
         report=report,
         clock=time.perf_counter,
         others=lambda: pytest.fail("the web framework is asked"),
@@ -204,14 +207,19 @@ def test_a_slow_model_is_stopped(path: str) -> None:
 @pytest.mark.parametrize(("path", "headers"), PATHS)
 def test_a_model_that_is_not_loaded(path: str, headers: dict[str, str]) -> None:
     """Predictions and probes are a 503 with the reason, and the log of errors stays quiet."""
+
+    def refusing() -> Model:
+        raise RefusalError(503, "the reason")
+
     handler = Direct(
-        Service(None, "churn", "3", "the reason"),
+        Models((Service(refusing, "churn", "3"),)),
         report=lambda _: None,
         clock=time.perf_counter,
         others=lambda: pytest.fail("the web framework is asked"),
     )
 
-    answer = handler(event(path=path, body=b"{}", headers=headers), None)
+    body = b'{"model": "churn"}'
+    answer = handler(event(path=path, body=body, headers=headers), None)
 
     assert answer["statusCode"] == 503
     assert "the reason" in answer["body"]
@@ -231,7 +239,7 @@ def test_keys_are_held_to_their_scope(path: str, headers: dict[str, str]) -> Non
         ("metadata", "GET", "/v1/models/churn", 200),
         ("predict", "GET", "/ping", 403),
     ):
-        sent = event(method=method, path=asked, body=b"{}", headers=headers)
+        sent = event(method=method, path=asked, body=b'{"model": "churn"}', headers=headers)
         key = {"key": "k", "scopes": scopes, "expires": "0", "rate": "0"}
         sent["requestContext"]["authorizer"] = {"lambda": key}
 
@@ -279,3 +287,29 @@ def test_limits_over_plain_http(server: Server, path: str, key: str, tmp_path: P
 
     assert answer.status == 413
     assert key in json.loads(answer.body)
+
+
+def test_capture_of_several_models() -> None:
+    """Rows and records are of the model that answered, whatever says which it is."""
+    services = tuple(
+        Service(model(name), name, "3") for name in ("classifier", "mixed", "embedder")
+    )
+    capture, written, _ = memory(Policy(rate=1))
+    records: list[dict[str, Any]] = []
+    handler = Direct(
+        Models(services, named=True), report=records.append, clock=time.perf_counter,
+        others=lambda: pytest.fail("the web framework is asked"), capture=capture,
+    )  # fmt: skip
+    target = {"x-amzn-sagemaker-target-model": "mixed"}
+    for path, body, headers in (
+        (INVOCATIONS, b"1,2,3", CSV),
+        (INVOCATIONS, TABLE, {**CSV, **target}),
+        (EMBEDDINGS, b'{"model": "embedder", "input": "good"}', JSON),
+    ):
+        handler(event(path=path, body=body, headers=headers), LIVE)
+    capture.flush()
+
+    lines = list(lines_of(b"".join(written)))
+    found = [json.loads(line)["fnmodel"]["model"] for line in lines]
+    assert found == ["classifier", "mixed", "mixed", "embedder"]
+    assert [record["model"] for record in records] == ["classifier", "mixed", "embedder"]

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from dialect_cases import CSV, EMBEDDINGS, HANDLERS, INVOCATIONS, JSON, LINES, PREDICT, called
 from onnx import TensorProto, helper
-from serve_cases import BothWays, error_of, event, model_folder, write_model
+from serve_cases import BothWays, error_of, event, model, model_folder, write_model
 
 from fnmodel.model import PROCESSING, SIGNATURE, Feature, Signature, Tensor, read_signature
+from fnmodel.serve.dialects.routes import routes
+from fnmodel.serve.endpoint import Call, respond
 from fnmodel.serve.model import Model
+from fnmodel.serve.service import Service
 
 C, M, R, T, E = (HANDLERS[n] for n in ("classifier", "mixed", "regressor", "tensors", "embedder"))
 ENDPOINT = "/endpoints/churn/invocations"
@@ -287,6 +290,34 @@ def test_a_project_s_own_steps(
     for body in ({"dataframe_records": rows}, {"inputs": {"n": [1, 0]}}, {"instances": [[1], [0]]}):
         assert answered(handler, INVOCATIONS, body) == {"predictions": invoked}
     assert answered(handler, PREDICT, {"instances": rows}) == {"predictions": predicted}
+
+
+def test_several_models() -> None:
+    """A model is named by the path, SageMaker's target header or OpenAI's body; else the first."""
+    names = ("classifier", "regressor", "embedder")
+    services = [Service(model(name), name, "3") for name in names]
+    table = routes(services)
+    rows = b'{"instances": [[1, 2]]}'
+
+    def told(method: str, path: str, raw: bytes = b"", **headers: str) -> Any:
+        answer, found = table[method, path]
+        sent = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        made = respond(answer, Call(found, sent, raw), 1000)
+        return json.loads(made.body) if made.status == 200 else made.status
+
+    assert told("GET", "/v1/models")["models"] == [*names]
+    for path in ("/v1/models/regressor:predict", "/v1/models/regressor/versions/3:predict"):
+        assert told("POST", path, rows) == {"predictions": [[0.0]]}
+    assert told("POST", "/endpoints/regressor/invocations", rows) == {"predictions": [0.0]}
+    target = {"x_amzn_sagemaker_target_model": "regressor"}
+    assert told("POST", "/invocations", rows, **target) == {"predictions": [0.0]}
+    assert told("POST", "/invocations", rows) == 400
+    assert told("POST", "/invocations", b'{"instances": [[1, 2, 3]]}') == {"predictions": ["yes"]}
+    for name, status in (("classifier", 400), ("nobody", 404)):
+        asked = json.dumps({"model": name, "input": "good"}).encode()
+        assert told("POST", "/v1/embeddings", asked) == status
+    asked = json.dumps({"model": "embedder", "input": "good"}).encode()
+    assert told("POST", "/v1/embeddings", asked)["model"] == "embedder"
 
 
 def test_vectors() -> None:

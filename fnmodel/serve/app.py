@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnmodel.errors import InputError
-from fnmodel.serve.dialects.routes import of_model, of_server
+from fnmodel.serve.dialects.routes import table as dialects
 from fnmodel.serve.endpoint import Answer, Call, Endpoint, status_of, worded
 from fnmodel.serve.envelope import Envelope
 from fnmodel.serve.models import Models
@@ -85,8 +85,7 @@ def _routes(models: Models) -> list[Route]:
             (model, models.called(Service.model), get),
             (f"{model}/ready", models.called(Service.model_ready), get),
         ]
-    others = [*of_server(models), *of_model(models.called)]
-    table += [(path, answer, [method]) for method, path, answer in others]
+    table += [(path, answer, [method]) for method, path, answer in dialects(models.services)]
     return [
         Route(path, Endpoint(answer, models.limit), methods=methods)
         for path, answer, methods in table

@@ -4,16 +4,16 @@ Requests to the models' own paths are answered here, without a web framework: im
 and Mangum takes longer than everything else in a cold start together, and passing a request
 through them longer than its answer. They are loaded when the first request for anything else
 comes, and answer it: wrong paths and methods, odd events. Tests hold that both ways give the same
-bytes.
+bytes. The paths of other servers' dialects are answered here, too, and are loaded with the first
+request that is for none of the models' own.
 """
 
 import base64
 import re
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fnmodel.serve.dialects.routes import of_model, of_server
 from fnmodel.serve.endpoint import Answer, Call, contain, due_by
 from fnmodel.serve.models import Models
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
@@ -54,10 +54,14 @@ class Direct:
         self._make_others = others
         self._version, self._limit = models.version, models.limit
         self._first, self._named = models.first.name, models.named
-        # A path that would be escaped on its way is left to the router, which undoes that.
-        self._routes = {
-            key: route for key, route in routes(models).items() if _UNESCAPED.fullmatch(key[1])
-        }
+        self._services = models.services
+        self._routes = _unescaped(routes(models))
+
+    @cached_property
+    def _dialects(self) -> Routes:
+        from fnmodel.serve.dialects.routes import routes as dialects
+
+        return _unescaped(dialects(self._services))
 
     @cached_property
     def _others(self) -> Handler:
@@ -69,7 +73,8 @@ class Direct:
         try:
             http = event["requestContext"]["http"]
             method, path = http["method"], http["path"]
-            answer, names = self._routes[method, path]
+            key = method, path
+            answer, names = self._routes.get(key) or self._dialects[key]
             headers = {
                 key.lower().encode(): value.encode() for key, value in event["headers"].items()
             }
@@ -82,8 +87,8 @@ class Direct:
         made, more = contain(answer, call, identity, self._limit)
         seconds = self._clock() - started
         more |= traced(context, headers, identity)
-        model = made.model or names.get("model")
-        if self._named and model is not None:
+        model = made.model or names.get("model", "")
+        if self._named and model:
             more["model"] = model
         self._report(
             {
@@ -101,6 +106,11 @@ class Direct:
         return too_long(answered)
 
 
+def _unescaped(table: Routes) -> Routes:
+    # A path that would be escaped on its way is left to the router, which undoes that.
+    return {key: route for key, route in table.items() if _UNESCAPED.fullmatch(key[1])}
+
+
 def routes(models: Models) -> Routes:
     """Return the models' own paths, unescaped: what needs no web framework, in whatever host."""
     first = models.first
@@ -113,8 +123,6 @@ def routes(models: Models) -> Routes:
         ("GET", "/openapi.json"): (models.openapi, {}),
         ("GET", "/docs"): (models.docs, {}),
     }
-    for method, path, answer in of_server(models):
-        table[method, path] = (answer, {})
     for service in models.services:
         table |= _of_one(service)
     return table
@@ -131,10 +139,6 @@ def _of_one(service: Service) -> Routes:
         table["POST", f"{path}/infer"] = (service.infer, names)
         table["GET", f"{path}/ready"] = (service.model_ready, names)
         table["GET", path] = (service.model, names)
-    known = {"model": name, "version": version}
-    for method, path, answer in of_model(lambda answering: partial(answering, service)):
-        names = {key: known[key] for key in known if f"{{{key}}}" in path}
-        table[method, path.format_map(known)] = (answer, names)
     return table
 
 

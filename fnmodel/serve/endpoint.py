@@ -66,7 +66,7 @@ class Answer:
     media: str = "application/json"
     extra: Mapping[str, str] | None = None
     pairs: "Callable[[bytes, bytes], Pairs | None] | None" = None
-    model: str | None = None
+    model: str = ""
 
     @classmethod
     def of(cls, value: Any, *, status: int = 200, rows: int = 0) -> Self:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.serve.body import too_large
+from fnmodel.serve.dialects.routes import routes as dialects
 from fnmodel.serve.direct import routes
 from fnmodel.serve.endpoint import Answer, Call, contain, read_body, refusal, send_answer
 from fnmodel.serve.models import Models
@@ -62,7 +63,7 @@ class Host:
         self.cut_off = 0
         """Requests that were cancelled before they had their answer."""
         self.models = models
-        self._routes = routes(models)
+        self._routes = routes(models) | dialects(models.services)
         self._version, self._limit = models.version, models.limit
         self._first, self._named = models.first.name, models.named
         self._report = report
@@ -100,9 +101,9 @@ class Host:
         def told(made: Answer, more: Mapping[str, str]) -> Answer:
             seconds = self._clock() - started
             known = record(method, path, made.status, seconds, made.rows, identity)
-            model = made.model or names.get("model")
-            called = {"model": model} if self._named and model else {}
-            self._report({**known, **joined, **called, **more})
+            model = made.model or names.get("model", "")
+            named = {"model": model} if self._named and model else {}
+            self._report({**known, **joined, **named, **more})
             return made
 
         def predict(call: Call) -> Answer:

@@ -70,13 +70,14 @@ class Service:
         return Answer.of({"name": self.name, "ready": True})
 
     def opened(self, call: Call) -> Model:
-        """Return the model, if the path names no version or this one.
+        """Return the model, if the path names no other version.
 
         Raises:
-            RefusalError: 404, it is another version; 503, it cannot be loaded.
+            RefusalError: 404, it is another version; 503, it is not loaded.
 
         """
-        self._check(call)
+        if "version" in call.path:
+            self._check(call)
         return self.loaded
 
     def _check(self, call: Call) -> None:

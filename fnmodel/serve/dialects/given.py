@@ -83,7 +83,8 @@ def of_inputs(value: Any, signature: Signature, key: str = "inputs") -> Given:
     if not names:
         return Given(tensors=_known(value, inputs))
     if len(value) == 1 and len(inputs) == 1 and inputs[0] in value and inputs[0] not in names:
-        return of_instances(value[inputs[0]], signature, key)
+        rows = value[inputs[0]]
+        return of_rows(rows if isinstance(rows, list) else [rows], signature, key)
     check_header(value, signature)
     return Given(_rows_of(value))
 

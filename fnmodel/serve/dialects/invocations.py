@@ -43,7 +43,7 @@ Read = Callable[[bytes], tuple[Given, Mapping[str, Any]]]
 def answer(service: Service, call: Call) -> Answer:
     """Answer a request in any of the two dialects' forms."""
     model = service.opened(call)
-    wanted = _target(service, call)
+    wanted = _attributes(call)
     kind, options = _content_type(call.headers.get(b"content-type", b"").decode("latin-1"))
     written = _accepted(call.headers.get(b"accept", b"").decode("latin-1"))
     read = partial(_read, kind, options, model.signature)
@@ -65,15 +65,13 @@ def answer(service: Service, call: Call) -> Answer:
         made,
         rows=scored.rows,
         media=media,
+        model=service.name,
         pairs=partial(_pairs, read, written, _texts(model.signature, scores=scores)),
     )
 
 
-def _target(service: Service, call: Call) -> dict[str, str]:
-    """Return the pairs of SageMaker's custom attributes, after a look at its target model."""
-    target = call.headers.get(b"x-amzn-sagemaker-target-model")
-    if target is not None and target.decode("latin-1") != service.name:
-        raise RefusalError(404, f"there is no such target model; this is {service.name!r}")
+def _attributes(call: Call) -> dict[str, str]:
+    """Return the pairs of SageMaker's custom attributes."""
     text = call.headers.get(b"x-amzn-sagemaker-custom-attributes", b"").decode("latin-1")
     pairs = (item.partition("=") for item in text.split(","))
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -7,7 +7,7 @@ https://platform.openai.com/docs/api-reference/embeddings/create
 import base64
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from fnmodel.model import Signature, Tensor
 from fnmodel.serve.body import read_object
 from fnmodel.serve.endpoint import Answer, Call
 from fnmodel.serve.model import Model
-from fnmodel.serve.models import Models
 from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.service import Service
 
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 _KEYS = ("input", "model", "encoding_format", "dimensions", "user")
 
 
-def embeddings(models: Models, call: Call) -> Answer:
-    """Answer a vector for each text of a request, by the model that its body names."""
+def embeddings(chosen: Callable[[Any], Service], call: Call) -> Answer:
+    """Answer a vector for each text of a request; `chosen` gives the model of a name."""
     body = read_object(call.raw)
-    service = _named(models, body.get("model"))
-    model = service.loaded
+    service = chosen(body.get("model"))
+    model = service.opened(call)
     name, output = vectors_of(model.signature)
     texts = _texts(body)
     packed = _packed(body)
@@ -49,16 +48,9 @@ def embeddings(models: Models, call: Call) -> Answer:
         "model": service.name,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
-    pairs = partial(_pairs, name)
-    return Answer(orjson.dumps(answer), rows=len(texts), pairs=pairs, model=service.name)
-
-
-def _named(models: Models, name: Any) -> Service:
-    service = models.by_name.get(name) if isinstance(name, str) else None
-    if service is None:
-        known = " or ".join(map(repr, models.by_name))
-        raise RefusalError(404, f"there is no such model; `model` must be {known}")
-    return service
+    return Answer(
+        orjson.dumps(answer), rows=len(texts), pairs=partial(_pairs, name), model=service.name
+    )
 
 
 def vectors_of(signature: Signature) -> tuple[str, Tensor]:

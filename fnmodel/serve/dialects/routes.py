@@ -1,124 +1,133 @@
 """The paths of all dialects, each loaded with its first request: most endpoints never see one.
 
-A path without a model's name is the server's. Routes that take no body are answered here.
+Where a path names no model, a header or the body may; else the first one is meant.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fnmodel.serve.endpoint import Answer, Call, Dialect
-from fnmodel.serve.models import Answering, Models
+from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.service import Service
 
-Table = list[tuple[str, str, Callable[[Call], Answer]]]
-"""Method, path and what answers it; {model} and {version} stand in paths for the names."""
+Answers = Callable[[Call], Answer]
+Services = Sequence[Service]
 
 _TEXT = "text/plain; charset=utf-8"
 
 
-Called = Callable[[Answering], Callable[[Call], Answer]]
-"""Makes what answers a call of what answers for one model."""
+def table(services: Services) -> list[tuple[str, str, Answers]]:
+    """Return method, path and answer of each route; {model} and {version} stand for names."""
+    found: list[tuple[str, str, Answers]] = []
+    for method, path, answer, error in _SERVER:
+        bound = partial(answer, services)
+        found.append((method, path, Dialect(bound, error) if error else bound))
+    for method, path, of_one in _MODEL:
+        found.append((method, path, partial(_named, services, of_one)))
+    return found
 
 
-def of_server(models: Models) -> Table:
-    """Return the paths that name no model: MLflow's, SageMaker's, KServe's and OpenAI's."""
-
-    def alive(call: Call) -> Answer:
-        # KServe's V1 clients read it; load balancers ask it whether the models are loaded.
-        models.ready(call)
-        return Answer.of({"status": "alive"})
-
-    def ping(call: Call) -> Answer:
-        models.ready(call)
-        return Answer(b"\n", media=_TEXT)
-
-    def version(_: Call) -> Answer:
-        return Answer(models.version.encode(), media=_TEXT)
-
-    def listed(_: Call) -> Answer:
-        # KServe's clients read `models`, OpenAI's the rest.
-        names = list(models.by_name)
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "fnmodel"} for name in names
-        ]
-        return Answer.of({"object": "list", "data": data, "models": names})
-
-    def invocations(call: Call) -> Answer:
-        service = _meant(models, call)
-        return replace(_invocations(service, call), model=service.name)
-
-    def embeddings(call: Call) -> Answer:
-        from fnmodel.serve.dialects.openai import embeddings
-
-        return embeddings(models, call)
-
-    return [
-        ("GET", "/", alive),
-        ("GET", "/ping", ping),
-        ("GET", "/health", ping),
-        ("GET", "/version", version),
-        ("GET", "/v1/models", listed),
-        ("POST", "/invocations", Dialect(invocations, _mlflow)),
-        ("POST", "/v1/embeddings", Dialect(embeddings, _openai)),
-    ]
+def routes(services: Services) -> dict[tuple[str, str], tuple[Answers, Mapping[str, str]]]:
+    """Return what answers each method and path, and the names in the path."""
+    found: dict[tuple[str, str], tuple[Answers, Mapping[str, str]]] = {}
+    for method, path, answer in table(services):
+        for service in services:
+            known = {"model": service.name, "version": service.version}
+            names = {key: known[key] for key in known if f"{{{key}}}" in path}
+            found[method, path.format_map(known)] = answer, names
+    return found
 
 
-def of_model(called: Called) -> Table:
-    """Return the paths of one model: TF-Serving's, KServe's V1 and SageMaker's."""
-
-    def predict(service: Service, call: Call) -> Answer:
-        from fnmodel.serve.dialects.tfserving import predict
-
-        return predict(service, call)
-
-    def status(service: Service, call: Call) -> Answer:
-        from fnmodel.serve.dialects.tfserving import status
-
-        return status(service, call)
-
-    def metadata(service: Service, call: Call) -> Answer:
-        from fnmodel.serve.dialects.tfserving import metadata
-
-        return metadata(service, call)
-
-    routes: Table = [
-        ("POST", "/endpoints/{model}/invocations", Dialect(called(_invocations), _sagemaker)),
-    ]
-    for model in ("/v1/models/{model}", "/v1/models/{model}/versions/{version}"):
-        routes += [
-            ("POST", f"{model}:predict", called(predict)),
-            ("GET", model, called(status)),
-            ("GET", f"{model}/metadata", called(metadata)),
-        ]
-    return routes
+def _named(services: Services, answer: Callable[[Service, Call], Answer], call: Call) -> Answer:
+    """Answer by the model that the path names."""
+    return answer(chosen(services, call.path["model"]), call)
 
 
-def _invocations(service: Service, call: Call) -> Answer:
+def chosen(services: Services, name: Any) -> Service:
+    """Return the model of a name.
+
+    Raises:
+        RefusalError: 404, there is none.
+
+    """
+    for service in services:
+        if service.name == name:
+            return service
+    known = ", ".join(repr(service.name) for service in services)
+    raise RefusalError(404, f"there is no such model; there is {known}")
+
+
+def _alive(services: Services, call: Call) -> Answer:
+    # KServe's V1 clients read it; load balancers ask it whether the models are loaded.
+    for service in services:
+        service.opened(call)
+    return Answer.of({"status": "alive"})
+
+
+def _ping(services: Services, call: Call) -> Answer:
+    for service in services:
+        service.opened(call)
+    return Answer(b"\n", media=_TEXT)
+
+
+def _version(services: Services, _: Call) -> Answer:
+    return Answer(services[0].version.encode(), media=_TEXT)
+
+
+def _models(services: Services, _: Call) -> Answer:
+    # KServe's clients read `models`, OpenAI's the rest.
+    names = [service.name for service in services]
+    known = {"object": "model", "created": 0, "owned_by": "fnmodel"}
+    data = [{"id": name, **known} for name in names]
+    return Answer.of({"object": "list", "data": data, "models": names})
+
+
+def _invocations(services: Services, call: Call) -> Answer:
     from fnmodel.serve.dialects.invocations import answer
 
+    name = call.path.get("model")
+    service = services[0] if name is None else chosen(services, name)
+    target = call.headers.get(b"x-amzn-sagemaker-target-model")
+    if target is not None:
+        service = chosen(services, target.decode("latin-1"))
     return answer(service, call)
 
 
-def _meant(models: Models, call: Call) -> Service:
-    """Return the service that SageMaker's header names, else the first.
+def _embeddings(services: Services, call: Call) -> Answer:
+    from fnmodel.serve.dialects.openai import embeddings
 
-    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
-    """
-    target = call.headers.get(b"x-amzn-sagemaker-target-model")
-    return models.first if target is None else models.find(target.decode("latin-1"))
+    return embeddings(partial(chosen, services), call)
+
+
+def _predict(service: Service, call: Call) -> Answer:
+    from fnmodel.serve.dialects.tfserving import predict
+
+    return predict(service, call)
+
+
+def _status(service: Service, call: Call) -> Answer:
+    from fnmodel.serve.dialects.tfserving import status
+
+    return status(service, call)
+
+
+def _metadata(service: Service, call: Call) -> Answer:
+    from fnmodel.serve.dialects.tfserving import metadata
+
+    return metadata(service, call)
 
 
 _MLFLOW = {404: "ENDPOINT_NOT_FOUND", 503: "TEMPORARILY_UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 
 
-def _mlflow(status: int, text: str) -> Answer:
+def _mlflow_error(status: int, text: str) -> Answer:
     """Return an error as MLflow's servers word it."""
     code = _MLFLOW.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
     return _error(status, text, {"error_code": code, "message": text})
 
 
-def _sagemaker(status: int, text: str) -> Answer:
+def _sagemaker_error(status: int, text: str) -> Answer:
     """Return an error that boto3 raises as ModelError, or ValidationError of a wrong name."""
     if status == 404:
         return _error(status, text, {"code": "ValidationError", "message": text})
@@ -126,7 +135,7 @@ def _sagemaker(status: int, text: str) -> Answer:
     return _error(status, text, {**body, "OriginalMessage": text})
 
 
-def _openai(status: int, text: str) -> Answer:
+def _openai_error(status: int, text: str) -> Answer:
     """Return an error as OpenAI's clients read it."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     code = "model_not_found" if status == 404 else None
@@ -137,3 +146,27 @@ def _openai(status: int, text: str) -> Answer:
 def _error(status: int, text: str, body: dict[str, Any]) -> Answer:
     # Who reads this server's own errors finds them in every dialect.
     return Answer.of({**body, "error": text}, status=status)
+
+
+Error = Callable[[int, str], Answer]
+
+# MLflow's, SageMaker's, KServe's and OpenAI's paths, for which not the path alone says the model.
+_SERVER: tuple[tuple[str, str, Callable[[Services, Call], Answer], Error | None], ...] = (
+    ("GET", "/", _alive, None),
+    ("GET", "/ping", _ping, None),
+    ("GET", "/health", _ping, None),
+    ("GET", "/version", _version, None),
+    ("GET", "/v1/models", _models, None),
+    ("POST", "/invocations", _invocations, _mlflow_error),
+    ("POST", "/endpoints/{model}/invocations", _invocations, _sagemaker_error),
+    ("POST", "/v1/embeddings", _embeddings, _openai_error),
+)
+# TF-Serving's and KServe's V1 paths of one model; errors are this server's own.
+_MODEL: tuple[tuple[str, str, Callable[[Service, Call], Answer]], ...] = (
+    ("POST", "/v1/models/{model}:predict", _predict),
+    ("GET", "/v1/models/{model}", _status),
+    ("GET", "/v1/models/{model}/metadata", _metadata),
+    ("POST", "/v1/models/{model}/versions/{version}:predict", _predict),
+    ("GET", "/v1/models/{model}/versions/{version}", _status),
+    ("GET", "/v1/models/{model}/versions/{version}/metadata", _metadata),
+)
