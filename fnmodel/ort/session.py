@@ -117,7 +117,9 @@ class Session:
         self, names: Sequence[str], feeds: Mapping[str, Buffer], options: int | None
     ) -> list[Buffer]:
         given = [*feeds.values()]
-        key = *names, *feeds, *[(datatype, shape, type(data)) for datatype, shape, data in given]
+        if not Frame.takes(given):
+            return self._once(self._texts(tuple(feeds), tuple(names)), given, options)
+        key = *names, *feeds, *[(datatype, shape) for datatype, shape, _ in given]
         frame = self._frames.take(key)
         if frame:
             quick = frame.run(given, options)
@@ -128,7 +130,7 @@ class Session:
         made = self._once(texts, given, options)
         if frame:  # it failed where a plain run did not
             self._frames.refuse(key)
-        elif Frame.fits(given, made):
+        elif Frame.gives(made):
             self._frames.learn(key, lambda: Frame(self._api, self._handle, texts, given, made))
         return made
 

@@ -7,13 +7,13 @@ comes, and answer it: the OpenAPI document, wrong paths and methods, odd events.
 both ways give the same bytes.
 """
 
-import base64
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.serve.endpoint import Answer, Call, contain, due_by
+from fnmodel.serve.octets import of_text
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.response import response, too_long
 from fnmodel.serve.service import Service
@@ -117,4 +117,4 @@ def routes(service: Service) -> Routes:
 
 def _body(event: Mapping[str, Any]) -> bytes:
     body: str = event.get("body") or ""
-    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    return of_text(body) if event.get("isBase64Encoded") else body.encode()
