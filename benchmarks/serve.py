@@ -188,15 +188,19 @@ def serving(server: servers.Server, folder: Path) -> Iterator[int]:
     """Start a server on a free port, wait until it takes connections, and end it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
+
+    def said(word: str) -> str:
+        return str(port) if word == "PORT" else word
+
     variables = {
         **os.environ, "PYTHONPATH": "" if server.folder else str(ROOT), "PORT": str(port),
         "ORT_DISABLE_TELEMETRY": "1", "OPENBLAS_NUM_THREADS": "1", "FNMODEL_HOST": "127.0.0.1",
         "FNMODEL_MODEL_DIR": str(folder), "FNMODEL_MODEL_NAME": NAME,
         "MODEL": str(folder / "model.onnx"),
-        **{name: value.replace("PORT", str(port)) for name, value in server.variables.items()},
+        **{name: said(value) for name, value in server.variables.items()},
     }  # fmt: skip
     process = subprocess.Popen(
-        [argument.replace("PORT", str(port)) for argument in server.arguments],
+        [said(argument) for argument in server.arguments],
         cwd=server.folder, env=variables, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL if server.folder else None, start_new_session=True,
     )  # fmt: skip
@@ -208,7 +212,8 @@ def serving(server: servers.Server, folder: Path) -> Iterator[int]:
             time.sleep(0.2)
         yield port
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # some have workers
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # some have workers
         process.wait()
 
 
