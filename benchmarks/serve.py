@@ -212,8 +212,12 @@ def serving(server: servers.Server, folder: Path) -> Iterator[int]:
             time.sleep(0.2)
         yield port
     finally:
+        # Gently first: some have workers in other groups, which only they end.
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(15)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # some have workers
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
