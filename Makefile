@@ -90,8 +90,8 @@ imports: $(VENV)/dev ## Renew the list of what cold starts import, for each Pyth
 bench: $(VENV)/dev ## Print the benchmarks: ratios of one run
 	@for script in benchmarks/cold.py benchmarks/serve.py benchmarks/slim.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
-bench-serve: $(VENV)/dev ## Compare warm requests with the bare run and with FastAPI; fail where a gate is missed
-	@$(BIN)/python benchmarks/serve.py --check
+bench-serve: $(VENV)/dev ## Compare warm requests with the bare run, FastAPI and other servers; fail where a gate is missed
+	@$(BIN)/python benchmarks/serve.py --peers --check
 
 bench-cold: $(VENV)/dev ## Compare cold starts with a bare script's and with peers'; fail where a gate is missed
 	@$(BIN)/python benchmarks/cold.py --peers --check

@@ -52,6 +52,7 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
+import classifier
 import encoder
 import numpy as np
 import serve
@@ -72,7 +73,7 @@ from fnmodel.slim.content import content_sha256
 from fnmodel.slim.job import run
 from fnmodel.slim.order import Job, Order
 
-BUILD = serve.ROOT / "build"
+BUILD = classifier.ROOT / "build"
 SECONDS = 120
 """The longest that a start, and its end, may take."""
 KEPT = 0.02
@@ -532,9 +533,9 @@ class Classifier(Bench):
     """The classifier as a model directory, and as it was trained for the peers."""
 
     def __init__(self, folder: Path, store: Store) -> None:
-        model, request = folder / "model", serve.request()
+        model, request = folder / "model", classifier.request()
         model.mkdir()
-        serve.write_model(model)
+        classifier.write_model(model)
         super().__init__(folder, store, model, request)
         self._joblib = folder / "model.joblib"
         self._label = self._train(request)
@@ -544,7 +545,7 @@ class Classifier(Bench):
         import joblib
         import numpy as np
 
-        model, _ = serve.train()
+        model, _ = classifier.train()
         joblib.dump(model, self._joblib)
         (record,) = json.loads(request["body"])["records"]
         return str(int(model.predict(np.array([list(record.values())], np.float32))[0]))

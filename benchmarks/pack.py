@@ -45,8 +45,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import classifier
 import numpy as np
-import serve
 from cold import BUILD
 from goals import Goal
 
@@ -204,7 +204,7 @@ def building(folder: Path, rounds: int) -> tuple[dict[str, list[Spent]], dict[st
     spent: dict[str, list[Spent]] = {}
     model = folder / "model"
     model.mkdir()
-    serve.write_model(model)
+    classifier.write_model(model)
     chance = np.random.default_rng(7)
     sizes: dict[str, int] = {}
 

@@ -63,5 +63,8 @@ class Watch:
             for stop in [stop for stop, moment in self._due.items() if moment <= now]:
                 del self._due[stop]
                 stop()
-            self._wakes = min(self._due.values(), default=inf)
+            # A run that is over already leaves its moment: to forget it would have the next one
+            # wake this thread again, at many times what the rest of a request costs.
+            asked = self._wakes if self._wakes > now else inf
+            self._wakes = min(self._due.values(), default=asked)
             return self._wakes - now

@@ -6,7 +6,9 @@ the code here, so that they accept, refuse and answer the same.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 from fnmodel.binary import check_numbers, texts
@@ -75,7 +77,7 @@ class Inference(ABC, Generic[T]):
         # What would be looked up in the features at each request.
         features = signature.features
         self._names = [feature.name for feature in features]
-        self._known = frozenset(self._names)
+        self._values_of = _getter(self._names)
         self._stacked = signature.stacked
         self._closed = any(feature.closed for feature in features)
         self._nullable = all(feature.nullable for feature in features)
@@ -96,26 +98,35 @@ class Inference(ABC, Generic[T]):
             raise InputError(
                 "this model has no named features", hint="send tensors to /v2/models/{model}/infer"
             )
-        names, known = self._names, self._known
-        for row, record in enumerate(records):
-            if not isinstance(record, Mapping):
-                raise InputError(f"row {row} is not an object of feature names and values")
-            # A count first: rows are many, and nearly all of them are right.
-            if len(record) != len(known) or not known.issuperset(record):
-                check_names(row, record, features)
+        rows = [self._row(number, record) for number, record in enumerate(records)]
         if self._stacked:
             # One tensor for the whole table: thirty small ones would cost more than the model.
             tensor = self.signature.inputs[0]
-            values = [record.get(name) for record in records for name in names]
-            return {tensor.name: self.encode_tensor(tensor, (len(records), len(names)), values)}
+            values = [*chain.from_iterable(rows)]
+            return {tensor.name: self.encode_tensor(tensor, (len(rows), len(features)), values)}
         columns = [
-            encode_column(self.kind, feature, [record.get(feature.name) for record in records])
-            for feature in features
+            encode_column(self.kind, feature, values)
+            for feature, values in zip(features, _transposed(rows, len(features)), strict=True)
         ]
         return {
             tensor.name: column.reshape((len(records), 1))
             for tensor, column in zip(self.signature.inputs, columns, strict=True)
         }
+
+    def _row(self, number: int, record: Any) -> Sequence[Any]:
+        """Return the values of a record in the order of the features."""
+        if type(record) is dict and len(record) == len(self._names):
+            try:
+                return self._values_of(record)
+            except KeyError:
+                return self._checked_row(number, record)
+        return self._checked_row(number, record)
+
+    def _checked_row(self, number: int, record: Any) -> Sequence[Any]:
+        if not isinstance(record, Mapping):
+            raise InputError(f"row {number} is not an object of feature names and values")
+        check_names(number, record, self.signature.features)
+        return [record.get(name) for name in self._names]
 
     def encode_tensor(self, tensor: Tensor, shape: Sequence[int], values: Sequence[Any]) -> T:
         """Turn the row-major `values` of one input into a tensor of `shape`.
@@ -239,6 +250,17 @@ class Inference(ABC, Generic[T]):
             return [{"value": value} for value in plain(tensor.reshape(-1) if single else tensor)]
         columns = {name: plain(tensor) for name, tensor in outputs.items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """Return what gets the values of these names out of a record, or raises KeyError."""
+    if len(names) > 1:
+        return itemgetter(*names)  # in a third of the time
+    return lambda record: [record[name] for name in names]
+
+
+def _transposed(rows: Sequence[Sequence[Any]], width: int) -> Iterable[Sequence[Any]]:
+    return zip(*rows, strict=True) if rows else [()] * width
 
 
 def encode_column(kind: Kind[T], feature: Feature, values: Sequence[Any]) -> T:

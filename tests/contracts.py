@@ -9,8 +9,8 @@ STAGES = frozenset({"slim", "pack", "provision", "release", "serve", "batch", "w
 RUNTIME_ROOTS = ("handlers", "fnmodel.serve", "fnmodel.batch", "fnmodel.watch")
 RUNTIME_PACKAGES = frozenset(
     {"numpy", "onnxruntime", "orjson", "awslambdaric", "fastapi", "starlette", "mangum", "pydantic",
-     "aws_lambda_powertools", "boto3", "botocore", "snapshot_restore_py", "uvicorn",
-     "opentelemetry"}
+     "aws_lambda_powertools", "boto3", "botocore", "snapshot_restore_py", "uvicorn", "pybase64",
+     "simdjson", "opentelemetry"}
 )  # fmt: skip
 BAGS = frozenset({"utils", "util", "common", "shared", "helpers", "misc"})
 

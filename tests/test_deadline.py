@@ -141,6 +141,35 @@ def test_the_watch_stops_what_is_late() -> None:
     assert watch.end(early)
 
 
+def test_runs_one_after_another_wake_the_watch_once() -> None:
+    """Its thread finds nothing under way when it looks, and is not woken for each run therefore."""
+    wakings = 0
+
+    class Counting(Watch):
+        def _stop_late(self) -> float:
+            nonlocal wakings
+            wakings += 1
+            return super()._stop_late()
+
+    watch = Counting()
+    for _ in range(50):
+        due = time.monotonic() + 60
+        assert not watch_ends(watch, due)
+        time.sleep(0.002)  # time for the thread to look
+
+    assert wakings <= 2
+
+
+def watch_ends(watch: Watch, due: float) -> bool:
+    """Begin and end a run; return whether it was stopped."""
+
+    def stop() -> None:
+        raise AssertionError
+
+    watch.begin(stop, due)
+    return watch.end(stop)
+
+
 def test_the_watch_starts_again_after_a_silence() -> None:
     """A run that comes when there has been none for long is watched as the first was."""
     watch = Watch()

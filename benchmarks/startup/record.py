@@ -13,8 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import classifier
 import cold
-import serve
 
 from fnmodel import interpreter
 from fnmodel.local.coldstart import imported
@@ -66,7 +66,7 @@ def image(python: str, folder: Path) -> RootFs:
     """Build and unpack the image of the benchmark's model."""
     folder = folder.resolve()
     (folder / "model").mkdir(parents=True)
-    serve.write_model(folder / "model")
+    classifier.write_model(folder / "model")
     store = Store(folder / "store")
     recipe = Recipe(NAME, python, host_architecture())
     made = build(OnnxModel.load(folder / "model"), recipe, store)
@@ -83,7 +83,7 @@ def image(python: str, folder: Path) -> RootFs:
 
 def events() -> list[bytes]:
     """Return one event of each kind that the endpoint answers by itself."""
-    predict = serve.request()
+    predict = classifier.request()
     row = list(json.loads(predict["body"])["records"][0].values())
     tensor = {"name": "X", "datatype": "FP32", "shape": [1, len(row)], "data": [row]}
     return [

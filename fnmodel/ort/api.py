@@ -74,6 +74,7 @@ _CALLS: dict[str, tuple[int, tuple[Any, ...]]] = {
     "AllocatorFree": (76, (_IN, _IN)),
     "GetAllocatorWithDefaultOptions": (78, (_OUT,)),
     "AddSessionConfigEntry": (130, (_IN, _TEXT, _TEXT)),
+    "AddRunConfigEntry": (165, (_IN, _TEXT, _TEXT)),
     "GetResizedStringTensorElementBuffer": (252, (_IN, _SIZE, _SIZE, _OUT)),
     "GetTensorElementTypeAndShapeDataReference": (414, (_IN, _OUT, _OUT, _OUT)),
 }

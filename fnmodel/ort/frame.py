@@ -22,7 +22,7 @@ _PATTERN = b"\xa5"
 """What outputs are filled with before the first run: where it is left, nothing was written."""
 
 Key = tuple[Any, ...]
-"""Names of outputs and of inputs; of each input its datatype, its shape, and what holds it."""
+"""Names of outputs and of inputs; of each input its datatype and its shape."""
 Texts = tuple[Any, Any]
 """The names of inputs and outputs as arrays of C."""
 
@@ -45,13 +45,14 @@ class Frame:
         )
 
     @staticmethod
-    def fits(given: Iterable[Buffer], made: Iterable[Buffer]) -> bool:
-        """Whether the tensors of a run are small: arrays, and texts where they come out."""
-        return all(
-            isinstance(data, kinds) and 0 < len(data) <= _LARGEST
-            for tensors, kinds in ((given, array), (made, array | list))
-            for _, _, data in tensors
-        )
+    def takes(given: Iterable[Buffer]) -> bool:
+        """Whether the inputs of a run are small arrays; numpy's never are, nor lists of texts."""
+        return all(type(data) is array and 0 < len(data) <= _LARGEST for _, _, data in given)
+
+    @staticmethod
+    def gives(made: Iterable[Buffer]) -> bool:
+        """Whether the outputs of a run are small."""
+        return all(0 < len(data) <= _LARGEST for _, _, data in made)
 
     def run(self, given: Iterable[Buffer], options: int | None) -> list[Buffer] | None:
         """Return the outputs; None where the model fails, or answers in other shapes now.

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from ctypes import c_char_p, c_int64, c_void_p, string_at
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,18 @@ class Node:
 _WATCH = Watch()
 
 
-class Stop:
-    """The options of a run, by which another thread can stop it between two of its nodes."""
+class Options:
+    """The options of a run; called from another thread, they stop it between two of its nodes."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, shrinks: bool = False) -> None:
+        """Make options; a run `shrinks` the memory that is reserved to what is in use."""
         self._api = api
         self.handle = api.made("CreateRunOptions")
         self.called = False
+        self.shrinks = shrinks
+        if shrinks:
+            entry = b"memory.enable_memory_arena_shrinkage", b"cpu:0"
+            api.do("AddRunConfigEntry", self.handle, *entry)
 
     def __call__(self) -> None:
         """Stop the run."""
@@ -80,7 +86,8 @@ class Session:
         # Not a method, which would keep the session alive until the garbage is collected.
         self._texts = lru_cache(maxsize=64)(partial(_texts_of, self._inputs, self._outputs))
         self._frames = Frames()
-        self._stops: list[Stop] = []
+        self._idle: list[Options] = []
+        self._failed = False
 
     def __del__(self) -> None:
         """Release the session."""
@@ -96,28 +103,36 @@ class Session:
 
         """
         moment = current.moment
-        if moment is None:
+        if moment is None and not self._failed:
             return self._call(names, feeds, None)
+        options = self._options()
+        _WATCH.begin(options, inf if moment is None else moment)
         try:
-            stop = self._stops.pop()
-        except IndexError:
-            stop = Stop(self._api)
-        _WATCH.begin(stop, moment)
-        try:
-            return self._call(names, feeds, stop.handle)
+            return self._call(names, feeds, options.handle)
         except OrtError as error:
-            if stop.called:
+            if options.called:
                 raise OrtStoppedError(error.code, "the time for it is over") from error
             raise
         finally:
-            if not _WATCH.end(stop):
-                self._stops.append(stop)
+            if not _WATCH.end(options) and not options.shrinks:
+                self._idle.append(options)
+
+    def _options(self) -> Options:
+        if self._failed:
+            self._failed = False
+            return Options(self._api, shrinks=True)
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Options(self._api)
 
     def _call(
         self, names: Sequence[str], feeds: Mapping[str, Buffer], options: int | None
     ) -> list[Buffer]:
         given = [*feeds.values()]
-        key = *names, *feeds, *[(datatype, shape, type(data)) for datatype, shape, data in given]
+        if not Frame.takes(given):
+            return self._once(self._texts(tuple(feeds), tuple(names)), given, options)
+        key = *names, *feeds, *[(datatype, shape) for datatype, shape, _ in given]
         frame = self._frames.take(key)
         if frame:
             quick = frame.run(given, options)
@@ -128,7 +143,7 @@ class Session:
         made = self._once(texts, given, options)
         if frame:  # it failed where a plain run did not
             self._frames.refuse(key)
-        elif Frame.fits(given, made):
+        elif Frame.gives(made):
             self._frames.learn(key, lambda: Frame(self._api, self._handle, texts, given, made))
         return made
 
@@ -142,6 +157,7 @@ class Session:
                 self._handle, options, inputs, values, len(inputs), outputs, len(outputs), made
             )
             if failed:
+                self._failed = True  # what it has reserved is given back after the next run
                 raise api.error(failed)
             return [of_value(api, value or 0) for value in made]
         finally:

@@ -20,6 +20,7 @@ from fnmodel.pack import bundle, bytecode, compression, layer
 from fnmodel.pack.image import Architecture, Layer, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.prune import PruneList, prune
+from fnmodel.pack.strip import strip
 from fnmodel.shipped import shipped
 
 AT = "opt/python"
@@ -32,7 +33,7 @@ PLATFORMS: dict[Architecture, str] = {
 """uv's platform of each architecture: onnxruntime's oldest, and older than Lambda's glibc 2.34."""
 
 # Raised by hand when the steps below change what comes out of the same inputs.
-_FORMAT = 2
+_FORMAT = 3
 # Variables of the caller's own environment that would send uv elsewhere than to our folder.
 _MISLEADING = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT")
 
@@ -113,6 +114,7 @@ def dependency_layer(
         progress(f"installing dependencies for Python {lock.python}, {architecture}")
         (install or install_wheels)(lock, architecture, folder)
         prune(folder, PruneList.parse(rules))
+        strip(folder)
         progress("compiling dependencies")
         compiler.compile(folder, f"/{AT}")
         bundle.write(folder, lock.python, imports)

@@ -72,11 +72,16 @@ def prune_where(folder: Path, unwanted: Callable[[str], bool]) -> None:
                 path.rmdir()
         elif unwanted(path.relative_to(folder).as_posix()):
             path.unlink()
+    edit_records(folder, lambda row: row if (folder / row[0]).exists() else None)
+
+
+def edit_records(folder: Path, edit: Callable[[list[str]], list[str] | None]) -> None:
+    """Write what an edit makes of each line of the packages' RECORDs; None leaves a line out."""
     for record in folder.glob("*.dist-info/RECORD"):
-        rows = list(csv.reader(io.StringIO(record.read_text(encoding="utf-8"))))
+        rows = csv.reader(io.StringIO(record.read_text(encoding="utf-8")))
         text = io.StringIO()
-        present = (row for row in rows if row and (folder / row[0]).exists())
-        csv.writer(text, lineterminator="\n").writerows(present)
+        kept = (edited for row in rows if row and (edited := edit(row)))
+        csv.writer(text, lineterminator="\n").writerows(kept)
         # uv may have linked the file from its cache: a new one, never an edit in place.
         record.unlink()
         record.write_text(text.getvalue(), encoding="utf-8")

@@ -8,7 +8,6 @@ bytes. The paths of other servers' dialects are answered here, too, and are load
 request that is for none of the models' own.
 """
 
-import base64
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fnmodel.serve.endpoint import Answer, Call, contain, due_by
 from fnmodel.serve.models import Models
+from fnmodel.serve.octets import of_text
 from fnmodel.serve.record import Clock, Report, echoed, record, request_id, traced
 from fnmodel.serve.response import response, too_long
 from fnmodel.serve.service import Service
@@ -144,4 +144,4 @@ def _of_one(service: Service) -> Routes:
 
 def _body(event: Mapping[str, Any]) -> bytes:
     body: str = event.get("body") or ""
-    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    return of_text(body) if event.get("isBase64Encoded") else body.encode()

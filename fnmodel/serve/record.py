@@ -4,6 +4,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 _SANE = re.compile(r"[A-Za-z0-9._=:/+-]{1,128}")
@@ -49,7 +50,12 @@ def record(
 
 def alias_of(context: Any) -> str:
     """Return the alias that Lambda was asked for; empty for a version, and outside Lambda."""
-    parts = getattr(context, "invoked_function_arn", "").split(":")
+    return _alias(getattr(context, "invoked_function_arn", ""))
+
+
+@lru_cache(maxsize=8)
+def _alias(arn: str) -> str:
+    parts = arn.split(":")
     alias = parts[7] if len(parts) == 8 else ""
     return "" if alias.isdigit() or alias == "$LATEST" else alias
 
@@ -73,13 +79,14 @@ def traced(context: Any, headers: Mapping[bytes, bytes], identity: str) -> dict[
     given = headers.get(b"traceparent")
     parent = given and _TRACEPARENT.fullmatch(given.decode("latin-1"))
     trace = parent or _XRAY.match(os.environ.get("_X_AMZN_TRACE_ID", ""))
-    known = {
-        "correlation_id": correlation_id(headers) or (parent[1] if parent else identity),
-        "trace_id": trace[1] if trace else "",
-        "alias": alias_of(context),
-        "function_request_id": getattr(context, "aws_request_id", None) or "",
-    }
-    return {name: value for name, value in known.items() if value}
+    known = {"correlation_id": correlation_id(headers) or (parent[1] if parent else identity)}
+    if trace:
+        known["trace_id"] = trace[1]
+    if alias := alias_of(context):
+        known["alias"] = alias
+    if request := getattr(context, "aws_request_id", None):
+        known["function_request_id"] = request
+    return known
 
 
 def echoed(headers: Mapping[bytes, bytes], known: Mapping[str, str]) -> dict[str, str]:

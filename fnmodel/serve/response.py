@@ -1,11 +1,11 @@
 """An answer as Lambda gives it back to an HTTP API, within the size that it can be."""
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from fnmodel.serve.endpoint import Answer
+from fnmodel.serve.octets import to_text
 
 # Lambda's limit of a response: 6 MiB and 100 bytes, counted in the JSON that the runtime sends.
 RESPONSE_LIMIT = 6_291_556
@@ -18,7 +18,7 @@ def response(answer: Answer, *, version: str, identity: str) -> dict[str, Any]:
     """Return the HTTP API response of an answer."""
     return {
         "statusCode": answer.status,
-        "body": answer.body.decode() if answer.text else base64.b64encode(answer.body).decode(),
+        "body": answer.body.decode() if answer.text else to_text(answer.body),
         "headers": {**answer.headers, "x-model-version": version, "x-request-id": identity},
         "isBase64Encoded": not answer.text,
     }

@@ -1,10 +1,13 @@
 """What the endpoint of one model answers, whatever brings the request."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 
+from fnmodel.encoding import Inference, T
+from fnmodel.errors import InputError
 from fnmodel.serve import tensors
-from fnmodel.serve.body import LIMIT
+from fnmodel.serve.body import LIMIT, read_object, split
 from fnmodel.serve.endpoint import Answer, Call
 from fnmodel.serve.model import Model
 from fnmodel.serve.predict import records_of
@@ -49,13 +52,13 @@ class Service:
         """Answer the protocol's inference request."""
         self._check(call)
         way = self.loaded.way(len(call.raw))
-        request = tensors.read_request(*call.parts(), way)
+        request = _read(call, way)
         outputs = way.run(request.tensors, [asked.name for asked in request.outputs])
         body, binary = tensors.response(request, outputs, way, name=self.name, version=self.version)
-        made = Answer.of(body, rows=request.rows)
         if binary is None:
-            return made
-        return replace(made, body=made.body + binary, head=len(made.body))
+            return Answer.of(body, rows=request.rows)
+        head = Answer.of(body).body
+        return Answer(head + binary, rows=request.rows, head=len(head))
 
     def model(self, call: Call) -> Answer:
         """Answer the model's metadata."""
@@ -83,3 +86,21 @@ class Service:
     def _check(self, call: Call) -> None:
         if call.path.get("version", self.version) != self.version:
             raise RefusalError(404, f"there is no such version; this is {self.version!r}")
+
+
+# Bytes of JSON from which on numbers are worth another parser than orjson.
+_MANY = 1 << 15
+
+
+def _read(call: Call, way: Inference[T]) -> tensors.InferRequest[T]:
+    """Read an inference request, or raise as `tensors.read_request`."""
+    head, binary = split(call.raw, call.headers)
+    if not binary and len(head) > _MANY:
+        from fnmodel.serve.bulk import in_binary
+
+        moved = in_binary(head)
+        if moved is not None:
+            # What is wrong with it is said below, in the words for JSON.
+            with suppress(InputError):
+                return tensors.read_request(*moved, way)
+    return tensors.read_request(read_object(head), binary, way)

@@ -5,7 +5,7 @@ orjson writes numpy's FP32 so; a Python float of the same value would show the d
 
 from array import array
 from collections.abc import Sequence
-from math import isfinite
+from math import floor, isfinite, log10
 from typing import Any
 
 import orjson
@@ -13,6 +13,12 @@ import orjson
 # Below, the decimal nearest to a number is not always the shortest one; above, orjson writes FP32
 # with an exponent, and FP64 without.
 _LEAST, _TOO_LARGE = 1e-20, 1e13
+
+# FP64 holds these powers of ten exactly, so that each step below is rounded once.
+_POWERS = [10.0**exponent for exponent in range(23)]
+_SMALLEST, _LARGEST = 1e-13, 1e9
+# As near to the middle of two whole numbers, rounding may have gone either way.
+_TIE = 0.499999
 
 
 def singles(values: Sequence[float]) -> list[Any] | None:
@@ -34,6 +40,29 @@ def singles(values: Sequence[float]) -> list[Any] | None:
 
 def shortest(values: Sequence[float]) -> list[float]:
     """Return the shortest decimal that FP32 reads as each value; 9 digits always do, 6 may."""
+    found = [_by_arithmetic(value) for value in values]
+    return _by_text(values) if None in found else found  # type: ignore[return-value]
+
+
+def _by_arithmetic(value: float) -> float | None:
+    """Return the shortest decimal, in half the time; None where FP64 is too coarse to tell."""
+    size = abs(value)
+    if not _SMALLEST <= size < _LARGEST:
+        return None if size else value  # zero has a sign
+    power = _POWERS[8 - floor(log10(size))]
+    found = 0
+    for unit in (1, 10, 100, 1000):
+        digits = size * power / unit  # nine of them before the point, then eight …
+        whole = round(digits)
+        if abs(digits - whole) > _TIE:
+            return None
+        if unit > 1 and array("f", (whole * unit / power,))[0] != size:
+            break
+        found = whole * unit
+    return found / power if value > 0 else -found / power
+
+
+def _by_text(values: Sequence[float]) -> list[float]:
     wanted = list(values)
     found = _rounded(wanted, 9)
     for digits in (8, 7, 6):
