@@ -4,6 +4,7 @@ A stage has a table of its own. Its keys are strings: `pk` is the alias, `sk` is
 
     lock                       the lease: holder, expires (epoch seconds), fence, a counter
     event#FENCE#NUMBER         one record; zero-padded, so that the order does not rest on clocks
+    rollout                    the newest rollout, as JSON; each look at it writes it anew
 
 Each lease taken raises the fence by one. A record is written in one transaction with a check that
 the writer still has the newest fence, so that a holder who was thought dead cannot write any more.
@@ -28,6 +29,7 @@ Action = Literal["deploy", "gate", "shift", "promote", "rollback"]
 Result = Literal["started", "done", "passed", "failed"]
 
 _LOCK = "lock"
+_ROLLOUT = "rollout"
 _PAGE = 50
 
 
@@ -145,11 +147,20 @@ class Ledger:
         """Return the newest record, or the newest of one action."""
         return next((r for r in self.records() if action is None or r.action == action), None)
 
-    def _lock(self) -> Holder | None:
+    def rollout(self) -> str | None:
+        """Return the newest rollout as `Lease.keep_rollout` wrote it, or None."""
+        item = self._get(_ROLLOUT)
+        text: str | None = item["rollout"]["S"] if item else None
+        return text
+
+    def _get(self, sort: str) -> Any:
         with translated():
-            item = self._client.get_item(
-                TableName=self._table, Key=_at(self._key, _LOCK), ConsistentRead=True
+            return self._client.get_item(
+                TableName=self._table, Key=_at(self._key, sort), ConsistentRead=True
             ).get("Item")
+
+    def _lock(self) -> Holder | None:
+        item = self._get(_LOCK)
         if not item:
             return None
         return Holder(item["holder"]["S"], float(item["expires"]["N"]), int(item["fence"]["N"]))
@@ -238,20 +249,34 @@ class Lease:
             time=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
             order=f"event#{self.fence:010d}#{self._written:06d}",
         )
-        extend = self._change_lock(
-            "SET expires = :expires", {":expires": repr(now + self._seconds)}
+        self._put(
+            {
+                "Item": {**_at(self._key, record.order), "record": {"S": _text(record)}},
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
         )
-        put = {
-            "TableName": self._table,
-            "Item": {**_at(self._key, record.order), "record": {"S": _text(record)}},
-            "ConditionExpression": "attribute_not_exists(pk)",
-        }
+        return record
+
+    def keep_rollout(self, text: str) -> None:
+        """Write a rollout over the one before, and extend the lease.
+
+        Raises:
+            ConflictError: someone took the lease over.
+
+        """
+        self._put({"Item": {**_at(self._key, _ROLLOUT), "rollout": {"S": text}}})
+
+    def _put(self, item: Mapping[str, Any]) -> None:
+        """Write an item if the lease is still ours, and extend the lease, in one transaction."""
+        extend = self._change_lock(
+            "SET expires = :expires", {":expires": repr(self._clock() + self._seconds)}
+        )
         errors = self._client.exceptions
         with translated():
             try:
                 # The token makes a repeated call, after a lost answer, the same call.
                 self._client.transact_write_items(
-                    TransactItems=[{"Update": extend}, {"Put": put}],
+                    TransactItems=[{"Update": extend}, {"Put": {"TableName": self._table, **item}}],
                     ClientRequestToken=f"{self.fence}-{self._written}-{uuid.uuid4().hex[:16]}",
                 )
             except errors.TransactionCanceledException as error:
@@ -260,7 +285,6 @@ class Lease:
                     hint="look at `fnmodel status` and decide again",
                 ) from error
         self._written += 1
-        return record
 
     def end(self) -> None:
         """Give the lease back, unless someone took it over."""

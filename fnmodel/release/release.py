@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from fnmodel.errors import ConflictError, GateError, ReleaseError
+from fnmodel.errors import GateError, ReleaseError
 from fnmodel.release import rollout
 from fnmodel.release.alias import AliasRouter, AliasState
 from fnmodel.release.gate import GateResult
 from fnmodel.release.holder import this_process
 from fnmodel.release.ledger import Action, Lease, Ledger, Record, Result
+from fnmodel.release.move import move, release_id
 from fnmodel.release.publish import Publisher, Version
 
 Gate = Callable[[str], GateResult]
@@ -206,37 +207,17 @@ class Releases:
         *,
         previous: str | None,
     ) -> AliasState:
-        """Move the alias between a record of the intent and one of the result."""
-
-        def append(result: Result, reason: str = "") -> None:
-            lease.append(
-                Record(
-                    release=_release_id(version),
-                    action=action,
-                    version=version.number,
-                    digest=version.digest,
-                    result=result,
-                    stable=target.version,
-                    weights=target.weights,
-                    previous=previous,
-                    reason=reason,
-                )
-            )
-
-        if target.serves_as(state):
-            append("done")
-            return state
-        append("started")
-        try:
-            moved = self._router.move(target, state)
-        except ConflictError as error:
-            # When only the answer was lost, botocore's own repetition meets our own move.
-            moved = self._router.read()
-            if not moved.serves_as(target):
-                append("failed", error.message)
-                raise
-        append("done")
-        return moved
+        record = Record(
+            release=release_id(version.number, version.digest),
+            action=action,
+            version=version.number,
+            digest=version.digest,
+            result="started",
+            stable=target.version,
+            weights=target.weights,
+            previous=previous,
+        )
+        return move(lease, self._router, record, state, target)
 
     def _repair(self, lease: Lease, records: Sequence[Record], state: AliasState) -> None:
         """Write the result that a killed run owes the ledger, as the alias shows it."""
@@ -248,7 +229,7 @@ class Releases:
 def _judge(lease: Lease, version: Version, gate: Gate, evidence: str) -> GateResult:
     def record(result: Result, reason: str) -> Record:
         return Record(
-            release=_release_id(version),
+            release=release_id(version.number, version.digest),
             action="gate",
             version=version.number,
             digest=version.digest,
@@ -264,11 +245,6 @@ def _judge(lease: Lease, version: Version, gate: Gate, evidence: str) -> GateRes
     found = f"{outcome.checked} values as proven"
     lease.append(record("passed", f"{found}; {evidence}" if evidence else found))
     return outcome
-
-
-def _release_id(version: Version) -> str:
-    # The same version has the same id in every run.
-    return f"v{version.number}-{version.digest.removeprefix('sha256:')[:12]}"
 
 
 def _busy(state: AliasState) -> ReleaseError:
