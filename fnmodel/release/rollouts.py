@@ -244,18 +244,19 @@ class Rollouts:
 
     @contextmanager
     def _lease(self) -> Iterator[Lease]:
-        """Hold the ledger's lease; another driver that holds it is waited for a little."""
-        until = self._clock() + self._patience
         with ExitStack() as stack:
-            while True:
-                try:
-                    lease = stack.enter_context(self._ledger.lease(self._who, _LEASE))
-                    break
-                except LockHeldError:
-                    if self._clock() >= until:
-                        raise
-                    self._sleep(0.5)
-            yield lease
+            yield self._enter(stack)
+
+    def _enter(self, stack: ExitStack) -> Lease:
+        """Take the ledger's lease; another driver that holds it is waited for a little."""
+        until = self._clock() + self._patience
+        while True:
+            try:
+                return stack.enter_context(self._ledger.lease(self._who, _LEASE))
+            except LockHeldError:
+                if self._clock() >= until:
+                    raise
+                self._sleep(0.5)
 
 
 def _record(rollout: Rollout, target: AliasState, state: AliasState) -> Record:
