@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fnmodel.config import Parity, Project, SlimConfig
+from fnmodel.config import Parity, Project, RolloutConfig, SlimConfig, seconds
 from fnmodel.model import Tolerance
+from fnmodel.release.plan import Limits, Plan, Step, all_at_once, canary, linear
 from fnmodel.slim.order import Budget, Order
 
 
@@ -34,3 +35,30 @@ def conversion_of(
     )
     ladder = slim.model_dump(mode="json", exclude={"trust", "isolation"})
     return Order(model, sample, target, budget, slim.trust, ladder=ladder)
+
+
+def rollout(config: RolloutConfig) -> Plan | None:
+    """Return what `deploy` begins for a new version; None where a person moves the requests."""
+    bake = seconds(config.bake)
+    match config.strategy:
+        case "by-hand":
+            return None
+        case "all-at-once":
+            steps = all_at_once(bake)
+        case "canary":
+            steps = canary(config.percent, bake)
+        case "linear":
+            steps = linear(config.percent, bake)
+        case "steps":
+            steps = tuple(Step(s.percent, seconds(s.bake), s.approve) for s in config.steps)
+    asked = config.analysis
+    limits = Limits(
+        error_rate=asked.max_error_rate,
+        error_increase=asked.max_error_increase,
+        latency_ratio=asked.max_latency_ratio,
+        prediction_shift=asked.max_prediction_shift,
+        samples=asked.minimum_samples,
+        false_alarms=asked.false_alarm_rate,
+        alarms=asked.alarms,
+    )
+    return Plan(steps, limits, config.inconclusive, seconds(config.deadline))

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +12,7 @@ _BOUND = re.compile(r"TC\(([0-9.]+):\)")
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)")
 
 
-@dataclass(frozen=True)
-class _Point:
-    metric: str
-    dimensions: frozenset[tuple[str, str]]
-    time: float
-    value: float
+_Key = tuple[str, frozenset[tuple[str, str]]]
 
 
 class InMemoryMetrics:
@@ -32,7 +26,7 @@ class InMemoryMetrics:
         self.function, self.alias = function, alias
         self.alarms: dict[str, str] = {}
         self.client = client_answered_by("cloudwatch", self._answer)
-        self._points: list[_Point] = []
+        self._points: dict[_Key, list[tuple[float, float]]] = {}
 
     def request(
         self,
@@ -60,7 +54,8 @@ class InMemoryMetrics:
         self._note(f"fnmodel {'cold_' if cold else ''}latency_ms", own, time, latency_ms)
 
     def _note(self, metric: str, dimensions: Mapping[str, str], time: float, value: float) -> None:
-        self._points.append(_Point(metric, frozenset(dimensions.items()), time, value))
+        key = metric, frozenset(dimensions.items())
+        self._points.setdefault(key, []).append((time, value))
 
     def _answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         match operation:
@@ -90,13 +85,9 @@ class InMemoryMetrics:
         dimensions = frozenset((d["Name"], d["Value"]) for d in metric["Dimensions"])
         begin = start - start % period
         buckets: dict[int, list[float]] = {}
-        for point in self._points:
-            if (
-                point.metric == name
-                and point.dimensions == dimensions
-                and begin <= point.time < end
-            ):
-                buckets.setdefault(int(point.time // period), []).append(point.value)
+        for time, value in self._points.get((name, dimensions), ()):
+            if begin <= time < end:
+                buckets.setdefault(int(time // period), []).append(value)
         values = [_statistic(asked["Stat"], sorted(buckets[at])) for at in sorted(buckets)]
         return {"Id": query["Id"], "StatusCode": "Complete", "Values": values}
 
