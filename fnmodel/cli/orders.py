@@ -39,18 +39,8 @@ def conversion_of(
 
 def rollout(config: RolloutConfig) -> Plan | None:
     """Return what `deploy` begins for a new version; None where a person moves the requests."""
-    bake = seconds(config.bake)
-    match config.strategy:
-        case "by-hand":
-            return None
-        case "all-at-once":
-            steps = all_at_once(bake)
-        case "canary":
-            steps = canary(config.percent, bake)
-        case "linear":
-            steps = linear(config.percent, bake)
-        case "steps":
-            steps = tuple(Step(s.percent, seconds(s.bake), s.approve) for s in config.steps)
+    if not config.automatic:
+        return None
     asked = config.analysis
     limits = Limits(
         error_rate=asked.max_error_rate,
@@ -61,4 +51,17 @@ def rollout(config: RolloutConfig) -> Plan | None:
         false_alarms=asked.false_alarm_rate,
         alarms=asked.alarms,
     )
-    return Plan(steps, limits, config.inconclusive, seconds(config.deadline))
+    return Plan(_steps(config), limits, config.inconclusive, seconds(config.deadline))
+
+
+def _steps(config: RolloutConfig) -> tuple[Step, ...]:
+    bake = seconds(config.bake)
+    match config.strategy:
+        case "all-at-once":
+            return all_at_once(bake)
+        case "canary":
+            return canary(config.percent, bake)
+        case "linear":
+            return linear(config.percent, bake)
+        case _:
+            return tuple(Step(s.percent, seconds(s.bake), s.approve) for s in config.steps)

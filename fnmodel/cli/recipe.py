@@ -23,6 +23,7 @@ from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent
 from fnmodel.release.alias import AliasState
+from fnmodel.release.tick import Rollout
 from fnmodel.shipped import shipped
 from fnmodel.slim.slim import Slimmed
 from fnmodel.slim.slim import slim as slim_model
@@ -30,6 +31,7 @@ from fnmodel.units import size
 
 if TYPE_CHECKING:
     from fnmodel.cli.champion import Comparison
+    from fnmodel.distribution import Shift
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def desired(
         body=template.render(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
             tracing=work.function.tracing == "xray",
-            access=work.access, cors=work.cors, serving=serving,
+            access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
         ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage),
@@ -250,6 +252,7 @@ class Deployed:
     state: AliasState
     changed: bool
     champion: "Comparison | None" = None
+    rollout: Rollout | None = None
 
 
 def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = False) -> Deployed:
@@ -272,12 +275,50 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
     done = _nothing_to_do(work, image)
     if done is None:
         done = _deploy(work, slimmed, image, skip_champion=skip_champion)
-    if promote and done.state.version != done.version:
+    if not promote:
+        return _roll_out(work, slimmed.model, done)
+    if done.state.version != done.version:
         with work.console.step("promote") as step:
             state = work.releases.promote(done.version)
             step.done(describe(state.version, state.weights))
         done = replace(done, state=state, changed=True)
     return done
+
+
+def _roll_out(work: Workspace, model: OnnxModel, done: Deployed) -> Deployed:
+    """Begin the rollout that the project asks for; one that was begun before goes on."""
+    plan = orders.rollout(work.rollout)
+    if plan is None:
+        return done
+    found = work.rollouts.current()
+    if found is not None and found.candidate == done.version:
+        return replace(done, rollout=found)
+    if done.version == done.state.version:
+        return done  # the first version, or one that was promoted by hand
+    with work.console.step("rollout") as step:
+        rollout = work.rollouts.begin(
+            plan,
+            work.publisher.ready(done.version),
+            work.publisher.ready(done.state.version),
+            _bins(work, model),
+        )
+        state = work.router.read()
+        step.done(describe(state.version, state.weights))
+    return replace(done, rollout=rollout, state=state, changed=True)
+
+
+def _bins(work: Workspace, model: OnnxModel) -> "Shift | None":
+    """Return the bins by which predictions are compared; None where they are not."""
+    margin = work.rollout.analysis.max_prediction_shift
+    if margin is None:
+        return None
+    # They load numpy, which no other deploy needs here.
+    from fnmodel.distribution import Shift
+    from fnmodel.profile import REFERENCE, read_reference
+
+    if not (model.folder / REFERENCE).exists():
+        return None
+    return Shift.between(read_reference(model.folder).outputs, margin)
 
 
 def _nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
@@ -310,6 +351,8 @@ def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: b
     stack = work.stacks.find(work.name)
     if stack is not None and work.publisher.exists():
         work.releases.require_idle(image.digest)
+        if "RolloutClock" in stack.outputs:
+            work.rollouts.require_idle(image.digest)
     # Nobody may call a stage before its first version has passed its gate.
     opened = stack is not None and "Url" in stack.outputs
     compared = None

@@ -45,6 +45,11 @@ _AUTHORIZER = (
     "KeyAuthorizer", "AuthorizerPermission", "AuthorizerLogs", "AuthorizerRole",
     "AuthorizerFunction",
 )  # fmt: skip
+# What only a stage whose rollouts go by themselves has.
+_ROLLOUT = (
+    "RolloutClock", "RolloutClockPermission", "RolloutAlarms", "RolloutAlarmsPermission",
+    "CrashAlarm", "ErrorAlarm", "RolloutLogs", "RolloutFailures", "RolloutRole", "RolloutFunction",
+)  # fmt: skip
 _HEALTH = ("LiveRoute", "ReadyRoute")
 _DOORS = (
     "ApiRoute", "ApiStage", "ApiPermission", "PreflightRoute", "TokenAuthorizer", *_HEALTH,
@@ -94,10 +99,12 @@ def render(
     serving: bool = True,
     capture: CaptureConfig = _NO_CAPTURE,
     tracing: bool = False,
+    rollout: bool = False,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
-    `access` says who may call the API, `cors` from which web pages.
+    `access` says who may call the API, `cors` from which web pages; with `rollout` there is a
+    controller of rollouts.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
@@ -124,6 +131,10 @@ def render(
         for output in ("Url", "Access"):
             del template["Outputs"][output]
     _trim(template, capture)
+    if not rollout:
+        for name in _ROLLOUT:
+            del resources[name]
+        del template["Outputs"]["RolloutClock"]
     if not tracing:
         _forbid(template, "FunctionRole", "WriteTraces")
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
@@ -240,6 +251,8 @@ def _trim(template: Template, capture: CaptureConfig) -> None:
     if not capture.rate:
         for section, name in _CAPTURE:
             del template[section][name]
+        for right in ("ReadCapturedRows", "ListCapturedRows", "UseKey"):
+            _forbid(template, "RolloutRole", right)
         variables = resources["Function"]["Properties"]["Environment"]["Variables"]
         del variables["FNMODEL_CAPTURE"], variables["FNMODEL_CAPTURE_KEY"]
         # The bucket's rule stays: rows that were captured before still have to go.
@@ -252,6 +265,7 @@ def _trim(template: Template, capture: CaptureConfig) -> None:
         destination = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
         del destination["EncryptionConfiguration"]
         _forbid(template, "CaptureStreamRole", "UseKey")
+        _forbid(template, "RolloutRole", "UseKey")
 
 
 def _forbid(template: Template, role: str, right: str) -> None:

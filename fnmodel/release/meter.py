@@ -23,7 +23,9 @@ _BEFORE = 3600
 """Seconds before the rollout from which the stable version's latency is taken."""
 _MOST_ROWS = 20_000
 """Rows of both versions that one look counts at most; the next one goes on behind them."""
-_ANSWERS = "server_errors", "cold_start", "latency_ms"
+
+ALARMS = "crashes", "errors"
+"""The stage's alarms, by the ends of their names in the template."""
 
 Row = dict[str, Any]
 
@@ -134,7 +136,9 @@ class CloudWatchMeter:
         """Return the stage's alarms that ring."""
         with translated():
             pages = self._client.get_paginator("describe_alarms").paginate(
-                AlarmNamePrefix=f"{self._function}-", StateValue="ALARM"
+                # Not by the beginning: the alarms of `prod-eu` begin as those of `prod`.
+                AlarmNames=[f"{self._function}-{name}" for name in ALARMS],
+                StateValue="ALARM",
             )
             found = [alarm["AlarmName"] for page in pages for alarm in page["MetricAlarms"]]
         return tuple(sorted(found))

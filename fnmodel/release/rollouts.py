@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from fnmodel.errors import ConflictError, LockHeldError, ReleaseError
 from fnmodel.release.alias import AliasRouter, AliasState
 from fnmodel.release.analysis import Readings, none_yet
+from fnmodel.release.clock import Clock
 from fnmodel.release.holder import this_process
 from fnmodel.release.ledger import Action, Lease, Ledger, Record
 from fnmodel.release.move import move, release_id
@@ -32,26 +33,6 @@ class Meter(Protocol):
 
     def read(self, rollout: Rollout, now: float) -> Readings:
         """Return what was measured until now, epoch seconds."""
-
-
-class Clock(Protocol):
-    """What wakes the controller every minute, and only while a rollout goes on."""
-
-    def start(self) -> None:
-        """Wake it from now on."""
-
-    def stop(self) -> None:
-        """Wake it no more."""
-
-
-class NoClock:
-    """A stage without a controller: the commands alone drive its rollouts."""
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
 
 
 class Rollouts:

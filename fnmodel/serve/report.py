@@ -16,8 +16,8 @@ import orjson
 from fnmodel.capture.scrub import scrub
 
 NAMESPACE = "fnmodel"
-_METRICS = [
-    {"Name": "latency_ms", "Unit": "Milliseconds"},
+_LATENCY = {"Name": "latency_ms", "Unit": "Milliseconds"}
+_COUNTS = [
     {"Name": "rows", "Unit": "Count"},
     {"Name": "client_errors", "Unit": "Count"},
     {"Name": "server_errors", "Unit": "Count"},
@@ -35,7 +35,9 @@ class EmfReport:
     """Writes the record of each request; its metrics are by function, version and alias.
 
     Each set of dimensions is billed as metrics of its own, so the sizes are by function only. What
-    was not asked by an alias, as a gate asks a new version, has no part in the alias's metrics.
+    was not asked by an alias, as a gate asks a new version, has no part in the alias's metrics. By
+    alias, the latency of a process's first request is left out: it loads what later ones find
+    loaded, so that a new version with few requests would look slow beside one that is warm.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class EmfReport:
         if "exception" in record:
             record = {**record, "exception": scrub(record["exception"])}
         self._line(
-            _DIRECTIVES["alias" in record, "request_bytes" in record],
+            _DIRECTIVES["alias" in record, "request_bytes" in record, bool(self._cold)],
             {
                 "level": "ERROR" if status >= 500 else "INFO",
                 "message": "request",
@@ -90,13 +92,21 @@ def _directive(dimensions: list[list[str]], metrics: list[dict[str, str]]) -> di
     return {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics}
 
 
-def _requests(alias: bool, sizes: bool) -> orjson.Fragment:
-    sets = [["function_name"], _VERSION, *([_ALIAS] if alias else [])]
-    directives = [_directive(sets, _METRICS)]
+def _requests(alias: bool, sizes: bool, cold: bool) -> orjson.Fragment:
+    metrics = [_LATENCY, *_COUNTS]
+    sets = [["function_name"], _VERSION]
+    directives = [_directive(sets if cold or not alias else [*sets, _ALIAS], metrics)]
+    if alias and cold:
+        directives.append(_directive([_ALIAS], _COUNTS))
     if sizes:
         directives.append(_directive([["function_name"]], _BYTES))
     return orjson.Fragment(orjson.dumps(directives))
 
 
 # The same with every request, so they are written once.
-_DIRECTIVES = {(a, s): _requests(a, s) for a in (False, True) for s in (False, True)}
+_DIRECTIVES = {
+    (a, s, c): _requests(a, s, c)
+    for a in (False, True)
+    for s in (False, True)
+    for c in (False, True)
+}

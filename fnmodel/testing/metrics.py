@@ -51,7 +51,8 @@ class InMemoryMetrics:
         own = {"function_name": self.function, "alias": self.alias, "version": version}
         self._note("fnmodel server_errors", own, time, int(failed))
         self._note("fnmodel cold_start", own, time, int(cold))
-        self._note(f"fnmodel {'cold_' if cold else ''}latency_ms", own, time, latency_ms)
+        if not cold:
+            self._note("fnmodel latency_ms", own, time, latency_ms)
 
     def _note(self, metric: str, dimensions: Mapping[str, str], time: float, value: float) -> None:
         key = metric, frozenset(dimensions.items())
@@ -69,7 +70,7 @@ class InMemoryMetrics:
                 ringing = [
                     {"AlarmName": name, "StateValue": state}
                     for name, state in self.alarms.items()
-                    if name.startswith(asked["AlarmNamePrefix"]) and state == asked["StateValue"]
+                    if name in asked["AlarmNames"] and state == asked["StateValue"]
                 ]
                 return {"MetricAlarms": ringing, "CompositeAlarms": []}
             case _:
