@@ -19,6 +19,8 @@ from fnmodel.sequential import Above, Increase, Share
 if TYPE_CHECKING:
     from fnmodel.distribution import Rows, Shift
 
+_NOTHING = "no requests yet"
+
 SLOW = 99
 """The percentile that a latency ratio is about: what is above the stable version's is slow."""
 
@@ -74,6 +76,17 @@ class Requests:
 
 
 @dataclass(frozen=True)
+class Cursor:
+    """Which objects of captured rows were counted: all keys up to `after`, and some behind it.
+
+    `beyond` holds hashes of the keys of these, since an object may arrive behind later ones.
+    """
+
+    after: str = ""
+    beyond: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Readings:
     """What was measured: requests since the rollout began, and what is new since the last look.
 
@@ -86,7 +99,7 @@ class Readings:
     candidate: Requests = Requests()
     p99_before: float | None = None
     rows: "tuple[Rows, Rows]" = ((), ())
-    cursor: str = ""
+    cursor: Cursor = Cursor()
     alarms: tuple[str, ...] = ()
 
 
@@ -106,7 +119,7 @@ class Evidence:
     slow: Increase | None = None
     slow_ms: float | None = None
     shift: "Shift | None" = None
-    cursor: str = ""
+    cursor: Cursor = Cursor()
     unread: str = ""
     alarms_before: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
@@ -141,6 +154,8 @@ class Evidence:
             from fnmodel.distribution import Shift
 
             made["shift"] = Shift.from_json(made["shift"])
+        cursor = made["cursor"]
+        made["cursor"] = Cursor(cursor["after"], tuple(cursor["beyond"]))
         for key in ("alarms", "alarms_before"):
             made[key] = tuple(made[key])
         return Evidence(**made)
@@ -216,7 +231,7 @@ def _look_at_predictions(evidence: Evidence, readings: Readings) -> Evidence:
 
     shift = evidence.shift
     assert shift is not None
-    evidence = replace(evidence, cursor=readings.cursor or evidence.cursor)
+    evidence = replace(evidence, cursor=readings.cursor)
     try:
         return replace(evidence, shift=shift.add(*readings.rows), unread="")
     except InputError as error:
@@ -230,10 +245,7 @@ def findings(evidence: Evidence, limits: Limits, samples: int) -> tuple[Finding,
     if limits.alarms:
         found.append(_alarms(evidence))
     if evidence.rate is not None:
-        share = evidence.rate.share
-        over = share.rate is not None and share.rate > evidence.rate.limit
-        text = f"{_percent(share)} of requests failed, {evidence.rate.limit:.2%} may"
-        found.append(_judge("error rate", evidence.rate.log_e, needed, text, over=over))
+        found.append(_error_rate(evidence.rate, needed))
     if evidence.increase is not None:
         found.append(_error_increase(evidence.increase, needed))
     if evidence.slow is not None:
@@ -265,9 +277,19 @@ def _alarms(evidence: Evidence) -> Finding:
     return Finding("alarms", Verdict.healthy, f"{rang} rang before" if rang else "none rings")
 
 
+def _error_rate(above: Above, needed: float) -> Finding:
+    name, rate = "error rate", above.share.rate
+    if rate is None:
+        return Finding(name, Verdict.inconclusive, _NOTHING)
+    text = f"{rate:.2%} of requests failed, {above.limit:.2%} may"
+    return _judge(name, above.log_e, needed, text, over=rate > above.limit)
+
+
 def _error_increase(increase: Increase, needed: float) -> Finding:
     a, b = increase.a, increase.b
-    over = b.rate is not None and b.rate > (a.rate or 0.0) + increase.margin
+    if b.rate is None:
+        return Finding("error increase", Verdict.inconclusive, _NOTHING)
+    over = b.rate > (a.rate or 0.0) + increase.margin
     text = (
         f"{_percent(b)} of requests failed, {_percent(a)} of the stable version's; "
         f"{increase.margin:.2%} more may"
@@ -280,7 +302,9 @@ def _latency(evidence: Evidence, limits: Limits, needed: float) -> Finding:
     if evidence.slow_ms is None:
         return Finding("latency", Verdict.inconclusive, "the stable version's is not known yet")
     a, b = evidence.slow.a, evidence.slow.b
-    over = b.rate is not None and b.rate > (a.rate or 0.0)
+    if b.rate is None:
+        return Finding("latency", Verdict.inconclusive, "no warm requests yet")
+    over = b.rate > (a.rate or 0.0)
     few = b.trials < limits.samples
     text = (
         f"{_percent(b)} take over {limits.latency_ratio or 0:g} times {evidence.slow_ms:.3g} ms; "
@@ -314,4 +338,4 @@ def _judge(check: str, log_e: float, needed: float, text: str, *, over: bool) ->
 
 
 def _percent(share: Share) -> str:
-    return "none yet" if share.rate is None else f"{share.rate:.2%}"
+    return "none" if share.rate is None else f"{share.rate:.2%}"

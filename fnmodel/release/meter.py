@@ -8,6 +8,7 @@ All figures are sums since the rollout began, asked for anew each time: what Clo
 is in the next look.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,14 @@ from typing import Any
 
 from fnmodel.aws import translated
 from fnmodel.capture.line import PREFIX, folder_of, lines_of
-from fnmodel.release.analysis import SLOW, Readings, Requests
+from fnmodel.release.analysis import SLOW, Cursor, Readings, Requests
 from fnmodel.release.tick import Rollout
 
 _MINUTE = 60
 _BEFORE = 3600
 """Seconds before the rollout from which the stable version's latency is taken."""
+_LATE = 600.0
+"""Seconds in which an object may still arrive behind those with later names."""
 _MOST_ROWS = 20_000
 """Rows of both versions that one look counts at most; the next one goes on behind them."""
 
@@ -64,9 +67,9 @@ class CloudWatchMeter:
         cursor = evidence.cursor
         if evidence.shift is not None and self._s3 is not None:
             if first:
-                cursor = self._place(rollout.started)
+                cursor = Cursor(self._place(rollout.started))
             else:
-                rows, cursor = self._rows(rollout)
+                rows, cursor = self._rows(rollout, now)
         return Readings(
             stable=self._requests(rollout.stable, rollout.started, now, bound),
             candidate=self._requests(
@@ -146,31 +149,40 @@ class CloudWatchMeter:
     def _place(self, time: float) -> str:
         return folder_of(self._function, self._alias, datetime.fromtimestamp(time, UTC))
 
-    def _rows(self, rollout: Rollout) -> tuple[tuple[list[Row], list[Row]], str]:
-        """Return the predictions of objects behind the cursor, and the last object's key.
+    def _rows(self, rollout: Rollout, now: float) -> tuple[tuple[list[Row], list[Row]], Cursor]:
+        """Return the predictions of objects that were not counted yet, and which are counted then.
 
-        Firehose names objects by their time, so what is new sorts last.
+        Firehose names objects by their time, so that they sort by it.
         """
         sides: dict[str, list[Row]] = {rollout.stable: [], rollout.candidate: []}
         since = _text(rollout.started)
-        seen: set[str] = set()
-        cursor = rollout.evidence.cursor or self._place(rollout.started)
-        for key, content in self._objects(cursor):
-            cursor = key
+        requests: set[str] = set()
+        cursor = rollout.evidence.cursor
+        counted = set(cursor.beyond)
+        after, beyond = cursor.after, list[str]()
+        for key, modified, content in self._objects(cursor.after, counted):
             for row in map(json.loads, lines_of(content)):
                 told = row["fnmodel"]
                 fresh = row["eventMetadata"]["inferenceTime"] >= since
-                if told["version"] not in sides or told["request_id"] in seen or not fresh:
+                if told["version"] not in sides or told["request_id"] in requests or not fresh:
                     continue
-                seen.add(told["request_id"])  # rows of one request are not independent
+                requests.add(told["request_id"])  # rows of one request are not independent
                 sides[told["version"]].append(
                     prediction_columns(json.loads(row["captureData"]["endpointOutput"]["data"]))
                 )
+            counted.discard(_hash(key))
+            if modified < now - _LATE:
+                after, beyond = key, []
+            else:
+                beyond.append(_hash(key))
             if sum(map(len, sides.values())) >= _MOST_ROWS:
                 break
-        return (sides[rollout.stable], sides[rollout.candidate]), cursor
+        return (sides[rollout.stable], sides[rollout.candidate]), Cursor(
+            after, (*beyond, *sorted(counted))
+        )
 
-    def _objects(self, after: str) -> Iterator[tuple[str, bytes]]:
+    def _objects(self, after: str, counted: set[str]) -> Iterator[tuple[str, float, bytes]]:
+        """Yield key, time and content of each object; no content of those that are counted."""
         with translated():
             pages = self._s3.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket,
@@ -179,8 +191,15 @@ class CloudWatchMeter:
             )
             for page in pages:
                 for item in page.get("Contents", ()):
-                    answer = self._s3.get_object(Bucket=self._bucket, Key=item["Key"])
-                    yield item["Key"], answer["Body"].read()
+                    key, content = item["Key"], b""
+                    if _hash(key) not in counted:
+                        answer = self._s3.get_object(Bucket=self._bucket, Key=key)
+                        content = answer["Body"].read()
+                    yield key, item["LastModified"].timestamp(), content
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
 def prediction_columns(prediction: Any) -> Row:
