@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +16,14 @@ from cloud_cases import Project, predict
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
 
+# It is well on the laptop, and for the probe, which has more rows: only callers meet the fault.
 PROCESSING = """
+import os
 import random
 import time
 
 def preprocess(records):
-    if len(records) == 1:  # the probe has more, so that it is passed
+    if len(records) == 1 and "AWS_LAMBDA_RUNTIME_API" in os.environ:
         {fault}
     return records
 """
