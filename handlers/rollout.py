@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from fnmodel.aws import Cloud
-from fnmodel.errors import LockHeldError
+from fnmodel.errors import ConflictError, LockHeldError
 from fnmodel.release.alias import AliasRouter
 from fnmodel.release.clock import RuleClock
 from fnmodel.release.ledger import Ledger
@@ -38,7 +38,7 @@ def handler(_event: Any, context: Any) -> dict[str, Any]:
     rollouts = Rollouts(router, ledger, meter, clock, who=who)
     try:
         rollout = rollouts.tick()
-    except LockHeldError as error:
+    except (LockHeldError, ConflictError) as error:
         # A command drives it at this moment, or somebody deploys.
         return {"rollout": None, "why": error.message}
     if rollout is None:

@@ -235,7 +235,11 @@ def plan(work: Workspace, wanted: Desired) -> Planned:
         state = work.router.read()
         alias = f"live stays at {describe(state.version, state.weights)}"
         if pending:
-            alias += "; the next version waits as the candidate"
+            alias += (
+                f"; the next version begins a rollout ({work.rollout.strategy})"
+                if work.rollout.automatic
+                else "; the next version waits as the candidate"
+            )
     changes = [asdict(change) for change in change_set.changes]
     return Planned(changes, before, alias, access, pending)
 
@@ -352,7 +356,8 @@ def _deploy(work: Workspace, slimmed: Slimmed, image: Image, *, skip_champion: b
     if stack is not None and work.publisher.exists():
         work.releases.require_idle(image.digest)
         if "RolloutClock" in stack.outputs:
-            work.rollouts.require_idle(image.digest)
+            # A stage that is moved by hand has no controller, which a rollout must not lose.
+            work.rollouts.require_idle(image.digest if work.rollout.automatic else "")
     # Nobody may call a stage before its first version has passed its gate.
     opened = stack is not None and "Url" in stack.outputs
     compared = None

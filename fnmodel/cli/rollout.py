@@ -17,7 +17,7 @@ from fnmodel.cli.options import (
     RegionOption,
     StageOption,
 )
-from fnmodel.errors import LockHeldError, ReleaseError, RolledBackError
+from fnmodel.errors import ConflictError, LockHeldError, ReleaseError, RolledBackError
 
 if TYPE_CHECKING:
     from fnmodel.cli.workspace import Workspace
@@ -155,7 +155,7 @@ def follow(work: "Workspace") -> "Rollout | None":
         while True:
             try:
                 rollout = work.rollouts.tick()
-            except LockHeldError as error:
+            except (LockHeldError, ConflictError) as error:
                 rollout, words = work.rollouts.current(), error.message
             else:
                 words = describe(rollout, time.time()) if rollout else ""

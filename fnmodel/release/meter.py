@@ -11,6 +11,7 @@ is in the next look.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,7 +72,10 @@ class CloudWatchMeter:
             else:
                 rows, cursor = self._rows(rollout, now)
         return Readings(
-            stable=self._requests(rollout.stable, rollout.started, now, bound),
+            stable=replace(
+                self._requests(rollout.stable, rollout.started, now, bound),
+                p99_ms=self._p99(rollout.stable, now) if ratio and bound is None else None,
+            ),
             candidate=self._requests(
                 rollout.candidate, rollout.started, now, bound * ratio if bound and ratio else None
             ),
@@ -109,7 +113,6 @@ class CloudWatchMeter:
             cold=total["cold"],
             timed=timed,
             slow=min(total.get("slow", 0), timed),
-            p99_ms=self._p99(version, now) if bound is None and timed else None,
         )
 
     def _p99(self, version: str, end: float) -> float | None:

@@ -1,5 +1,6 @@
 """Moves the alias between a record of the intent and one of the result."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from fnmodel.errors import ConflictError
@@ -10,6 +11,22 @@ from fnmodel.release.ledger import Lease, Record, Result
 def release_id(version: str, digest: str) -> str:
     """Return the id of a release; the same version has the same one in every run."""
     return f"v{version}-{digest.removeprefix('sha256:')[:12]}"
+
+
+def last_move(records: Iterable[Record]) -> Record | None:
+    """Return the newest record that is about the alias; a gate moves nothing."""
+    return next((record for record in records if record.action != "gate"), None)
+
+
+def repair(lease: Lease, last: Record | None, state: AliasState) -> None:
+    """Write the result that a killed run owes the ledger, as the alias shows it.
+
+    `last` is the newest record of a move.
+    """
+    if last is None or last.result != "started":
+        return
+    if last.stable == state.version and dict(last.weights) == dict(state.weights):
+        lease.append(replace(last, result="done", reason="found done by a later run"))
 
 
 def move(

@@ -9,7 +9,7 @@ same command then goes on where it was.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fnmodel.errors import GateError, ReleaseError
 from fnmodel.release import rollout
@@ -17,7 +17,7 @@ from fnmodel.release.alias import AliasRouter, AliasState
 from fnmodel.release.gate import GateResult
 from fnmodel.release.holder import this_process
 from fnmodel.release.ledger import Action, Lease, Ledger, Record, Result
-from fnmodel.release.move import move, release_id
+from fnmodel.release.move import last_move, move, release_id, repair
 from fnmodel.release.publish import Publisher, Version
 
 Gate = Callable[[str], GateResult]
@@ -220,10 +220,7 @@ class Releases:
         return move(lease, self._router, record, state, target)
 
     def _repair(self, lease: Lease, records: Sequence[Record], state: AliasState) -> None:
-        """Write the result that a killed run owes the ledger, as the alias shows it."""
-        last = _last_move(records)
-        if last is not None and last.result == "started" and _describes(last, state):
-            lease.append(replace(last, result="done", reason="found done by a later run"))
+        repair(lease, last_move(records), state)
 
 
 def _judge(lease: Lease, version: Version, gate: Gate, evidence: str) -> GateResult:
@@ -274,10 +271,6 @@ def _deployed(records: Sequence[Record]) -> Record | None:
     return next((r for r in records if r.action == "deploy" and r.result == "done"), None)
 
 
-def _last_move(records: Sequence[Record]) -> Record | None:
-    return next((r for r in records if r.action != "gate"), None)
-
-
 def _describes(record: Record, state: AliasState) -> bool:
     return record.stable == state.version and dict(record.weights) == dict(state.weights)
 
@@ -311,7 +304,7 @@ def _previous(records: Sequence[Record], stable: str) -> str | None:
 
 def _is_rolled_back(records: Sequence[Record], state: AliasState, lease: Lease) -> bool:
     """Whether the last run rolled back to this state without living to say so."""
-    last = _last_move(records)
+    last = last_move(records)
     if last is None or last.action != "rollback" or not _describes(last, state):
         return False
     if last.result == "started":

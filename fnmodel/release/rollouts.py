@@ -14,7 +14,7 @@ from fnmodel.release.analysis import Readings, none_yet
 from fnmodel.release.clock import Clock
 from fnmodel.release.holder import this_process
 from fnmodel.release.ledger import Action, Lease, Ledger, Record
-from fnmodel.release.move import move, release_id
+from fnmodel.release.move import last_move, move, release_id, repair
 from fnmodel.release.plan import Plan
 from fnmodel.release.tick import Phase, Rollout, Ticked, approve, go_back, tick
 
@@ -68,8 +68,7 @@ class Rollouts:
 
     def current(self) -> Rollout | None:
         """Return the newest rollout, ended or not; None when there was none."""
-        text = self._ledger.rollout()
-        return Rollout.from_json(json.loads(text)) if text else None
+        return _parsed(self._ledger.rollout())
 
     def require_idle(self, digest: str) -> None:
         """Refuse to begin a deploy of another image while a rollout goes on; reads only.
@@ -80,11 +79,7 @@ class Rollouts:
         """
         found = self.current()
         if found is not None and found.active and found.digest != digest:
-            raise ReleaseError(
-                f"a rollout is under way: version {found.candidate}, {found.phase}",
-                hint="wait for its end (`fnmodel rollout status --watch`), or `fnmodel rollout "
-                "abort`",
-            )
+            raise _busy(found)
 
     def begin(
         self, plan: Plan, candidate: "Version", stable: "Version", shift: "Shift | None" = None
@@ -98,47 +93,57 @@ class Rollouts:
             ReleaseError: another rollout is under way, or the alias does not point to `stable`.
 
         """
+        rollout = Rollout(
+            id=release_id(candidate.number, candidate.digest),
+            plan=plan,
+            stable=stable.number,
+            candidate=candidate.number,
+            digest=candidate.digest,
+            stable_digest=stable.digest,
+            started=self._clock(),
+            evidence=none_yet(plan.limits, shift),
+        )
+        readings = self._meter.read(rollout, rollout.started)
         with self._lease() as lease:
             found = self.current()
             if found is not None and found.candidate == candidate.number:
-                return self._drive(lease, found)
+                return self._drive(lease, found, None)
             if found is not None and found.active:
-                self.require_idle(candidate.digest)
+                raise _busy(found)
             state = self._router.read()
             if not state.serves_as(AliasState(stable.number)):
                 raise ReleaseError(
                     f"the alias does not point to version {stable.number} alone",
                     hint="`fnmodel status` shows where requests go",
                 )
-            rollout = Rollout(
-                id=release_id(candidate.number, candidate.digest),
-                plan=plan,
-                stable=stable.number,
-                candidate=candidate.number,
-                digest=candidate.digest,
-                stable_digest=stable.digest,
-                started=self._clock(),
-                evidence=none_yet(plan.limits, shift),
-            )
             # First the clock: whoever is killed after the next line leaves a driver behind.
             self._controller.start()
             self._keep(lease, rollout)
-            return self._drive(lease, rollout)
+            return self._drive(lease, rollout, readings)
 
     def tick(self) -> Rollout | None:
         """Look once, and do what follows; return the rollout, None when there never was one.
 
+        Measuring may take longer than a lease lasts, so it comes before; where another driver has
+        looked meanwhile, what was measured here is dropped.
+
         Raises:
             LockHeldError: someone else drives it at this moment.
+            ConflictError: this driver was taken for dead, and another one drives it.
 
         """
+        text = self._ledger.rollout()
+        found = _parsed(text)
+        now = self._clock()
+        readings = self._meter.read(found, now) if found is not None and found.active else None
         with self._lease() as lease:
-            found = self.current()
+            if self._ledger.rollout() != text:
+                return self.current()
             if found is None or not found.active:
                 # Whoever ended it may have been killed before this.
                 self._controller.stop()
                 return found
-            return self._drive(lease, found)
+            return self._drive(lease, found, readings)
 
     def pause(self) -> Rollout:
         """Take no further step; a candidate that fails, or the deadline, still goes back."""
@@ -186,15 +191,17 @@ class Rollouts:
                 )
             changed = change(found)
             self._keep(lease, changed)
-            return self._drive(lease, changed)
+            return self._drive(lease, changed, None)
 
-    def _drive(self, lease: Lease, rollout: Rollout) -> Rollout:
-        """Take all the decisions that follow from what is measured now."""
+    def _drive(self, lease: Lease, rollout: Rollout, readings: Readings | None) -> Rollout:
+        """Take all the decisions that follow from what was measured; None where nothing was."""
         if not rollout.active:
             self._controller.stop()
             return rollout
+        if rollout.phase in {Phase.moving, Phase.returning}:
+            # Whoever wrote that may have moved the alias, and died before it said so.
+            repair(lease, last_move(self._ledger.records()), self._router.read())
         now = self._clock()
-        readings = self._meter.read(rollout, now)
         for _ in range(_MOVES):
             state = self._router.read()
             ticked = tick(rollout, state, readings, now, self._random)
@@ -204,8 +211,7 @@ class Rollouts:
             if ticked.move is None:
                 break
             self._act(lease, ticked, state)
-            # What was measured is counted; the moves that follow see nothing new.
-            readings = replace(readings, rows=((), ()))
+            readings = None  # it is counted
         if not rollout.active:
             self._controller.stop()
         return rollout
@@ -238,6 +244,17 @@ class Rollouts:
                 if self._clock() >= until:
                     raise
                 self._sleep(0.5)
+
+
+def _parsed(text: str | None) -> Rollout | None:
+    return Rollout.from_json(json.loads(text)) if text else None
+
+
+def _busy(rollout: Rollout) -> ReleaseError:
+    return ReleaseError(
+        f"a rollout is under way: version {rollout.candidate}, {rollout.phase}",
+        hint="wait for its end (`fnmodel rollout status --watch`), or `fnmodel rollout abort`",
+    )
 
 
 def _record(rollout: Rollout, target: AliasState, state: AliasState) -> Record:

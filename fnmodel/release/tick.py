@@ -132,16 +132,17 @@ class Ticked:
 
 
 def tick(
-    rollout: Rollout, alias: AliasState, readings: Readings, now: float, random: Random
+    rollout: Rollout, alias: AliasState, readings: Readings | None, now: float, random: Random
 ) -> Ticked:
-    """Return what becomes of a rollout, and the move that it needs.
+    """Return what becomes of a rollout, and the move that it needs; no readings tell nothing new.
 
     A move comes with the phase that asks for it: written down first, it is asked for again until
     the alias shows it.
     """
     if not rollout.active:
         return Ticked(rollout)
-    rollout = replace(rollout, evidence=look(rollout.evidence, readings, random))
+    if readings is not None:
+        rollout = replace(rollout, evidence=look(rollout.evidence, readings, random))
     if rollout.phase is Phase.returning:
         return _return(rollout, alias, now)
     wanted = rollout.target(rollout.step)
