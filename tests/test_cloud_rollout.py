@@ -52,7 +52,7 @@ class Traffic:
         while not self.stopped.is_set():
             status, version, _ = predict(self.url, {"records": [random.choice(self.rows)]})
             self.answers.append((status, version))
-            time.sleep(0.005)
+            time.sleep(0.02)
 
 
 @contextmanager
