@@ -292,6 +292,124 @@ class AuditConfig(_Strict):
     )
 
 
+Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,5}[smhd]$")]
+"""A number and its unit: 30s, 10m, 2h, 1d."""
+
+
+def seconds(duration: str) -> float:
+    """Return a duration in seconds."""
+    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[duration[-1]]
+
+
+class RolloutStep(_Strict):
+    """One step of a rollout: a share of the requests, watched for a while."""
+
+    percent: float = Field(gt=0, le=100, description="share of the requests that it gets")
+    bake: Duration = Field(default="10m", description="how long it is watched: 30s, 10m, 2h, 1d")
+    approve: bool = Field(
+        default=False, description="take the step only after `fnmodel rollout approve`"
+    )
+
+
+class Analysis(_Strict):
+    """What a candidate must not do; null switches a check off."""
+
+    max_error_rate: float | None = Field(
+        default=0.05, gt=0, lt=1, description="share of its requests that may fail"
+    )
+    max_error_increase: float | None = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="by how much that share may be above the stable version's at the same time",
+    )
+    max_latency_ratio: float | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="how many times the stable version's 99th percentile its own may be; cold "
+        "starts do not count",
+    )
+    max_prediction_shift: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="by how much the share of a label, or below a quantile, may move; needs "
+        "`capture.rate`",
+    )
+    minimum_samples: int = Field(
+        default=100, ge=1, le=1_000_000, description="requests of a step without which it waits"
+    )
+    false_alarm_rate: float = Field(
+        default=0.01,
+        gt=0,
+        le=0.2,
+        description="chance that a candidate within these limits is rolled back, over all checks "
+        "and the whole rollout",
+    )
+    alarms: bool = Field(
+        default=True, description="roll back when an alarm of the stage begins to ring"
+    )
+
+
+class RolloutConfig(_Strict):
+    """How a new version gets its requests, and when it loses them again."""
+
+    strategy: Literal["by-hand", "all-at-once", "canary", "linear", "steps"] = Field(
+        default="by-hand",
+        description="`by-hand` leaves it to `shift` and `promote`; `canary` gives `percent`, then "
+        "all; `linear` gives `percent` more each time; `all-at-once` gives all and watches; "
+        "`steps` are written out",
+    )
+    percent: float = Field(
+        default=10, gt=0, lt=100, description="share of the requests of `canary` and `linear`"
+    )
+    bake: Duration = Field(
+        default="10m", description="how long each of these steps is watched: 30s, 10m, 2h, 1d"
+    )
+    steps: tuple[RolloutStep, ...] = Field(default=(), description="with `strategy: steps`")
+    analysis: Analysis = Analysis()
+    inconclusive: Literal["wait", "rollback", "approve"] = Field(
+        default="wait",
+        description="after a step that says neither yes nor no: wait for more requests, roll back, "
+        "or wait for `fnmodel rollout approve`",
+    )
+    deadline: Duration = Field(
+        default="1d", description="a rollout that has not ended by then is rolled back"
+    )
+
+    @property
+    def automatic(self) -> bool:
+        """Whether `deploy` begins a rollout."""
+        return self.strategy != "by-hand"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if (self.strategy == "steps") != bool(self.steps):
+            raise ValueError("`steps` and `strategy: steps` belong together")
+        shares = [step.percent for step in self.steps]
+        if shares != sorted(set(shares)):
+            raise ValueError("each step must have a larger percent than the one before")
+        if self.automatic and self.planned >= seconds(self.deadline):
+            raise ValueError(
+                f"the steps alone take {self.planned:g} s, the deadline is before that"
+            )
+        if seconds(self.deadline) > 7 * 86_400:
+            raise ValueError("the deadline may be 7d at most; CloudWatch forgets minutes later")
+        return self
+
+    @property
+    def planned(self) -> float:
+        """The seconds that all steps take at least."""
+        match self.strategy:
+            case "steps":
+                return sum(seconds(step.bake) for step in self.steps)
+            case "linear":
+                return seconds(self.bake) * int((100 - 1e-9) // self.percent)
+            case _:
+                return seconds(self.bake)
+
+
 class BatchJob(_Strict):
     """One scheduled scoring job: a prefix of the stage's bucket in, another one out."""
 
@@ -430,6 +548,7 @@ class Stage(_Strict):
         "this machine in the embedded cloud",
     )
     cors: CorsConfig | None = Field(default=None, description="instead of the project's")
+    rollout: RolloutConfig | None = Field(default=None, description="instead of the project's")
     sandbox: Literal["auto", "bubblewrap", "process"] = Field(
         default="auto",
         description="how the embedded cloud runs the image: `bubblewrap` the one that AWS gets, by "
@@ -508,6 +627,7 @@ class Project(_OneModel, _Named):
         default=None, description="web pages that may call the endpoint; none by default"
     )
     batch: tuple[BatchJob, ...] = ()
+    rollout: RolloutConfig = RolloutConfig()
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)
 
@@ -565,6 +685,21 @@ class Project(_OneModel, _Named):
                 f"there is no model {given!r} in {FILE}", hint=f"use one of: {', '.join(served)}"
             )
         return given or next(iter(served))
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        rollouts = [self.rollout, *(s.rollout for s in self.stages.values() if s.rollout)]
+        asked = any(r.automatic and r.analysis.max_prediction_shift for r in rollouts)
+        if asked and not self.capture.rate:
+            raise ValueError(
+                "rollout.analysis.max_prediction_shift compares captured rows; set `capture.rate`"
+            )
+        if asked and self.models:
+            raise ValueError(
+                "rollout.analysis.max_prediction_shift compares the predictions of one model; with "
+                "`models` leave it out"
+            )
+        return self
 
     def stage_of(self, name: str | None, *, local: bool = False) -> tuple[str, Stage]:
         """Return the name and settings of a stage.
@@ -823,7 +958,8 @@ def _keys(at: tuple[Any, ...]) -> list[str]:
         "image": ImageConfig, "signing": SigningConfig, "function": FunctionConfig,
         "audit": AuditConfig,
         "batch": BatchJob, "stages": Stage, "access": Access, "jwt": JwtAccess,
-        "api_key": ApiKeyAccess, "cors": CorsConfig,
+        "api_key": ApiKeyAccess, "cors": CorsConfig, "rollout": RolloutConfig,
+        "analysis": Analysis, "steps": RolloutStep,
     }  # fmt: skip
     for part in at:
         model = nested.get(part, model) if isinstance(part, str) else model

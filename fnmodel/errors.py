@@ -19,6 +19,7 @@
     ├── ReleaseError               1   FNM-L001  a version cannot be published or moved
     │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
     │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
+    │   ├── RolledBackError        4   FNM-L007  a rollout took a version's requests away again
     │   ├── LockHeldError          5   FNM-L003  someone else is releasing
     │   ├── ConflictError          5   FNM-L004  the alias moved under us
     │   └── AuditError             1   FNM-L006  the ledger, or a copy of it, was changed
@@ -225,6 +226,17 @@ class QualityError(GateError):
     """
 
     code = "FNM-L005"
+
+
+class RolledBackError(ReleaseError):
+    """A rollout ended with the stable version: the candidate failed a check, or somebody aborted.
+
+    The message has the reason, `fnmodel rollout status` every check. Mend the model and deploy it;
+    the version that was rolled back is tried again only by name: `fnmodel shift 10 --version N`.
+    """
+
+    code = "FNM-L007"
+    exit_code = 4
 
 
 class LockHeldError(ReleaseError):

@@ -1,10 +1,10 @@
-"""The seam in the emulator: ten functions of another package, watched."""
+"""The seam in the emulator: eleven functions of another package, watched."""
 
 import inspect
 from collections import Counter
 
 import pytest
-from ministack.services import apigateway, eventbridge, lambda_svc
+from ministack.services import apigateway, cloudwatch, eventbridge, lambda_svc
 
 from fnmodel.local.routing import choose
 
@@ -20,6 +20,13 @@ EXPECTED = {
     apigateway._validate_jwt_authorizer: ["route", "authorizer", "headers", "query_params"],
     apigateway._cors_response_headers: ["cors_cfg", "origin"],
     apigateway._cors_preflight_response: ["cors_cfg", "origin"],
+    cloudwatch._stat_value: ["stats", "stat_name", "points"],
+    cloudwatch._store_datum: [
+        "namespace", "name", "dims", "ts", "unit", "value", "values", "counts", "stat_values",
+    ],
+    cloudwatch._metric_bucket: ["key"],
+    cloudwatch._dims_key: ["dims"],
+    cloudwatch._point_stats: ["pt"],
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from fnmodel.cli import (
     keys,
     local,
     operate,
+    rollout,
     supply,
     traffic,
 )
@@ -60,3 +61,4 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(capture.app, name="capture")
 app.add_typer(keys.app, name="keys")
 app.add_typer(local.app, name="local")
+app.add_typer(rollout.app, name="rollout")

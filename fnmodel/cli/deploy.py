@@ -1,5 +1,7 @@
 """`plan`, `deploy`, `destroy`: a project to a stage, and away again."""
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,6 +71,12 @@ def deploy(
             help="Do not compare with the version that serves; the ledger says so.",
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", "-w", help="Follow the rollout to its end; exit 4 if it went back."
+        ),
+    ] = False,
     public: Annotated[
         str | None,
         typer.Option(
@@ -82,18 +90,26 @@ def deploy(
     """Slim, pack, push, provision, publish, prove, release; ends with a URL that answers.
 
     The first version gets all requests once it has passed its gate. A later one waits as the
-    candidate for `shift` or `promote`. Nothing is done when nothing changed.
+    candidate for `shift` or `promote`, or begins the rollout that `rollout:` asks for. Nothing is
+    done when nothing changed.
 
     Example: fnmodel deploy --local
     """
-    from fnmodel.cli import recipe
+    from fnmodel.cli import recipe, rollout
     from fnmodel.cli.traffic import describe
 
     work = where.open()
     confirm_public(work, public)
     deployed = recipe.deploy(work, promote=promote, skip_champion=skip_champion)
+    rolling = deployed.rollout
+    if watch and rolling is not None and rolling.active:
+        rolling = rollout.follow(work)
+        deployed = replace(deployed, rollout=rolling, state=work.router.read())
     weights = deployed.state.weights
     serving = {deployed.state.version, *weights}
+    following = "" if deployed.version in serving else "fnmodel shift 10, or fnmodel promote"
+    if rolling is not None and rolling.active:
+        following = "fnmodel rollout status --watch"
     data = {
         "url": work.url,
         "version": deployed.version,
@@ -104,6 +120,7 @@ def deploy(
         "traffic": {"version": deployed.state.version, "weights": dict(weights)},
         "models": list(work.project.served),
         **_champions(work, deployed),
+        "rollout": rollout.data(rolling) if rolling else None,
     }
     shown: dict[str, Any] = {
         "url": work.url,
@@ -113,10 +130,13 @@ def deploy(
         "image": deployed.digest,
         "stage": f"{work.stage} ({work.settings.cloud})",
         "traffic": describe(deployed.state.version, weights),
-        "next": "" if deployed.version in serving else "fnmodel shift 10, or fnmodel promote",
+        "rollout": rollout.describe(rolling, time.time()) if rolling else "",
+        "next": following,
         "keys": "fnmodel keys add NAME makes one" if work.access.mode == "api_key" else "",
     }
     work.console.data(data, pairs(shown))
+    if rolling is not None:
+        rollout.require_not_rolled_back(rolling)
 
 
 def _champions(work: "Workspace", deployed: "Deployed") -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fnmodel.config import ModelConfig, Parity, SlimConfig
+from fnmodel.config import ModelConfig, Parity, RolloutConfig, SlimConfig, seconds
 from fnmodel.model import Tolerance
+from fnmodel.release.plan import Limits, Plan, Step, all_at_once, canary, linear
 from fnmodel.slim.order import Budget, Order
 
 
@@ -32,3 +33,33 @@ def conversion_of(
     )
     ladder = slim.model_dump(mode="json", exclude={"trust", "isolation"})
     return Order(model, sample, target, budget, slim.trust, ladder=ladder)
+
+
+def rollout(config: RolloutConfig) -> Plan | None:
+    """Return what `deploy` begins for a new version; None where a person moves the requests."""
+    if not config.automatic:
+        return None
+    asked = config.analysis
+    limits = Limits(
+        error_rate=asked.max_error_rate,
+        error_increase=asked.max_error_increase,
+        latency_ratio=asked.max_latency_ratio,
+        prediction_shift=asked.max_prediction_shift,
+        samples=asked.minimum_samples,
+        false_alarms=asked.false_alarm_rate,
+        alarms=asked.alarms,
+    )
+    return Plan(_steps(config), limits, config.inconclusive, seconds(config.deadline))
+
+
+def _steps(config: RolloutConfig) -> tuple[Step, ...]:
+    bake = seconds(config.bake)
+    match config.strategy:
+        case "all-at-once":
+            return all_at_once(bake)
+        case "canary":
+            return canary(config.percent, bake)
+        case "linear":
+            return linear(config.percent, bake)
+        case _:
+            return tuple(Step(s.percent, seconds(s.bake), s.approve) for s in config.steps)

@@ -25,6 +25,7 @@ from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent
 from fnmodel.release.alias import AliasState
+from fnmodel.release.tick import Rollout
 from fnmodel.shipped import shipped
 from fnmodel.slim.slim import Slimmed
 from fnmodel.slim.slim import slim as slim_model
@@ -32,6 +33,7 @@ from fnmodel.units import size
 
 if TYPE_CHECKING:
     from fnmodel.cli.champion import Comparison
+    from fnmodel.distribution import Shift
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def desired(
         body=template.render(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
             function=work.function, audit=project.audit.retention is not None,
-            access=work.access, cors=work.cors, serving=serving,
+            access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
         ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage),
@@ -255,7 +257,11 @@ def plan(work: Workspace, wanted: Desired) -> Planned:
         state = work.router.read()
         alias = f"live stays at {describe(state.version, state.weights)}"
         if pending:
-            alias += "; the next version waits as the candidate"
+            alias += (
+                f"; the next version begins a rollout ({work.rollout.strategy})"
+                if work.rollout.automatic
+                else "; the next version waits as the candidate"
+            )
     changes = [asdict(change) for change in change_set.changes]
     return Planned(changes, before, alias, access, pending)
 
@@ -272,6 +278,7 @@ class Deployed:
     state: AliasState
     changed: bool
     champions: "Mapping[str, Comparison]" = field(default_factory=dict)
+    rollout: Rollout | None = None
 
 
 def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = False) -> Deployed:
@@ -294,12 +301,52 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
     done = _nothing_to_do(work, image)
     if done is None:
         done = _deploy(work, slims, image, skip_champion=skip_champion)
-    if promote and done.state.version != done.version:
+    if not promote:
+        return _roll_out(work, slims, done)
+    if done.state.version != done.version:
         with work.console.step("promote") as step:
             state = work.releases.promote(done.version)
             step.done(describe(state.version, state.weights))
         done = replace(done, state=state, changed=True)
     return done
+
+
+def _roll_out(work: Workspace, slims: Slims, done: Deployed) -> Deployed:
+    """Begin the rollout that the project asks for; one that was begun before goes on."""
+    plan = orders.rollout(work.rollout)
+    if plan is None:
+        return done
+    found = work.rollouts.current()
+    if found is not None and found.candidate == done.version:
+        return replace(done, rollout=found)
+    if done.version == done.state.version:
+        return done  # the first version, or one that was promoted by hand
+    with work.console.step("rollout") as step:
+        rollout = work.rollouts.begin(
+            plan,
+            work.publisher.ready(done.version),
+            work.publisher.ready(done.state.version),
+            _bins(work, slims),
+        )
+        state = work.router.read()
+        step.done(describe(state.version, state.weights))
+    return replace(done, rollout=rollout, state=state, changed=True)
+
+
+def _bins(work: Workspace, slims: Slims) -> "Shift | None":
+    """Return the bins by which predictions are compared; None where they are not."""
+    margin = work.rollout.analysis.max_prediction_shift
+    if margin is None:
+        return None
+    [slimmed] = slims.values()  # the project file allows it with one model only
+    model = slimmed.model
+    # They load numpy, which no other deploy needs here.
+    from fnmodel.distribution import Shift
+    from fnmodel.profile import REFERENCE, read_reference
+
+    if not (model.folder / REFERENCE).exists():
+        return None
+    return Shift.between(read_reference(model.folder).outputs, margin)
 
 
 def _nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
@@ -332,6 +379,9 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
     stack = work.stacks.find(work.name)
     if stack is not None and work.publisher.exists():
         work.releases.require_idle(image.digest)
+        if "RolloutClock" in stack.outputs:
+            # A stage that is moved by hand has no controller, which a rollout must not lose.
+            work.rollouts.require_idle(image.digest if work.rollout.automatic else "")
     # Nobody may call a stage before its first version has passed its gate.
     opened = stack is not None and "Url" in stack.outputs
     compared: dict[str, Comparison] = {}

@@ -12,7 +12,16 @@ from fnmodel.aws import EMULATOR_REGION, Cloud, translated
 from fnmodel.cli.caller import Caller, caller
 from fnmodel.cli.console import Console, Output
 from fnmodel.cli.trust import Keys, keys
-from fnmodel.config import Access, CorsConfig, FunctionConfig, Project, Stage, find, load
+from fnmodel.config import (
+    Access,
+    CorsConfig,
+    FunctionConfig,
+    Project,
+    RolloutConfig,
+    Stage,
+    find,
+    load,
+)
 from fnmodel.errors import FnmodelError, StackNotFoundError, UsageError
 from fnmodel.hashes import Hashes
 from fnmodel.home import folder
@@ -33,11 +42,14 @@ from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.release.alias import AliasRouter
+from fnmodel.release.clock import NoClock, RuleClock
 from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger
+from fnmodel.release.meter import CloudWatchMeter
 from fnmodel.release.probe import AllGates, ProbeGate
 from fnmodel.release.publish import Publisher
 from fnmodel.release.release import Gate, Releases
+from fnmodel.release.rollouts import Rollouts
 
 
 def embedded_cloud() -> Control:
@@ -67,6 +79,7 @@ class Workspace:
         self.function: FunctionConfig = self.settings.function or self.project.function
         self.access: Access = self.settings.callers
         self.cors: CorsConfig | None = self.settings.cors or self.project.cors
+        self.rollout: RolloutConfig = self.settings.rollout or self.project.rollout
         self._stack: Stack | None = None
         self._profile = profile
         self._region = region
@@ -162,6 +175,17 @@ class Workspace:
     def releases(self) -> Releases:
         """Publishes, judges and moves traffic."""
         return Releases(self.publisher, self.router, self.ledger)
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        """The stage's rollouts, driven from here."""
+        bucket = self.stack.outputs["Bucket"]
+        meter = CloudWatchMeter(
+            self.client("cloudwatch"), self.name, ALIAS, s3=self.client("s3"), bucket=bucket
+        )
+        rule = self.stack.outputs.get("RolloutClock")
+        clock = RuleClock(self.client("events"), rule) if rule else NoClock()
+        return Rollouts(self.router, self.ledger, meter, clock)
 
     @property
     def stack(self) -> Stack:

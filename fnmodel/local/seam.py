@@ -1,4 +1,4 @@
-"""The ten functions of the emulator that are replaced, each with its reason.
+"""The eleven functions of the emulator that are replaced, each with its reason.
 
 Everything that fnmodel knows of the emulator's inside stands here. The emulator is pinned exactly,
 and `tests/test_local_seam.py` fails on the day one of these functions changes its form or the
@@ -16,11 +16,16 @@ emulator learns weights by itself.
     apigateway._cors_preflight_response  the same
     apigateway._invoke_lambda_proxy      an integration ends at its timeout; what fails is said in
                                          the API's words, not with the function's error
+    cloudwatch._stat_value               a trimmed count, of the values above a bound
+
+The metrics of an invocation by alias and version, and those of its log (EMF), which the emulator
+does not make, are given to cloudwatch._store_datum.
 """
 
 import asyncio
 import contextvars
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -41,7 +46,9 @@ from fnmodel.local.entrance import (
     token_flaw,
 )
 from fnmodel.local.launch import FunctionVersion
+from fnmodel.local.metrics import points
 from fnmodel.local.routing import choose
+from fnmodel.local.sandbox import Outcome
 
 _invoked_as: contextvars.ContextVar[str] = contextvars.ContextVar("invoked_as", default="")
 """The alias that the Invoke API was called with, while the version it chose is executed."""
@@ -97,6 +104,24 @@ def install(plane: DataPlane, point: Callable[[], float] = random.random) -> Non
     lambda_svc._invoke = weighted_invoke
     eventbridge._invoke_target = filled_target
     _install_entrance()
+    _install_trimmed_counts()
+
+
+def _install_trimmed_counts() -> None:
+    """Let CloudWatch count the values above a bound, `TC(12.5:)`."""
+    from ministack.services import cloudwatch
+
+    statistic = cloudwatch._stat_value
+
+    def trimmed(stats: dict[str, Any], stat_name: str, points: Any = None) -> Any:
+        matched = re.fullmatch(r"TC\(([0-9.e+-]+):\)", stat_name or "")
+        if matched is None:
+            return statistic(stats, stat_name, points)
+        bound = float(matched[1])
+        found = (cloudwatch._point_stats(point) for point in points or ())
+        return float(sum(count for count, _, low, _ in found if low > bound))
+
+    cloudwatch._stat_value = trimmed
 
 
 def _install_entrance() -> None:
@@ -232,6 +257,8 @@ def _execute(
     except ThrottledInvokeError as error:
         reason = "ReservedFunctionConcurrentInvocationLimitExceeded"
         return {"throttle": True, "body": {"Type": "User", "Reason": reason, "message": str(error)}}
+    called_as = arn.rpartition(":")[2]
+    _measure(function, called_as if called_as not in {function.name, version} else "", outcome)
     try:
         body = orjson.loads(outcome.payload) if outcome.payload else None
     except orjson.JSONDecodeError:
@@ -241,6 +268,25 @@ def _execute(
     if outcome.error:
         result |= {"error": True, "function_error": "Unhandled"}
     return result
+
+
+def _measure(function: FunctionVersion, alias: str, outcome: Outcome) -> None:
+    """Note an invocation's metrics; the same value in the same second is one point, counted."""
+    from ministack.services import cloudwatch
+
+    now = float(int(time.time()))
+    for point in points(function.name, function.version, alias, outcome):
+        dimensions = dict(point.dimensions)
+        key = (point.namespace, point.name, cloudwatch._dims_key(dimensions))
+        # Three digits are what a percentile is read with.
+        value = float(f"{point.value:.3g}")
+        last = next(iter(cloudwatch._metric_bucket(key)[-1:]), None)
+        if last and (last["Timestamp"], last["Value"]) == (now, value):
+            last["Count"] = last.get("Count", 1.0) + 1
+            continue
+        cloudwatch._store_datum(
+            point.namespace, point.name, dimensions, now, "None", None, [value], None, None
+        )
 
 
 def _fill(text: str, event: dict[str, Any]) -> str:

@@ -43,10 +43,11 @@ _PYTHON = "/usr/bin/python3"
 # What the image runs of this package; a test imports it without what only a build needs.
 _MODULES = (
     "__init__.py", "apikey.py", "arrays.py", "aws.py", "binary.py", "buffers.py", "deadline.py",
-    "encoding.py", "engine.py", "errors.py", "fields.py", "imports.py", "inference.py", "lazy.py",
-    "model.py", "processing.py", "sigv4.py", "values.py",
+    "distribution.py", "encoding.py", "engine.py", "errors.py", "fields.py", "histogram.py",
+    "imports.py", "inference.py", "lazy.py", "model.py", "processing.py", "sequential.py",
+    "sigv4.py", "values.py",
 )  # fmt: skip
-_PACKAGES = ("capture", "front", "ort", "serve", "batch")
+_PACKAGES = ("capture", "front", "ort", "release", "serve", "batch")
 # Code, and what the page under /docs is made of.
 _SHIPPED = frozenset({".py", ".html", ".css", ".js"})
 _FORMAT = 2

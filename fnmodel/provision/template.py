@@ -52,6 +52,20 @@ _AUTHORIZER = (
     "KeyAuthorizer", "AuthorizerPermission", "AuthorizerLogs", "AuthorizerRole",
     "AuthorizerFunction",
 )  # fmt: skip
+# What only a stage whose rollouts go by themselves has.
+_ROLLOUT = (
+    ("Resources", "RolloutClock"),
+    ("Resources", "RolloutClockPermission"),
+    ("Resources", "RolloutAlarms"),
+    ("Resources", "RolloutAlarmsPermission"),
+    ("Resources", "CrashAlarm"),
+    ("Resources", "ErrorAlarm"),
+    ("Resources", "RolloutLogs"),
+    ("Resources", "RolloutFailures"),
+    ("Resources", "RolloutRole"),
+    ("Resources", "RolloutFunction"),
+    ("Outputs", "RolloutClock"),
+)
 _HEALTH = ("LiveRoute", "ReadyRoute")
 _DOCS = ("DocsRoute", "DocumentRoute")
 _DOORS = (
@@ -103,10 +117,12 @@ def render(
     capture: CaptureConfig = _NO_CAPTURE,
     function: FunctionConfig | None = None,
     audit: bool = False,
+    rollout: bool = False,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
-    `access` says who may call the API, `cors` from which web pages, `function` how it is traced.
+    `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
+    with `rollout` there is a controller of rollouts.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
@@ -132,7 +148,8 @@ def render(
         template["Parameters"].pop("AuthorizerImageUri", None)
         for output in ("Url", "Access"):
             del template["Outputs"][output]
-    _trim(template, capture, audit=audit)
+    _trim(template, capture)
+    _leave_out(template, audit=audit, rollout=rollout)
     _trace(template, function or FunctionConfig())
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
@@ -249,15 +266,21 @@ def tags(project: str, stage: str) -> dict[str, str]:
     return {"fnmodel:project": project, "fnmodel:stage": stage}
 
 
-def _trim(template: Template, capture: CaptureConfig, *, audit: bool) -> None:
-    """Take out what this stage does not have of capture, and of the ledger's copies."""
+def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
+    """Take out copies of the ledger and the controller of rollouts, where a stage has none."""
+    gone = [*(() if audit else _AUDIT), *(() if rollout else _ROLLOUT)]
+    for section, name in gone:
+        del template[section][name]
+
+
+def _trim(template: Template, capture: CaptureConfig) -> None:
+    """Take out what this stage does not have of capture."""
     resources = template["Resources"]
-    if not audit:
-        for section, name in _AUDIT:
-            del template[section][name]
     if not capture.rate:
         for section, name in _CAPTURE:
             del template[section][name]
+        for right in ("ReadCapturedRows", "ListCapturedRows", "UseKey"):
+            _forbid(template, "RolloutRole", right)
         variables = resources["Function"]["Properties"]["Environment"]["Variables"]
         del variables["FNMODEL_CAPTURE"], variables["FNMODEL_CAPTURE_KEY"]
         # The bucket's rule stays: rows that were captured before still have to go.
@@ -270,6 +293,7 @@ def _trim(template: Template, capture: CaptureConfig, *, audit: bool) -> None:
         destination = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
         del destination["EncryptionConfiguration"]
         _forbid(template, "CaptureStreamRole", "UseKey")
+        _forbid(template, "RolloutRole", "UseKey")
 
 
 def _trace(template: Template, settings: FunctionConfig) -> None:

@@ -4,6 +4,7 @@ A stage has a table of its own. Its keys are strings: `pk` is the alias, `sk` is
 
     lock                       the lease: holder, expires (epoch seconds), fence; the chain's end
     event#FENCE#NUMBER         one record; zero-padded, so that the order does not rest on clocks
+    rollout                    the newest rollout, as JSON; each look at it writes it anew
 
 Each lease taken raises the fence by one. A record is written in one transaction with a check that
 the writer still has the newest fence, so that a holder who was thought dead cannot write any more.
@@ -32,6 +33,7 @@ Action = Literal["deploy", "gate", "shift", "promote", "rollback"]
 Result = Literal["started", "done", "passed", "failed"]
 
 _LOCK = "lock"
+_ROLLOUT = "rollout"
 _PAGE = 50
 
 
@@ -161,10 +163,19 @@ class Ledger:
         """Return the newest record, or the newest of one action."""
         return next((r for r in self.records() if action is None or r.action == action), None)
 
+    def rollout(self) -> str | None:
+        """Return the newest rollout as `Lease.keep_rollout` wrote it, or None."""
+        item = self._get(_ROLLOUT)
+        text: str | None = item["rollout"]["S"] if item else None
+        return text
+
     def _lock(self) -> Mapping[str, Any] | None:
+        return self._get(_LOCK)
+
+    def _get(self, sort: str) -> Mapping[str, Any] | None:
         with translated():
             item: dict[str, Any] | None = self._client.get_item(
-                TableName=self._table, Key=_at(self._key, _LOCK), ConsistentRead=True
+                TableName=self._table, Key=_at(self._key, sort), ConsistentRead=True
             ).get("Item")
         return item
 
@@ -275,27 +286,50 @@ class Lease:
             order=f"event#{self.fence:010d}#{self._written:06d}",
         )
         entry = Entry.after(self._chain, record.order, _text(record))
-        extend = self._change_lock(
-            "SET expires = :expires, head = :next, entries = :entries",
+        self._put(
             {
-                ":expires": {"N": repr(now + self._seconds)},
-                ":next": {"S": entry.hash},
-                ":entries": {"N": str(entry.number)},
-                ":head": {"S": self._chain.hash},
+                "Item": {**_at(self._key, record.order), **_item(entry)},
+                "ConditionExpression": "attribute_not_exists(pk)",
             },
-            _SAME,
+            self._change_lock(
+                "SET expires = :expires, head = :next, entries = :entries",
+                {
+                    **self._longer(),
+                    ":next": {"S": entry.hash},
+                    ":entries": {"N": str(entry.number)},
+                    ":head": {"S": self._chain.hash},
+                },
+                _SAME,
+            ),
         )
-        put = {
-            "TableName": self._table,
-            "Item": {**_at(self._key, record.order), **_item(entry)},
-            "ConditionExpression": "attribute_not_exists(pk)",
-        }
+        self._chain = entry.head
+        if self._copies is not None:
+            self._copies.put(entry.number, entry.to_bytes())
+        return record
+
+    def keep_rollout(self, text: str) -> None:
+        """Write a rollout over the one before, and extend the lease.
+
+        Raises:
+            ConflictError: someone took the lease over.
+
+        """
+        self._put(
+            {"Item": {**_at(self._key, _ROLLOUT), "rollout": {"S": text}}},
+            self._change_lock("SET expires = :expires", self._longer()),
+        )
+
+    def _longer(self) -> dict[str, dict[str, str]]:
+        return {":expires": {"N": repr(self._clock() + self._seconds)}}
+
+    def _put(self, item: Mapping[str, Any], extend: Mapping[str, Any]) -> None:
+        """Write an item if the lease is still ours, and extend the lease, in one transaction."""
         errors = self._client.exceptions
         with translated():
             try:
                 # The token makes a repeated call, after a lost answer, the same call.
                 self._client.transact_write_items(
-                    TransactItems=[{"Update": extend}, {"Put": put}],
+                    TransactItems=[{"Update": extend}, {"Put": {"TableName": self._table, **item}}],
                     ClientRequestToken=f"{self.fence}-{self._written}-{uuid.uuid4().hex[:16]}",
                 )
             except errors.TransactionCanceledException as error:
@@ -304,10 +338,6 @@ class Lease:
                     hint="look at `fnmodel status` and decide again",
                 ) from error
         self._written += 1
-        self._chain = entry.head
-        if self._copies is not None:
-            self._copies.put(entry.number, entry.to_bytes())
-        return record
 
     def end(self) -> None:
         """Give the lease back, unless someone took it over."""

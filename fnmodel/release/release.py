@@ -9,14 +9,15 @@ same command then goes on where it was.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from fnmodel.errors import ConflictError, GateError, ReleaseError
+from fnmodel.errors import GateError, ReleaseError
 from fnmodel.release import rollout
 from fnmodel.release.alias import AliasRouter, AliasState
 from fnmodel.release.gate import GateResult
 from fnmodel.release.holder import this_process
 from fnmodel.release.ledger import Action, Lease, Ledger, Record, Result
+from fnmodel.release.move import last_move, move, release_id, repair
 from fnmodel.release.publish import Publisher, Version
 
 Gate = Callable[[str], GateResult]
@@ -206,49 +207,26 @@ class Releases:
         *,
         previous: str | None,
     ) -> AliasState:
-        """Move the alias between a record of the intent and one of the result."""
-
-        def append(result: Result, reason: str = "") -> None:
-            lease.append(
-                Record(
-                    release=_release_id(version),
-                    action=action,
-                    version=version.number,
-                    digest=version.digest,
-                    result=result,
-                    stable=target.version,
-                    weights=target.weights,
-                    previous=previous,
-                    reason=reason,
-                )
-            )
-
-        if target.serves_as(state):
-            append("done")
-            return state
-        append("started")
-        try:
-            moved = self._router.move(target, state)
-        except ConflictError as error:
-            # When only the answer was lost, botocore's own repetition meets our own move.
-            moved = self._router.read()
-            if not moved.serves_as(target):
-                append("failed", error.message)
-                raise
-        append("done")
-        return moved
+        record = Record(
+            release=release_id(version.number, version.digest),
+            action=action,
+            version=version.number,
+            digest=version.digest,
+            result="started",
+            stable=target.version,
+            weights=target.weights,
+            previous=previous,
+        )
+        return move(lease, self._router, record, state, target)
 
     def _repair(self, lease: Lease, records: Sequence[Record], state: AliasState) -> None:
-        """Write the result that a killed run owes the ledger, as the alias shows it."""
-        last = _last_move(records)
-        if last is not None and last.result == "started" and _describes(last, state):
-            lease.append(replace(last, result="done", reason="found done by a later run"))
+        repair(lease, last_move(records), state)
 
 
 def _judge(lease: Lease, version: Version, gate: Gate, evidence: str) -> GateResult:
     def record(result: Result, reason: str) -> Record:
         return Record(
-            release=_release_id(version),
+            release=release_id(version.number, version.digest),
             action="gate",
             version=version.number,
             digest=version.digest,
@@ -264,11 +242,6 @@ def _judge(lease: Lease, version: Version, gate: Gate, evidence: str) -> GateRes
     found = f"{outcome.checked} values as proven"
     lease.append(record("passed", f"{found}; {evidence}" if evidence else found))
     return outcome
-
-
-def _release_id(version: Version) -> str:
-    # The same version has the same id in every run.
-    return f"v{version.number}-{version.digest.removeprefix('sha256:')[:12]}"
 
 
 def _busy(state: AliasState) -> ReleaseError:
@@ -296,10 +269,6 @@ def _require_passed(records: Sequence[Record], version: str) -> None:
 
 def _deployed(records: Sequence[Record]) -> Record | None:
     return next((r for r in records if r.action == "deploy" and r.result == "done"), None)
-
-
-def _last_move(records: Sequence[Record]) -> Record | None:
-    return next((r for r in records if r.action != "gate"), None)
 
 
 def _describes(record: Record, state: AliasState) -> bool:
@@ -335,7 +304,7 @@ def _previous(records: Sequence[Record], stable: str) -> str | None:
 
 def _is_rolled_back(records: Sequence[Record], state: AliasState, lease: Lease) -> bool:
     """Whether the last run rolled back to this state without living to say so."""
-    last = _last_move(records)
+    last = last_move(records)
     if last is None or last.action != "rollback" or not _describes(last, state):
         return False
     if last.result == "started":

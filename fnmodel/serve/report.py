@@ -17,8 +17,8 @@ import orjson
 from fnmodel.capture.scrub import scrub
 
 NAMESPACE = "fnmodel"
-_METRICS = [
-    {"Name": "latency_ms", "Unit": "Milliseconds"},
+_LATENCY = {"Name": "latency_ms", "Unit": "Milliseconds"}
+_COUNTS = [
     {"Name": "rows", "Unit": "Count"},
     {"Name": "client_errors", "Unit": "Count"},
     {"Name": "server_errors", "Unit": "Count"},
@@ -37,7 +37,9 @@ class EmfReport:
     """Writes the record of each request; its metrics are by function, version and alias.
 
     Each set of dimensions is billed as metrics of its own, so the sizes are by function only. What
-    was not asked by an alias, as a gate asks a new version, has no part in the alias's metrics.
+    was not asked by an alias, as a gate asks a new version, has no part in the alias's metrics. By
+    alias, the latency of a process's first request is left out: it loads what later ones find
+    loaded, so that a new version with few requests would look slow beside one that is warm.
     `model` is None where an image names its models; records then say which, and metrics are by
     model, too.
     """
@@ -65,7 +67,9 @@ class EmfReport:
         if "exception" in record:
             record = {**record, "exception": scrub(record["exception"])}
         self._line(
-            _DIRECTIVES["alias" in record, "request_bytes" in record, "model" in record],
+            _DIRECTIVES[
+                "alias" in record, "request_bytes" in record, "model" in record, bool(self._cold)
+            ],
             {
                 "level": "ERROR" if status >= 500 else "INFO",
                 "message": "request",
@@ -95,13 +99,15 @@ def _directive(dimensions: list[list[str]], metrics: list[dict[str, str]]) -> di
     return {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics}
 
 
-def _requests(alias: bool, sizes: bool, model: bool) -> orjson.Fragment:
-    sets = [["function_name"], _VERSION, *([_ALIAS] if alias else []), *([_MODEL] if model else [])]
-    directives = [_directive(sets, _METRICS)]
+def _requests(alias: bool, sizes: bool, model: bool, cold: bool) -> orjson.Fragment:
+    sets = [["function_name"], _VERSION, *([_MODEL] if model else [])]
+    directives = [_directive(sets if cold or not alias else [*sets, _ALIAS], [_LATENCY, *_COUNTS])]
+    if alias and cold:
+        directives.append(_directive([_ALIAS], _COUNTS))
     if sizes:
         directives.append(_directive([["function_name"]], _BYTES))
     return orjson.Fragment(orjson.dumps(directives))
 
 
 # The same with every request, so they are written once.
-_DIRECTIVES = {kind: _requests(*kind) for kind in product((False, True), repeat=3)}
+_DIRECTIVES = {kind: _requests(*kind) for kind in product((False, True), repeat=4)}

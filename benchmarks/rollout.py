@@ -1,0 +1,100 @@
+"""How soon a rollout finds a bad candidate, and how often it suspects a good one; by simulation.
+
+    python benchmarks/rollout.py [ROLLOUTS]
+
+Each rollout is a canary of 10 % that is looked at every minute, 500 requests a minute, as
+`fnmodel.release.analysis` looks. Nothing is deployed, and no clock is waited for.
+"""
+
+import math
+import statistics
+import sys
+from random import Random
+
+from fnmodel.distribution import Shift
+from fnmodel.histogram import Categories, Column
+from fnmodel.release.analysis import Evidence, Readings, Requests, Verdict, findings, look, none_yet
+from fnmodel.release.plan import Limits
+
+STABLE, CANDIDATE, LOOKS = 450, 50, 30
+LIMITS = Limits(latency_ratio=1.5)
+SHARE = 0.3
+"""The stable version's share of positive labels."""
+
+
+def quiet(random: Random) -> Evidence:
+    """Return the evidence after the first look, which only notes where counting begins."""
+    return look(none_yet(LIMITS), Readings(p99_before=20.0), random)
+
+
+def served(before: Requests, count: int, errors: float, slow: float, random: Random) -> Requests:
+    """Return what a version did after some more requests."""
+
+    def some(share: float) -> int:
+        return sum(random.random() < share for _ in range(count))
+
+    return Requests(
+        before.count + count, before.errors + some(errors), 0, before.timed + count,
+        before.slow + some(slow),
+    )  # fmt: skip
+
+
+def found(seed: int, errors: float, slow: float, *, stable: float = 0.001) -> int | None:
+    """Return the candidate's requests until it was found bad, or None."""
+    random = Random(seed)  # noqa: S311
+    evidence, a, b = quiet(random), Requests(), Requests()
+    for _ in range(LOOKS):
+        a = served(a, STABLE, stable, 0.01, random)
+        b = served(b, CANDIDATE, errors, slow, random)
+        evidence = look(evidence, Readings(a, b), random)
+        said = findings(evidence, LIMITS, b.count)
+        if any(finding.verdict is Verdict.failed for finding in said):
+            return b.count
+    return None
+
+
+def shifted(seed: int, share: float, margin: float = 0.1) -> int | None:
+    """Return the candidate's rows until its labels were found shifted, or None."""
+    random = Random(seed)  # noqa: S311
+    bins: dict[str, Column] = {"label": Categories(("no", "yes"))}
+    shift, rows = Shift.between(bins, margin), 0
+
+    def some(count: int, yes: float) -> list[dict[str, str]]:
+        return [{"label": "yes" if random.random() < yes else "no"} for _ in range(count)]
+
+    for _ in range(LOOKS):
+        rows += CANDIDATE
+        shift = shift.add(some(STABLE, SHARE), some(CANDIDATE, share))
+        if shift.log_evidence >= -math.log(0.01):
+            return rows
+    return None
+
+
+def line(what: str, outcomes: list[int | None]) -> str:
+    """Return one row of the table."""
+    hits = [outcome for outcome in outcomes if outcome is not None]
+    median = f"{statistics.median(hits):,.0f}" if hits else "none"
+    return f"| {what} | {len(hits) / len(outcomes):.1%} | {median} |"
+
+
+def main() -> None:
+    """Print the table."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    seeds = range(count)
+    print(f"| of {count:,} candidates | found within {LOOKS} minutes | requests, median |")
+    print("| --- | --- | --- |")
+    same = [found(seed, 0.01, 0.01, stable=0.01) for seed in seeds]
+    print(line("1 % fail, of the stable version's too", same))
+    print(line("at the limit: 1.1 % fail, 1 % slow", [found(s, 0.011, 0.01) for s in seeds]))
+    fewer = seeds[: max(count // 10, 20)]
+    for share in (0.02, 0.03, 0.05, 0.1, 0.5):
+        print(line(f"{share:.0%} fail", [found(seed, share, 0.01) for seed in fewer]))
+    for slow in (0.02, 0.05, 0.2):
+        print(line(f"{slow:.0%} slow", [found(seed, 0.001, slow) for seed in fewer]))
+    print(line("labels at the limit: 40 %", [shifted(seed, 0.4) for seed in fewer]))
+    for share in (0.5, 0.6, 0.9):
+        print(line(f"labels {share:.0%}, not 30 %", [shifted(seed, share) for seed in fewer]))
+
+
+if __name__ == "__main__":
+    main()

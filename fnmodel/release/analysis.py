@@ -1,0 +1,341 @@
+"""What two versions did so far in, what can be said of the candidate out; pure.
+
+Each check is a sequential test (`fnmodel.sequential`): it may be asked at every look. The chance of
+a false alarm is parted evenly between the checks, so that it holds for the whole rollout. What is
+not proven is not thereby healthy: too few requests, or a figure beyond its limit that may still be
+chance, is inconclusive.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from fnmodel.release.plan import Limits
+from fnmodel.sequential import Above, Increase, Share
+
+if TYPE_CHECKING:
+    from fnmodel.distribution import Rows, Shift
+
+_NOTHING = "no requests yet"
+
+SLOW = 99
+"""The percentile that a latency ratio is about: what is above the stable version's is slow."""
+
+
+class Verdict(StrEnum):
+    """What a check, or all of them, come to.
+
+    healthy       enough was seen, and it is within its limit
+    inconclusive  too little was seen, or the figure is beyond its limit and may be chance
+    failed        it is beyond its limit, at the chance of a false alarm that was asked for
+    """
+
+    healthy = "healthy"
+    inconclusive = "inconclusive"
+    failed = "failed"
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What one version did since the rollout began; latencies are those of warm starts.
+
+    `slow` counts latencies above the bound that `Evidence.slow_ms` sets, for the candidate times
+    the ratio that is allowed. `p99_ms` is None without latencies.
+    """
+
+    count: int = 0
+    errors: int = 0
+    cold: int = 0
+    timed: int = 0
+    slow: int = 0
+    p99_ms: float | None = None
+
+    def since(self, earlier: "Requests") -> "Requests":
+        """Return what was added; figures that come late can shrink, which adds nothing."""
+        count = max(self.count - earlier.count, 0)
+        timed = max(self.timed - earlier.timed, 0)
+        return Requests(
+            count,
+            min(max(self.errors - earlier.errors, 0), count),
+            max(self.cold - earlier.cold, 0),
+            timed,
+            min(max(self.slow - earlier.slow, 0), timed),
+            self.p99_ms,
+        )
+
+    def most(self, other: "Requests") -> "Requests":
+        """Return the larger of each count."""
+        return Requests(
+            max(self.count, other.count), max(self.errors, other.errors),
+            max(self.cold, other.cold), max(self.timed, other.timed), max(self.slow, other.slow),
+            self.p99_ms if self.p99_ms is not None else other.p99_ms,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Which objects of captured rows were counted: all keys up to `after`, and some behind it.
+
+    `beyond` holds hashes of the keys of these, since an object may arrive behind later ones.
+    """
+
+    after: str = ""
+    beyond: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What was measured: requests since the rollout began, and what is new since the last look.
+
+    `rows` are predictions of stable and candidate, the oldest first, one a request; `cursor` is
+    where the next look goes on. `alarms` are the stage's alarms that ring. `p99_before` is the
+    stable version's, in milliseconds, before the rollout.
+    """
+
+    stable: Requests = Requests()
+    candidate: Requests = Requests()
+    p99_before: float | None = None
+    rows: "tuple[Rows, Rows]" = ((), ())
+    cursor: Cursor = Cursor()
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the looks so far have come to.
+
+    `baseline` is what was counted before the first look, by minutes that had begun earlier;
+    `alarms_before` rang then, which is not the candidate's fault. `slow_ms` is set once, from what
+    the stable version did until then. `unread` says why predictions could not be compared.
+    """
+
+    baseline: tuple[Requests, Requests] | None = None
+    seen: tuple[Requests, Requests] = (Requests(), Requests())
+    rate: Above | None = None
+    increase: Increase | None = None
+    slow: Increase | None = None
+    slow_ms: float | None = None
+    shift: "Shift | None" = None
+    cursor: Cursor = Cursor()
+    unread: str = ""
+    alarms_before: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        """The candidate's requests since the rollout began."""
+        if self.baseline is None:
+            return 0
+        return self.seen[1].since(self.baseline[1]).count
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        data = asdict(replace(self, shift=None))
+        return {**data, "shift": self.shift.to_json() if self.shift is not None else None}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Evidence":
+        """Read what `to_json` returned."""
+        made = dict(data)
+        for key in ("baseline", "seen"):
+            if made[key] is not None:
+                made[key] = tuple(Requests(**one) for one in made[key])
+        if made["rate"] is not None:
+            made["rate"] = Above(**{**made["rate"], "share": Share(**made["rate"]["share"])})
+        for key in ("increase", "slow"):
+            if made[key] is not None:
+                sides = {side: Share(**made[key][side]) for side in ("a", "b")}
+                made[key] = Increase(**{**made[key], **sides})
+        if made["shift"] is not None:
+            # Counting loads numpy, which only this check needs.
+            from fnmodel.distribution import Shift
+
+            made["shift"] = Shift.from_json(made["shift"])
+        cursor = made["cursor"]
+        made["cursor"] = Cursor(cursor["after"], tuple(cursor["beyond"]))
+        for key in ("alarms", "alarms_before"):
+            made[key] = tuple(made[key])
+        return Evidence(**made)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check says: its name, what came of it, a sentence, and how sure it is.
+
+    `certainty` is the e-value by the one that is needed: at 1 the check has failed.
+    """
+
+    check: str
+    verdict: Verdict
+    text: str
+    certainty: float = 0.0
+
+
+def none_yet(limits: Limits, shift: "Shift | None" = None) -> Evidence:
+    """Return the evidence before the first look; `shift` holds the bins of predictions."""
+    return Evidence(
+        rate=Above(limits.error_rate) if limits.error_rate is not None else None,
+        increase=Increase(limits.error_increase) if limits.error_increase is not None else None,
+        slow=Increase() if limits.latency_ratio is not None else None,
+        shift=shift if limits.prediction_shift is not None else None,
+    )
+
+
+def look(evidence: Evidence, readings: Readings, random: Random) -> Evidence:
+    """Return the evidence with what was measured since the last look."""
+    now = readings.stable, readings.candidate
+    if evidence.baseline is None:
+        return replace(
+            evidence, baseline=now, seen=now, cursor=readings.cursor,
+            slow_ms=readings.p99_before, alarms_before=readings.alarms, alarms=readings.alarms,
+        )  # fmt: skip
+    stable, candidate = (
+        new.since(old) for new, old in zip(now, evidence.seen, strict=True)
+    )  # fmt: skip
+    seen = now[0].most(evidence.seen[0]), now[1].most(evidence.seen[1])
+    evidence = replace(
+        evidence,
+        seen=seen,
+        alarms=readings.alarms,
+        # What stopped in between and rings again is new.
+        alarms_before=tuple(a for a in evidence.alarms_before if a in readings.alarms),
+    )
+    failed_a, failed_b = (Share(one.errors, one.count) for one in (stable, candidate))
+    if evidence.rate is not None:
+        evidence = replace(evidence, rate=evidence.rate.add(failed_b, random))
+    if evidence.increase is not None:
+        evidence = replace(evidence, increase=evidence.increase.add(failed_a, failed_b, random))
+    if evidence.slow is not None:
+        evidence = _look_at_latency(evidence, stable, candidate, random)
+    if evidence.shift is not None:
+        evidence = _look_at_predictions(evidence, readings)
+    return evidence
+
+
+def _look_at_latency(
+    evidence: Evidence, stable: Requests, candidate: Requests, random: Random
+) -> Evidence:
+    assert evidence.slow is not None
+    if evidence.slow_ms is None:
+        # Nothing is slow before there is a bound; what was counted until now made it.
+        return replace(evidence, slow_ms=stable.p99_ms)
+    slow_a, slow_b = (Share(one.slow, one.timed) for one in (stable, candidate))
+    return replace(evidence, slow=evidence.slow.add(slow_a, slow_b, random))
+
+
+def _look_at_predictions(evidence: Evidence, readings: Readings) -> Evidence:
+    from fnmodel.errors import InputError
+
+    shift = evidence.shift
+    assert shift is not None
+    evidence = replace(evidence, cursor=readings.cursor)
+    try:
+        return replace(evidence, shift=shift.add(*readings.rows), unread="")
+    except InputError as error:
+        return replace(evidence, unread=error.message)
+
+
+def findings(evidence: Evidence, limits: Limits, samples: int) -> tuple[Finding, ...]:
+    """Return what each check says; `samples` are the candidate's requests of this step."""
+    needed = -math.log(limits.false_alarms / max(limits.tests, 1))
+    found = [_enough(samples, limits.samples)]
+    if limits.alarms:
+        found.append(_alarms(evidence))
+    if evidence.rate is not None:
+        found.append(_error_rate(evidence.rate, needed))
+    if evidence.increase is not None:
+        found.append(_error_increase(evidence.increase, needed))
+    if evidence.slow is not None:
+        found.append(_latency(evidence, limits, needed))
+    if limits.prediction_shift is not None:
+        found.append(_predictions(evidence, limits, needed))
+    return tuple(found)
+
+
+def verdict(found: tuple[Finding, ...]) -> Verdict:
+    """Return what all checks come to: the worst of them."""
+    said = {finding.verdict for finding in found}
+    for worst in (Verdict.failed, Verdict.inconclusive):
+        if worst in said:
+            return worst
+    return Verdict.healthy
+
+
+def _enough(samples: int, wanted: int) -> Finding:
+    said = Verdict.healthy if samples >= wanted else Verdict.inconclusive
+    return Finding("requests", said, f"{samples:,} of the {wanted:,} that a step needs")
+
+
+def _alarms(evidence: Evidence) -> Finding:
+    new = [name for name in evidence.alarms if name not in evidence.alarms_before]
+    if new:
+        return Finding("alarms", Verdict.failed, f"{', '.join(new)} rings", 1.0)
+    rang = ", ".join(evidence.alarms_before)
+    return Finding("alarms", Verdict.healthy, f"{rang} rang before" if rang else "none rings")
+
+
+def _error_rate(above: Above, needed: float) -> Finding:
+    name, rate = "error rate", above.share.rate
+    if rate is None:
+        return Finding(name, Verdict.inconclusive, _NOTHING)
+    text = f"{rate:.2%} of requests failed, {above.limit:.2%} may"
+    return _judge(name, above.log_e, needed, text, over=rate > above.limit)
+
+
+def _error_increase(increase: Increase, needed: float) -> Finding:
+    a, b = increase.a, increase.b
+    if b.rate is None:
+        return Finding("error increase", Verdict.inconclusive, _NOTHING)
+    over = b.rate > (a.rate or 0.0) + increase.margin
+    text = (
+        f"{_percent(b)} of requests failed, {_percent(a)} of the stable version's; "
+        f"{increase.margin:.2%} more may"
+    )
+    return _judge("error increase", increase.log_e, needed, text, over=over)
+
+
+def _latency(evidence: Evidence, limits: Limits, needed: float) -> Finding:
+    assert evidence.slow is not None
+    if evidence.slow_ms is None:
+        return Finding("latency", Verdict.inconclusive, "the stable version's is not known yet")
+    a, b = evidence.slow.a, evidence.slow.b
+    if b.rate is None:
+        return Finding("latency", Verdict.inconclusive, "no warm requests yet")
+    over = b.rate > (a.rate or 0.0)
+    few = b.trials < limits.samples
+    text = (
+        f"{_percent(b)} take over {limits.latency_ratio or 0:g} times {evidence.slow_ms:.3g} ms; "
+        f"{_percent(a)} of the stable version's take over {evidence.slow_ms:.3g} ms"
+    )
+    return _judge("latency", evidence.slow.log_e, needed, text, over=few or (over and b.hits > 1))
+
+
+def _predictions(evidence: Evidence, limits: Limits, needed: float) -> Finding:
+    name = "predictions"
+    if evidence.shift is None:
+        return Finding(name, Verdict.inconclusive, "the model has no bins to compare them by")
+    if evidence.unread:
+        return Finding(name, Verdict.inconclusive, f"they cannot be compared: {evidence.unread}")
+    rows_a, rows_b = evidence.shift.samples
+    column, moved = evidence.shift.farthest
+    few = min(rows_a, rows_b) < limits.samples
+    text = f"{rows_b:,} captured rows, {rows_a:,} of the stable version's"
+    if rows_a and rows_b:
+        text += f"; {column} has moved by {moved:.1%}, {limits.prediction_shift:.1%} may"
+    over = moved > (limits.prediction_shift or 0.0)
+    return _judge(name, evidence.shift.log_evidence, needed, text, over=few or over)
+
+
+def _judge(check: str, log_e: float, needed: float, text: str, *, over: bool) -> Finding:
+    certainty = math.exp(min(log_e - needed, 0.0))
+    if log_e >= needed:
+        return Finding(check, Verdict.failed, text, 1.0)
+    said = Verdict.inconclusive if over else Verdict.healthy
+    return Finding(check, said, text, certainty)
+
+
+def _percent(share: Share) -> str:
+    return "none" if share.rate is None else f"{share.rate:.2%}"

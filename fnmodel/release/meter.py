@@ -1,0 +1,261 @@
+"""Measures both versions of a rollout: requests by CloudWatch, predictions by captured rows.
+
+Requests and crashes are AWS's own metrics by alias and version; what the endpoint itself answered,
+and how fast, comes from its log by EMF (`fnmodel.serve.report`). A request that kills its process
+writes no line, and one that gets a 500 is no error to Lambda, so both are asked.
+
+All figures are sums since the rollout began, asked for anew each time: what CloudWatch learns late
+is in the next look.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fnmodel.aws import translated
+from fnmodel.capture.line import PREFIX, folder_of, lines_of
+from fnmodel.release.analysis import SLOW, Cursor, Readings, Requests
+from fnmodel.release.tick import Rollout
+
+_MINUTE = 60
+_BEFORE = 3600
+"""Seconds before the rollout from which the stable version's latency is taken."""
+_LATE = 600.0
+"""Seconds in which an object may still arrive behind those with later names."""
+_MOST_ROWS = 20_000
+"""Rows of both versions that one look counts at most; the next one goes on behind them."""
+
+ALARMS = "crashes", "errors"
+"""The stage's alarms, by the ends of their names in the template."""
+
+Row = dict[str, Any]
+
+
+class CloudWatchMeter:
+    """Reads a stage's metrics, alarms and captured rows.
+
+    `s3` and `bucket` are None where predictions are not compared.
+    """
+
+    def __init__(
+        self,
+        cloudwatch: Any,
+        function: str,
+        alias: str,
+        *,
+        s3: Any = None,
+        bucket: str | None = None,
+    ) -> None:
+        self._client = cloudwatch
+        self._s3 = s3
+        self._function, self._alias, self._bucket = function, alias, bucket
+
+    def read(self, rollout: Rollout, now: float) -> Readings:
+        """Return what was measured until now.
+
+        Raises:
+            AwsError: CloudWatch or S3 refused.
+
+        """
+        evidence, limits = rollout.evidence, rollout.plan.limits
+        ratio = limits.latency_ratio
+        bound = evidence.slow_ms if ratio else None
+        first = evidence.baseline is None
+        rows: tuple[list[Row], list[Row]] = [], []
+        cursor = evidence.cursor
+        if evidence.shift is not None and self._s3 is not None:
+            if first:
+                cursor = Cursor(self._place(rollout.started))
+            else:
+                rows, cursor = self._rows(rollout, now)
+        return Readings(
+            stable=replace(
+                self._requests(rollout.stable, rollout.started, now, bound),
+                p99_ms=self._p99(rollout.stable, now) if ratio and bound is None else None,
+            ),
+            candidate=self._requests(
+                rollout.candidate, rollout.started, now, bound * ratio if bound and ratio else None
+            ),
+            p99_before=self._p99(rollout.stable, rollout.started) if ratio and first else None,
+            rows=rows,
+            cursor=cursor,
+            alarms=self._alarms() if limits.alarms else (),
+        )
+
+    def _requests(self, version: str, start: float, now: float, bound: float | None) -> Requests:
+        own = [("function_name", self._function), ("alias", self._alias), ("version", version)]
+        lambdas = [
+            ("FunctionName", self._function),
+            ("Resource", f"{self._function}:{self._alias}"),
+            ("ExecutedVersion", version),
+        ]
+        asked = [
+            _query("invocations", "AWS/Lambda", "Invocations", lambdas, "Sum"),
+            _query("crashes", "AWS/Lambda", "Errors", lambdas, "Sum"),
+            _query("answered", "fnmodel", "server_errors", own, "SampleCount"),
+            _query("failed", "fnmodel", "server_errors", own, "Sum"),
+            _query("cold", "fnmodel", "cold_start", own, "Sum"),
+            _query("timed", "fnmodel", "latency_ms", own, "SampleCount"),
+        ]
+        if bound is not None:
+            # A trimmed count: the values above a bound.
+            asked.append(_query("slow", "fnmodel", "latency_ms", own, f"TC({bound:.6g}:)"))
+        found = self._data(asked, start - start % _MINUTE, now + 1)
+        total = {name: round(sum(values)) for name, values in found.items()}
+        count = max(total["invocations"], total["answered"])
+        timed = total["timed"]
+        return Requests(
+            count=count,
+            errors=min(total["crashes"] + total["failed"], count),
+            cold=total["cold"],
+            timed=timed,
+            slow=min(total.get("slow", 0), timed),
+        )
+
+    def _p99(self, version: str, end: float) -> float | None:
+        """Return the latency that a hundredth of the requests of an hour was above."""
+        own = [("function_name", self._function), ("alias", self._alias), ("version", version)]
+        asked = [_query("p99", "fnmodel", "latency_ms", own, f"p{SLOW}", _BEFORE)]
+        found = self._data(asked, end - _BEFORE, end + 1)["p99"]
+        # An hour may lie in two of CloudWatch's; percentiles do not add up.
+        return max(found, default=None)
+
+    def _data(
+        self, queries: list[dict[str, Any]], start: float, end: float
+    ) -> Mapping[str, list[float]]:
+        found: dict[str, list[float]] = {query["Id"]: [] for query in queries}
+        with translated():
+            pages = self._client.get_paginator("get_metric_data").paginate(
+                MetricDataQueries=queries,
+                StartTime=datetime.fromtimestamp(start, UTC),
+                EndTime=datetime.fromtimestamp(end, UTC),
+            )
+            for page in pages:
+                for result in page["MetricDataResults"]:
+                    found[result["Id"]] += result["Values"]
+        return found
+
+    def _alarms(self) -> tuple[str, ...]:
+        """Return the stage's alarms that ring."""
+        with translated():
+            pages = self._client.get_paginator("describe_alarms").paginate(
+                # Not by the beginning: the alarms of `prod-eu` begin as those of `prod`.
+                AlarmNames=[f"{self._function}-{name}" for name in ALARMS],
+                StateValue="ALARM",
+            )
+            found = [alarm["AlarmName"] for page in pages for alarm in page["MetricAlarms"]]
+        return tuple(sorted(found))
+
+    def _place(self, time: float) -> str:
+        return folder_of(self._function, self._alias, datetime.fromtimestamp(time, UTC))
+
+    def _rows(self, rollout: Rollout, now: float) -> tuple[tuple[list[Row], list[Row]], Cursor]:
+        """Return the predictions of objects that were not counted yet, and which are counted then.
+
+        Firehose names objects by their time, so that they sort by it.
+        """
+        sides: dict[str, list[Row]] = {rollout.stable: [], rollout.candidate: []}
+        since = _text(rollout.started)
+        requests: set[str] = set()
+        cursor = rollout.evidence.cursor
+        counted = set(cursor.beyond)
+        after, beyond = cursor.after, list[str]()
+        for key, modified, content in self._objects(cursor.after, counted):
+            for row in map(json.loads, lines_of(content)):
+                told = row["fnmodel"]
+                fresh = row["eventMetadata"]["inferenceTime"] >= since
+                if told["version"] not in sides or told["request_id"] in requests or not fresh:
+                    continue
+                requests.add(told["request_id"])  # rows of one request are not independent
+                sides[told["version"]].append(
+                    prediction_columns(json.loads(row["captureData"]["endpointOutput"]["data"]))
+                )
+            counted.discard(_hash(key))
+            if modified < now - _LATE:
+                after, beyond = key, []
+            else:
+                beyond.append(_hash(key))
+            if sum(map(len, sides.values())) >= _MOST_ROWS:
+                break
+        return (sides[rollout.stable], sides[rollout.candidate]), Cursor(
+            after, (*beyond, *sorted(counted))
+        )
+
+    def _objects(self, after: str, counted: set[str]) -> Iterator[tuple[str, float, bytes]]:
+        """Yield key, time and content of each object; no content of those that are counted."""
+        with translated():
+            pages = self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket,
+                Prefix=f"{PREFIX}{self._function}/{self._alias}/",
+                StartAfter=after,
+            )
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    key, content = item["Key"], b""
+                    if _hash(key) not in counted:
+                        answer = self._s3.get_object(Bucket=self._bucket, Key=key)
+                        content = answer["Body"].read()
+                    yield key, item["LastModified"].timestamp(), content
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+def prediction_columns(prediction: Any) -> Row:
+    """Turn one captured prediction into columns, named as a reference profile names them.
+
+    `{"label": …, "probabilities": {…}}` gives `label`, `probability:CLASS`, `margin` and
+    `confidence`; a lone number `value`; other keys go by their names.
+    """
+    if not isinstance(prediction, Mapping):
+        return {"value": prediction}
+    row: Row = {}
+    for name, value in prediction.items():
+        if name == "probabilities" and isinstance(value, Mapping):
+            row |= _probabilities(value)
+        elif isinstance(value, list):
+            row |= {f"{name}:{at}": one for at, one in enumerate(value)}
+        else:
+            row[name] = value
+    if len(row) == 1 and "label" not in row:
+        row.setdefault("value", next(iter(row.values())))
+    return row
+
+
+def _probabilities(values: Mapping[str, Any]) -> Row:
+    row = {f"probability:{name}": value for name, value in values.items()}
+    best = sorted((v for v in values.values() if isinstance(v, int | float)), reverse=True)
+    if len(best) > 1:
+        row |= {"margin": best[0] - best[1], "confidence": best[0]}
+    return row
+
+
+def _query(
+    name: str,
+    namespace: str,
+    metric: str,
+    dimensions: list[tuple[str, str]],
+    statistic: str,
+    period: int = _MINUTE,
+) -> dict[str, Any]:
+    return {
+        "Id": name,
+        "MetricStat": {
+            "Metric": {
+                "Namespace": namespace,
+                "MetricName": metric,
+                "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions],
+            },
+            "Period": period,
+            "Stat": statistic,
+        },
+    }
+
+
+def _text(time: float) -> str:
+    moment = datetime.fromtimestamp(time, UTC) - timedelta(seconds=1)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"

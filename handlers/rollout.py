@@ -1,0 +1,48 @@
+"""The Lambda function that drives a rollout while nobody else does: each minute, and on alarms."""
+
+import os
+from typing import Any
+
+from fnmodel.aws import Cloud
+from fnmodel.errors import ConflictError, LockHeldError
+from fnmodel.release.alias import AliasRouter
+from fnmodel.release.clock import RuleClock
+from fnmodel.release.ledger import Ledger
+from fnmodel.release.meter import CloudWatchMeter
+from fnmodel.release.rollouts import Rollouts
+
+ALIAS = "live"
+
+cloud = Cloud()
+function = os.environ["FNMODEL_FUNCTION"]
+router = AliasRouter(cloud.client("lambda"), function, ALIAS)
+ledger = Ledger(cloud.client("dynamodb"), os.environ["FNMODEL_LEDGER"], ALIAS)
+meter = CloudWatchMeter(
+    cloud.client("cloudwatch"),
+    function,
+    ALIAS,
+    s3=cloud.client("s3"),
+    bucket=os.environ["FNMODEL_BUCKET"],
+)
+clock = RuleClock(cloud.client("events"), os.environ["FNMODEL_CLOCK"])
+
+
+def handler(_event: Any, context: Any) -> dict[str, Any]:
+    """Look at the rollout once, whatever the event; return what it is now.
+
+    Raises:
+        AwsError: AWS refused a call; the next minute looks again.
+
+    """
+    who = f"the controller, request {context.aws_request_id}"
+    rollouts = Rollouts(router, ledger, meter, clock, who=who)
+    try:
+        rollout = rollouts.tick()
+    except (LockHeldError, ConflictError) as error:
+        # A command drives it at this moment, or somebody deploys.
+        return {"rollout": None, "why": error.message}
+    if rollout is None:
+        return {"rollout": None, "why": "there was never one"}
+    return {
+        "rollout": rollout.id, "phase": rollout.phase, "step": rollout.step, "why": rollout.why
+    }  # fmt: skip
