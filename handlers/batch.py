@@ -4,7 +4,9 @@ Powertools writes its log lines and metrics here, where a run takes seconds; the
 line a request is `fnmodel.serve.report`.
 """
 
+import math
 import os
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from fnmodel.aws import Cloud
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.objects import S3Objects
-from fnmodel.batch.run import Model, run
+from fnmodel.batch.run import Host, Model, run
 from fnmodel.errors import BatchError
 from fnmodel.inference import Predictor
 from fnmodel.model import OnnxModel
@@ -49,8 +51,12 @@ def run_batch(
             S3Objects(client, request.bucket),
             predictor,
             model=model,
-            clock=lambda: datetime.now(UTC),
-            log=lambda message, fields: logger.info(message, job=request.job, **fields),
+            host=Host(
+                clock=lambda: datetime.now(UTC),
+                remaining=lambda: _remaining(context),
+                sleep=time.sleep,
+                log=lambda message, fields: logger.info(message, job=request.job, **fields),
+            ),
         )
     except BatchError as error:
         logger.error(error.message, job=request.job, hint=error.hint)  # noqa: TRY400
@@ -62,3 +68,9 @@ def run_batch(
             metrics.add_metric(name=name, unit=MetricUnit.Count, value=manifest["totals"][name])
         metrics.flush_metrics()
     return manifest
+
+
+def _remaining(context: Any) -> float:
+    """Return the seconds that Lambda leaves this invocation; elsewhere there is no end."""
+    left = getattr(context, "get_remaining_time_in_millis", None)
+    return left() / 1000 if left else math.inf

@@ -1,0 +1,162 @@
+"""A column of one feature in; its array, and the reasons of values that do not fit, out."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fnmodel.arrays import DTYPES, Array
+from fnmodel.errors import InputError
+from fnmodel.inference import encode_column
+from fnmodel.model import Feature
+from fnmodel.values import KINDS, TOO_LARGE, encode_value, limits
+
+Encoded = tuple[Array, dict[int, str]]
+"""An array of shape (rows,), and why values at some rows do not fit; those mean nothing."""
+
+_DIGITS = re.compile(r"-?[0-9]{1,30}")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def encode_texts(feature: Feature, texts: Sequence[str]) -> Encoded:
+    """Encode fields of CSV; an empty one is a missing value."""
+    parse = _parser(feature)
+    try:
+        return encode_column(feature, _at_once(feature, texts) or [*map(parse, texts)]), {}
+    except (InputError, ValueError):
+        return _one_by_one(feature, texts, parse)
+
+
+def encode_values(feature: Feature, values: Sequence[Any]) -> Encoded:
+    """Encode values as JSON has them."""
+    try:
+        return encode_column(feature, values), {}
+    except InputError:
+        return _one_by_one(feature, values, lambda value: value)
+
+
+def encode_numbers(feature: Feature, numbers: Array, missing: Array | None) -> Encoded:
+    """Encode an array of integers or floats, shape (rows,); NaN is missing, as is what is marked."""
+    kind = KINDS[feature.datatype]
+    if kind not in ("floating", "integer") or feature.closed:
+        return encode_values(feature, _plain(numbers, missing))
+    gone = np.zeros(len(numbers), bool) if missing is None else missing
+    if numbers.dtype.kind == "f":
+        gone = gone | np.isnan(numbers)
+    with np.errstate(invalid="ignore", over="ignore"):
+        unfit = _unfit(feature, numbers)
+        unfit[gone] = kind == "integer" or not feature.nullable
+        column = numbers.astype(DTYPES[feature.datatype])
+    if kind == "floating" and gone.any():
+        column = np.where(gone, np.nan, column).astype(DTYPES[feature.datatype], copy=False)
+    reasons: dict[int, str] = {}
+    for row in np.flatnonzero(unfit).tolist():
+        try:
+            column[row] = encode_value(feature, None if gone[row] else numbers[row].item())
+        except InputError as error:
+            reasons[row] = error.message
+    return column, reasons
+
+
+def _unfit(feature: Feature, numbers: Array) -> Array:
+    """Mark the numbers that a feature's datatype cannot hold."""
+    if KINDS[feature.datatype] == "floating":
+        if feature.datatype == "FP64" or numbers.dtype == np.float32:
+            if feature.datatype == "FP16":
+                return ~(np.abs(numbers) < TOO_LARGE["FP16"])
+            return ~np.isfinite(numbers)
+        return ~(np.abs(numbers.astype(np.float64)) < float(TOO_LARGE[feature.datatype]))
+    least, largest = limits(feature.datatype)
+    if numbers.dtype.kind == "f":
+        # Of a float, the least integer is exact and the largest may be rounded up to its limit.
+        return ~((numbers >= least) & (numbers < largest + 1) & (numbers == np.trunc(numbers)))
+    info = np.iinfo(numbers.dtype)
+    unfit = np.zeros(len(numbers), bool)
+    if info.min < least:
+        unfit |= numbers < least
+    if info.max > largest:
+        unfit |= numbers > largest
+    return unfit
+
+
+def _plain(numbers: Array, missing: Array | None) -> list[Any]:
+    gone = [False] * len(numbers) if missing is None else missing.tolist()
+    values = numbers.tolist()
+    return [
+        None if none or value != value else value for value, none in zip(values, gone, strict=True)
+    ]
+
+
+def _one_by_one(feature: Feature, given: Sequence[Any], parse: Callable[[Any], Any]) -> Encoded:
+    column = np.zeros(len(given), dtype=DTYPES[feature.datatype])
+    reasons: dict[int, str] = {}
+    for row, value in enumerate(given):
+        try:
+            column[row] = encode_value(feature, parse(value))
+        except InputError as error:
+            reasons[row] = error.message
+        except ValueError as error:
+            reasons[row] = str(error)
+    return column, reasons
+
+
+def _at_once(feature: Feature, texts: Sequence[str]) -> list[Any] | None:
+    """Parse plain numbers as fast as Python can; None sends the caller on the careful path.
+
+    Raises:
+        ValueError: one is no number.
+
+    """
+    kind = KINDS[feature.datatype]
+    if kind not in ("floating", "integer") or "_" in "".join(texts):  # Python would read 1_000
+        return None
+    number: Callable[[str], float] = float if kind == "floating" else int
+    try:
+        if "" in texts:
+            return [number(text) if text else None for text in texts]
+        return [*map(number, texts)]
+    except ValueError:
+        return None
+
+
+def _parser(feature: Feature) -> Callable[[str], Any]:
+    """Return the function from a field to a value; an empty field is a missing value."""
+    kind = DTYPES[feature.datatype].kind
+    if kind == "O":
+        return lambda text: text or None
+    if kind == "b":
+        return _boolean
+    number = _whole if kind in "iu" else _number
+    # Booleans of the training data are integral numbers here; CSV writes them as words.
+    return (lambda text: _flag(text, number)) if feature.integral else number
+
+
+def _flag(text: str, number: Callable[[str], float | None]) -> float | None:
+    known = _BOOLEANS.get(text.strip().lower()) if text[:1].isalpha() else None
+    return number(text) if known is None else float(known)
+
+
+def _number(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        if "_" not in text:  # Python would read 1_000
+            return float(text)
+    except ValueError:
+        pass
+    raise ValueError(f"{text[:60]!r} is not a number")
+
+
+def _whole(text: str) -> float | None:
+    # A float would lose digits of a large integer.
+    return int(text) if _DIGITS.fullmatch(text) else _number(text)
+
+
+def _boolean(text: str) -> bool | None:
+    if not text:
+        return None
+    try:
+        return _BOOLEANS[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f"{text[:60]!r} is not true or false") from None
