@@ -5,54 +5,20 @@ import gzip
 import io
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from serve_cases import EVENTS, predictor, write_model
+from batch_cases import EVENT, HEADER, MODEL, Killed, bucket, results, start, table
+from serve_cases import predictor, write_model
 
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.lines import CHUNK
-from fnmodel.batch.run import Host, Model, run
+from fnmodel.batch.run import Host, run
 from fnmodel.errors import BatchError
 from fnmodel.inference import Predictor
 from fnmodel.model import Feature, Signature, Tensor
 from fnmodel.testing.objects import InMemoryObjects
-
-EVENT = json.loads((EVENTS / "batch.json").read_bytes())
-MODEL = Model("churn", "3", "sha256:0123")
-HEADER = "id,age,income,plan,visits\n"
-
-
-def start(objects: InMemoryObjects, name: str = "mixed", **event: Any) -> dict[str, Any]:
-    """Run the nightly job at a time of its own, so that only what should be equal is."""
-    moments = iter(datetime(2026, 3, 12, 6, tzinfo=UTC) + timedelta(days=n) for n in range(99))
-    request = JobRequest.from_event(EVENT | {"error_budget": 1} | event)
-    host = Host(clock=lambda: next(moments))
-    return run(request, objects, predictor(name), model=MODEL, host=host)
-
-
-def bucket(**contents: str | bytes) -> InMemoryObjects:
-    """Return a bucket with these CSV objects below incoming/."""
-    objects = InMemoryObjects()
-    for name, content in contents.items():
-        body = content if isinstance(content, bytes) else content.encode()
-        objects.contents[f"incoming/{name}.csv"] = body
-    return objects
-
-
-def table(objects: InMemoryObjects, key: str) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(objects.contents[key].decode(), newline="")))
-
-
-def results(objects: InMemoryObjects) -> dict[str, bytes]:
-    """Return what a run wrote; the lease is not its own."""
-    return {
-        key: body
-        for key, body in objects.contents.items()
-        if key.startswith("scored/") and not key.endswith("lease.json")
-    }
-
 
 def test_scored_columns_follow_the_inputs_own() -> None:
     """Columns the model does not know pass through; a missing value may be left empty."""
@@ -363,10 +329,6 @@ def test_error_budget() -> None:
 def test_error_budget_is_the_last_share_that_is_allowed() -> None:
     """Exactly the budget is no failure."""
     assert start(bucket(a=many(8, lambda n: n < 2)), error_budget=0.25)["status"] == "succeeded"
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 def writes(objects: InMemoryObjects) -> list[tuple[str, str]]:

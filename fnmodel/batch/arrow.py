@@ -23,8 +23,9 @@ from fnmodel.model import Feature
 CHUNK = 4_096
 """Rows that are scored at once: where trees are fastest."""
 
+_Type = arro.DataType
 _MAGIC = b"ARROW1"
-_ROW_GROUP = 1 << 17
+_ROW_GROUP = 1 << 16
 
 
 class ArrowFile:
@@ -43,9 +44,7 @@ class ArrowFile:
         self._file = file
         self._batches, schema = self._open(file, parquet=parquet)
         self.names: Sequence[str] = schema.names
-        self._empty = arro.RecordBatch.from_arrays(
-            [arro.Array([], type) for type in schema.types], schema=schema
-        )
+        (self._empty,) = schema.empty_table().combine_chunks().to_batches()
 
     def __iter__(self) -> Iterator[Read]:
         row = 0
@@ -53,9 +52,8 @@ class ArrowFile:
         while True:
             try:
                 batch = next(batches, None)
-            except Exception as error:
-                # What arro3 raises has no class of its own.
-                self._check_storage()
+            except BaseException as error:
+                self._check(error)
                 reason = f"the {self._kind} file is broken: {_first_line(error)}"
                 bad = [Bad(row + 1, "", reason, "")]
                 yield Read(ArrowChunk.of(self._empty, row), bad, reason)
@@ -69,10 +67,21 @@ class ArrowFile:
         if not row:
             yield Read(ArrowChunk.of(self._empty, 0))
 
-    def _check_storage(self) -> None:
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _check(self, error: BaseException) -> None:
+        """Return if it is the file's fault.
+
+        What arro3 raises has no class of its own; where it did not expect what stands in a file,
+        its panic is a BaseException, which cannot be imported.
+        """
         failure = getattr(getattr(self._file, "raw", None), "failure", None)
         if failure is not None:
             raise failure
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise error
 
     def _open(self, file: BinaryIO, *, parquet: bool) -> tuple[Iterator[Any], Any]:
         try:
@@ -83,12 +92,12 @@ class ArrowFile:
                 file.seek(0)
                 reader = (io.read_ipc if magic == _MAGIC else io.read_ipc_stream)(file)
             return iter(reader), reader.schema
-        except Exception as error:
-            self._check_storage()
+        except BaseException as error:
+            self._check(error)
             raise Broken(f"not {self._kind}: {_first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -115,11 +124,33 @@ class ArrowChunk(Chunk):
             return encode_values(feature, [None] * len(self))
         column = self.batch.column(self.names.index(feature.name))
         kind = column.type
-        if kind.is_integer or (kind.is_floating and not kind.is_float16):
+        if _Type.is_integer(kind) or _Type.is_float32(kind) or _Type.is_float64(kind):
             missing = _missing(column) if column.null_count else None
             numbers = _numbers(column) if column.null_count else column.to_numpy()
             return encode_numbers(feature, numbers, missing)
-        return encode_values(feature, [_sent(value) for value in column.to_pylist()])
+        if _Type.is_decimal(kind):
+            return encode_values(feature, column.cast(_Type.float64()).to_pylist())
+        return encode_values(feature, [_sent(value) for value in _values(column)])
+
+    def matrix(self, features: Sequence[Feature], dtype: Any) -> Array | None:
+        """As `Chunk.matrix`: of columns of plain floats."""
+        columns = [self._quick(feature, dtype) for feature in features]
+        if any(column is None for column in columns):
+            return None
+        made = np.empty((len(self), len(columns)), dtype)
+        for position, column in enumerate(columns):
+            made[:, position] = column
+        return made if np.isfinite(made).all() else None
+
+    def _quick(self, feature: Feature, dtype: Any) -> Array | None:
+        if feature.closed or feature.name not in self.names:
+            return None
+        column = self.batch.column(self.names.index(feature.name))
+        if column.null_count or not (_Type.is_float32(column.type) or _Type.is_float64(column.type)):
+            return None
+        found: Array = column.to_numpy()
+        # A float64 that rounds to an infinite float32 would be told apart with more care.
+        return found if found.dtype.itemsize <= dtype.itemsize else None
 
     def bad(self, row: int, column: str, reason: str) -> Bad:
         """As `Chunk.bad`; the text is the row as JSON."""
@@ -137,17 +168,22 @@ class ArrowChunk(Chunk):
 
     def values(self, name: str) -> Sequence[Any]:
         """As `Chunk.values`."""
-        found: list[Any] = self.batch.column(self.names.index(name)).to_pylist()
-        return found
+        return _values(self.batch.column(self.names.index(name)))
+
+
+def _values(column: Any) -> list[Any]:
+    """Return a column's values as Python's; as texts, where arro3 makes no others of its type."""
+    kind = column.type
+    plain = column.cast(kind.value_type) if _Type.is_dictionary(kind) else column
+    if _Type.is_decimal(kind):
+        plain = column.cast(_Type.utf8())
+    values: list[Any] = plain.to_pylist()
+    return values
 
 
 def _sent(value: Any) -> Any:
-    """Return a value as JSON would have it: NaN is missing, a decimal is a number."""
-    if isinstance(value, float) and value != value:
-        return None
-    from decimal import Decimal
-
-    return float(value) if isinstance(value, Decimal) else value
+    """Return a value as JSON would have it: NaN is missing."""
+    return None if isinstance(value, float) and value != value else value
 
 
 class _ArrowArray(ctypes.Structure):
@@ -186,7 +222,7 @@ def _missing(column: Any) -> Array:
 def _numbers(column: Any) -> Array:
     """Return the values of a column with nulls; those of the nulls mean nothing."""
     kind = column.type
-    sign = "f" if kind.is_floating else "u" if kind.is_unsigned_integer else "i"
+    sign = "f" if _Type.is_floating(kind) else "u" if _Type.is_unsigned_integer(kind) else "i"
     dtype = np.dtype(f"{sign}{kind.bit_width // 8}")
 
     def read(address: int, offset: int, length: int) -> Array:
@@ -208,6 +244,10 @@ def write(
     """Write scored chunks, at least one; each is pulled when the one before is encoded."""
     batches = (_batch(one, kept, added) for one in scored)
     first = next(batches)
+    if first is None:  # an object of which nothing can be read has no columns
+        for _ in batches:
+            pass
+        return
     reader = arro.RecordBatchReader.from_batches(first.schema, chain([first], batches))
     if parquet:
         io.write_parquet(
@@ -225,6 +265,8 @@ def _batch(scored: Scored, kept: Sequence[str], added: Sequence[str]) -> Any:
     for name, prediction in zip(added, scored.predictions, strict=False):
         columns.append(_array(prediction))
         names.append(name)
+    if not columns:
+        return None
     fields = [arro.Field(n, column.type, nullable=True) for n, column in zip(names, columns)]
     return arro.RecordBatch.from_arrays(columns, schema=arro.Schema(fields))
 
@@ -233,7 +275,7 @@ def _column(chunk: Chunk, name: str) -> Any:
     """Return a column as it is; of CSV and JSON Lines, whose rows may differ, as texts."""
     if isinstance(chunk, ArrowChunk):
         return chunk.batch.column(chunk.names.index(name))
-    return arro.Array([_text(value) for value in chunk.values(name)], arro.DataType.utf8())
+    return arro.Array([_text(value) for value in chunk.values(name)], _Type.utf8())
 
 
 def _text(value: Any) -> str | None:
@@ -244,5 +286,5 @@ def _text(value: Any) -> str | None:
 
 def _array(prediction: Array) -> Any:
     if prediction.dtype.kind == "O":
-        return arro.Array(prediction.tolist(), arro.DataType.utf8())
+        return arro.Array(prediction.tolist(), _Type.utf8())
     return arro.Array.from_numpy(np.ascontiguousarray(prediction))

@@ -39,6 +39,10 @@ class Chunk(ABC):
         What stands in the column at those rows means nothing.
         """
 
+    def matrix(self, features: Sequence[Feature], dtype: Any) -> Array | None:  # noqa: ARG002
+        """Return all features at once, shape (rows, F), where that is quick and all values fit."""
+        return None
+
     @abstractmethod
     def bad(self, row: int, column: str, reason: str) -> Bad:
         """Return a row as one that cannot be scored."""

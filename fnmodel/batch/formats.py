@@ -39,6 +39,9 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Read]:
         """Yield at least one; the last may say that the object is broken."""
 
+    def close(self) -> None:
+        """Let go of the object."""
+
 
 def chosen(item: Object, request: JobRequest) -> bool:
     """Whether the job reads this object."""
@@ -60,12 +63,16 @@ def open_source(item: Object, request: JobRequest, objects: ObjectStore) -> Sour
     if request.format in ("parquet", "arrow"):
         arrow = arrow_module()
         file = seekable(item, objects)
-        source: Source = arrow.ArrowFile(file, parquet=request.format == "parquet")
+        try:
+            source: Source = arrow.ArrowFile(file, parquet=request.format == "parquet")
+        except BaseException:
+            file.close()
+            raise
         return source
     stream = plain(objects.open(item.key, item.etag), _compression(item, request))
     if request.format == "csv":
         return Table(stream)
-    return JsonLines(stream, strict=request.keep is None and request.results != "jsonl")
+    return JsonLines(stream, strict=request.keep is None and request.results_format != "jsonl")
 
 
 def arrow_module() -> "type":

@@ -76,6 +76,9 @@ class JsonLines:
         yield self._first
         yield from self._reads
 
+    def close(self) -> None:
+        """As `Source.close`: the stream ends by itself."""
+
     def _read(self, stream: Readable, size: int) -> Iterator[Read]:
         names: Sequence[str] | None = None
         at: list[int] = []

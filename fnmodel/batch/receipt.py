@@ -17,13 +17,13 @@ FOLDER = "receipts/"
 class Receipt:
     """A part that was written: the rows of its input that it covers, and what became of them.
 
-    `errors` is the key of the file of bad rows, None without any. `last` says that the input ends
+    `part` is the key of its scored rows, `errors` that of its bad ones; None where there is none. `last` says that the input ends
     here, `problem` that its rest cannot be read.
     """
 
     input: int
     number: int
-    part: str
+    part: str | None
     errors: str | None
     rows: int
     scored: int
@@ -55,7 +55,7 @@ def receipts(objects: ObjectStore, folder: str) -> dict[int, list[Receipt]]:
 def totals(all_receipts: Iterable[Receipt]) -> dict[str, int]:
     """Add up the counts."""
     counts = [(one.rows, one.scored, one.bad) for one in all_receipts]
-    rows, scored, errors = (sum(column) for column in zip(*counts, strict=True)) if counts else (0,) * 3
+    rows, scored, errors = (sum(one[at] for one in counts) for at in range(3))
     assert rows == scored + errors, "a row was lost"
     return {"rows": rows, "scored": scored, "errors": errors}
 
@@ -67,6 +67,6 @@ def described(item: Object, own: Sequence[Receipt]) -> Mapping[str, Any]:
         "key": item.key,
         "etag": item.etag,
         **totals(own),
-        "parts": [one.part for one in own],
+        "parts": [one.part for one in own if one.part],
         **({"problem": problem} if problem else {}),
     }

@@ -15,6 +15,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -226,9 +227,15 @@ class _Work:
         if own and own[-1].last:
             return own
         try:
-            source = open_source(item, self._request, self._objects)
+            source: Source = open_source(item, self._request, self._objects)
         except Broken as error:
             source = Unreadable(str(error))
+        with closing(source):
+            return self._source(source, item, number, own, executor)
+
+    def _source(
+        self, source: Source, item: Object, number: int, own: list[Receipt], executor: Executor
+    ) -> list[Receipt]:
         scorer = Scorer(
             self._predictor,
             source.names,
@@ -237,7 +244,7 @@ class _Work:
             probabilities=self._request.probabilities,
         )
         rest = _behind(source, sum(one.rows for one in own))
-        scored = Peekable(in_order(executor, scorer.score, rest, 2 * self._workers))
+        scored = Peekable(in_order(executor, scorer.score, rest, self._workers))
         while scored:
             own.append(self._part(item, number, len(own), scorer, scored))
         return own
@@ -259,7 +266,7 @@ class _Work:
             receipt = Receipt(
                 input=number,
                 number=part,
-                part=key,
+                part=key if file.size else None,
                 errors=f"{self._folder}errors-{name}.csv" if errors.count else None,
                 rows=taken.rows,
                 scored=taken.rows - errors.count,
@@ -269,10 +276,11 @@ class _Work:
             )
             if receipt.errors:
                 errors.put(self._objects, receipt.errors)
-            file.put(self._objects, key)
+            if receipt.part:
+                file.put(self._objects, receipt.part)
         self._objects.put(self._folder + receipt.name, receipt.body(), if_none_match=True)
         counts = {"rows": receipt.rows, "scored": receipt.scored, "errors": receipt.bad}
-        self._host.log("scored", {"key": item.key, "part": key, **counts})
+        self._host.log("scored", {"key": item.key, "part": receipt.part, **counts})
         return receipt
 
     def _in_time(self) -> None:
@@ -297,6 +305,9 @@ class Unreadable:
         from fnmodel.batch.chunk import Bad, TextChunk
 
         yield Read(TextChunk((), (), (), ()), [Bad(1, "", self._problem, "")], self._problem)
+
+    def close(self) -> None:
+        """As `Source.close`."""
 
 
 class _Taken:

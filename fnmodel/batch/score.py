@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnmodel.arrays import Array
+from fnmodel.arrays import DTYPES, Array
 from fnmodel.batch.chunk import Bad, Chunk, Read
 from fnmodel.batch.predictions import column_names, columns, json_column
 from fnmodel.errors import InputError
@@ -57,6 +57,9 @@ class Scorer:
         self.kept = names if keep is None else keep
         self._all_columns = keep is None
         steps = predictor.processing
+        signature = predictor.signature
+        quick = steps is None and signature.stacked
+        self._stacked = DTYPES[signature.inputs[0].datatype] if quick else None
         self._own_answers = steps is not None and steps.postprocess is not None
         found = ["prediction"] if self._own_answers else column_names(predictor.signature)
         if not probabilities and predictor.signature.label is not None and not self._own_answers:
@@ -75,9 +78,12 @@ class Scorer:
         if self.problem:
             bad += [chunk.bad(row, "", self.problem) for row in range(len(chunk))]
             return self._done(chunk.take(()), [], bad, read.broken)
+        matrix = None
+        if self._stacked is not None and len(chunk):
+            matrix = chunk.matrix(self._features, self._stacked)
         encoded: list[Array] = []
         reasons: dict[int, tuple[str, str]] = {}
-        for feature in self._features:
+        for feature in self._features if matrix is None else ():
             column, found = chunk.encode(feature)
             encoded.append(column)
             for row, reason in found.items():
@@ -89,8 +95,10 @@ class Scorer:
             bad += [chunk.bad(row, *why) for row, why in reasons.items()]
             good = [row for row in range(len(chunk)) if row not in reasons]
             chunk, encoded = chunk.take(good), [column[good] for column in encoded]
+            matrix = None if matrix is None else matrix[good]
         refused: dict[int, str] = {}
-        parts = self._run(encoded, 0, len(chunk), refused)
+        given = encoded if matrix is None else [matrix]
+        parts = self._run(given, 0, len(chunk), refused)
         if refused:
             bad += [chunk.bad(row, "", reason) for row, reason in refused.items()]
             chunk = chunk.take([row for row in range(len(chunk)) if row not in refused])
@@ -125,7 +133,10 @@ class Scorer:
             signature = predictor.signature
             return columns(signature, predictor.no_rows([t.name for t in signature.outputs]))
         if predictor.processing is None:
-            outputs = predictor.run(predictor.assemble(encoded))
+            whole = self._stacked is not None and encoded[0].ndim == 2
+            name = predictor.signature.inputs[0].name
+            tensors = {name: encoded[0]} if whole else predictor.assemble(encoded)
+            outputs = predictor.run(tensors)
             return columns(predictor.signature, outputs)
         names = [feature.name for feature in self._features]
         values = [

@@ -67,6 +67,9 @@ class Table:
         if len(rows) or empty:
             yield rows.made(self._size, self._broken)
 
+    def close(self) -> None:
+        """As `Source.close`: the stream ends by itself."""
+
     def _plain(self, rows: "_Rows") -> bool:
         """Split the waiting lines at once; returns False where they need the careful reader."""
         source = self._source

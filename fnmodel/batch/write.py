@@ -17,7 +17,7 @@ from fnmodel.batch.predictions import plain
 from fnmodel.batch.score import Scored, Scorer
 
 # A file up to this size stays in memory; a larger one goes to /tmp.
-_IN_MEMORY = 8 << 20
+_IN_MEMORY = 1 << 20
 _ERRORS = ["input", "line", "column", "reason", "text"]
 
 
