@@ -9,7 +9,9 @@ STAGES = frozenset({"slim", "pack", "provision", "release", "serve", "batch", "w
 RUNTIME_ROOTS = ("handlers", "fnmodel.serve", "fnmodel.batch", "fnmodel.watch")
 RUNTIME_PACKAGES = frozenset(
     {"numpy", "onnxruntime", "orjson", "awslambdaric", "fastapi", "starlette", "mangum", "pydantic",
-     "aws_lambda_powertools", "boto3", "botocore", "snapshot_restore_py", "uvicorn"}
+     "aws_lambda_powertools", "boto3", "botocore", "snapshot_restore_py", "uvicorn",
+     # In layers of their own, where a batch job needs them.
+     "arro3", "backports", "compression"}
 )  # fmt: skip
 BAGS = frozenset({"utils", "util", "common", "shared", "helpers", "misc"})
 

@@ -4,6 +4,8 @@
     imports        in the base's standard library: a bundle of what a cold start imports of it
     dependencies   /opt/python    hash-locked wheels, pruned and compiled, with a bundle
     project        /opt/python    hash-locked wheels that the project asks for, where it does
+    formats        /opt/python    hash-locked wheels for what batch jobs read and write, where
+                                  they need more than CSV and JSON Lines
     code           /var/task      fnmodel's runtime part and the handlers, compiled, with a bundle
     model          /opt/ml/model  the model directory
 
@@ -14,7 +16,7 @@ and an unchanged project makes none.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +26,7 @@ from fnmodel.model import OnnxModel
 from fnmodel.pack import base, bundle, bytecode, compression, layer, limits
 from fnmodel.pack.dependencies import AT as DEPENDENCIES
 from fnmodel.pack.dependencies import Install, Lock, dependency_layer
+from fnmodel.pack.formats import formats_layer
 from fnmodel.pack.image import CREATED, Architecture, Image, Layer, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.requirements import project_layer
@@ -66,13 +69,15 @@ def build(
     *,
     progress: Callable[[str], None] = lambda _: None,
     own: Lock | None = None,
+    formats: Sequence[str] = (),
     install: Install | None = None,
     pull: base.Pull = base.pull,
     choose: bytecode.Choose = bytecode.choose,
 ) -> Image:
     """Build an image into the store and return it; the same inputs give the same digest.
 
-    `own` is the lock of the project's own packages; `choose` gives the Python that compiles.
+    `own` is the lock of the project's own packages; `formats` are those of `layers/formats` that
+    batch jobs need; `choose` gives the Python that compiles.
 
     Raises:
         LockError: a dependency cannot be had.
@@ -97,6 +102,9 @@ def build(
                     store, own, lock, target, compiler, progress=progress, install=install
                 )
             )
+        for name in formats:
+            made = formats_layer(store, name, lock, target, compiler, progress, install)
+            layers += [made] if made else []
         layers.append(code_layer(store, recipe.python, compiler, progress=progress))
     layers.append(model_layer(store, model, progress=progress))
     for one in layers:

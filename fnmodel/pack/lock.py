@@ -1,4 +1,4 @@
-"""Renews the locks in `layers/runtime`: `python -m fnmodel.pack.lock [VERSION…]`.
+"""Renews the locks of the layers: `python -m fnmodel.pack.lock [VERSION…]`.
 
 One file serves both architectures, because uv locks the hashes of all wheels of a release; that
 is checked each time.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fnmodel.errors import FnmodelError, LockError
 from fnmodel.pack.dependencies import PLATFORMS, run_uv, runtime_folder
+from fnmodel.pack.formats import folders
 
 _PIN = re.compile(r"^([a-z0-9-]+)==([\w.+]+)", re.MULTILINE)
 _LINE = re.compile(r"[a-z0-9-]+==[\w.+]+ \\|    --hash=sha256:[0-9a-f]{64}(?: \\)?")
@@ -90,14 +91,24 @@ Resolve = Callable[..., str]
 """`resolve`, or what stands in for it."""
 
 
-def renew(python: str, folder: Path, resolve: Resolve = resolve) -> tuple[Change, ...]:
+def renew(
+    python: str, folder: Path, resolve: Resolve = resolve, runtime: Path | None = None
+) -> tuple[Change, ...]:
     """Write the lock of one minor version of Python, and return what changed in it.
+
+    With `runtime`, the folder of the runtime's locks, the layer lies on top of the runtime's: what
+    that has is not in this lock, and of the same version.
 
     Raises:
         LockError: as `resolve`, or the architectures need different locks.
 
     """
-    texts = {resolve(folder / "requirements.in", python, p) for p in PLATFORMS.values()}
+    below = runtime / f"py{python}.txt" if runtime else None
+    bound = {"constraints": below} if below else {}
+    texts = {resolve(folder / "requirements.in", python, p, **bound) for p in PLATFORMS.values()}
+    if below:
+        there = pins(below.read_text(encoding="utf-8"))
+        texts = {_beyond(text, there) for text in texts}
     if len(texts) > 1:
         raise LockError(f"Python {python} resolves differently for {' and '.join(PLATFORMS)}")
     path = folder / f"py{python}.txt"
@@ -106,19 +117,38 @@ def renew(python: str, folder: Path, resolve: Resolve = resolve) -> tuple[Change
     return changes(pins(before), pins(after))
 
 
+def _beyond(text: str, there: Mapping[str, str]) -> str:
+    """Leave out of a lock the packages that are there already."""
+    kept, keep = [], True
+    for line in text.splitlines(keepends=True):
+        pin = _PIN.match(line)
+        keep = pin[1] not in there if pin else keep
+        kept += [line] if keep else []
+    return "".join(kept)
+
+
 def main(versions: Sequence[str], folder: Path | None = None, resolve: Resolve = resolve) -> int:
     """Renew the locks of the given versions, or of all, and print what changed in each."""
     try:
         for python in versions or VERSIONS:
             changed = renew(python, folder or runtime_folder(), resolve)
-            sys.stdout.write(f"py{python}.txt{'' if changed else ': nothing changed'}\n")
-            width = max((len(change.name) for change in changed), default=0)
-            for change in changed:
-                sys.stdout.write(f"  {change.name:<{width}}  {change}\n")
+            _print(f"py{python}.txt", changed)
+            for other in () if folder else folders():
+                _print(
+                    f"{other.name}/py{python}.txt",
+                    renew(python, other, resolve, runtime_folder()),
+                )
     except FnmodelError as error:
         sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
         return error.exit_code
     return 0
+
+
+def _print(name: str, changed: Sequence[Change]) -> None:
+    sys.stdout.write(f"{name}{'' if changed else ': nothing changed'}\n")
+    width = max((len(change.name) for change in changed), default=0)
+    for change in changed:
+        sys.stdout.write(f"  {change.name:<{width}}  {change}\n")
 
 
 if __name__ == "__main__":
