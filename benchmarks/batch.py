@@ -151,7 +151,9 @@ def prepare(folder: Path, rows: int) -> None:
     joblib.dump(model, folder / "model.joblib")
     head.head(600).to_parquet(folder / "sample.parquet", index=False)
     order = Order(folder / "model.joblib", folder / "sample.parquet")
-    made = run(Job(order, content_sha256(folder / "model.joblib"), folder / "model"), lambda _: None)
+    made = run(
+        Job(order, content_sha256(folder / "model.joblib"), folder / "model"), lambda _: None
+    )
     if not made.passed:
         raise SystemExit("the answers differ, so there is nothing to compare")
     frame.insert(0, "id", np.arange(rows))
@@ -189,7 +191,7 @@ def _session(folder: Path) -> None:
         assert all(one is None for one in executor.map(score, range(0, len(values), 4096)))
 
 
-def _ours(format: str) -> Callable[[Path], None]:
+def _ours(kind: str) -> Callable[[Path], None]:
     def score(folder: Path) -> None:
         from fnmodel.batch.job import JobRequest
         from fnmodel.batch.run import Host, Model, run
@@ -197,7 +199,7 @@ def _ours(format: str) -> Callable[[Path], None]:
 
         request = JobRequest(
             job="bench", bucket="", input="in/", output="out/", error_budget=0,
-            scheduled_time=datetime.now(UTC), schedule_arn="bench", format=format,  # type: ignore[arg-type]
+            scheduled_time=datetime.now(UTC), schedule_arn="bench", format=kind,  # type: ignore[arg-type]
             keep=("id",),
         )  # fmt: skip
         manifest = run(

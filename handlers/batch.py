@@ -24,6 +24,8 @@ from fnmodel.inference import Predictor
 from fnmodel.model import OnnxModel
 
 logger = Logger(service="fnmodel")
+_MOST_INPUTS = 1000
+
 metrics = Metrics(namespace="fnmodel", service="batch")
 
 
@@ -67,7 +69,14 @@ def run_batch(
         for name in ("rows", "scored", "errors"):
             metrics.add_metric(name=name, unit=MetricUnit.Count, value=manifest["totals"][name])
         metrics.flush_metrics()
-    return manifest
+    return _short(manifest)
+
+
+def _short(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a long manifest what Lambda's 6 MB of an answer may not hold."""
+    if len(manifest["inputs"]) <= _MOST_INPUTS:
+        return manifest
+    return {name: value for name, value in manifest.items() if name not in ("inputs", "errors")}
 
 
 def _remaining(context: Any) -> float:

@@ -139,7 +139,7 @@ def test_broken_columns(format: str, damage: str) -> None:
         **{f"incoming/a.{format}": bad, f"incoming/b.{format}": written(ROWS, format)}
     )
 
-    with pytest.raises(BatchError, match="Parquet|Arrow|rows are bad"):
+    with pytest.raises(BatchError, match=r"Parquet|Arrow|rows are bad"):
         start(objects, format=format, error_budget=0)
 
     (body,) = [v for k, v in objects.contents.items() if k.endswith("manifest.json")]
@@ -186,7 +186,7 @@ def test_bad_values_of_columns(name: str, format: str) -> None:
         ("age", pa.uint8(), [30, 31, 32]),
         ("age", pa.float16(), [30.0, 31.0, 32.0]),
         ("age", pa.float64(), [30.0, 31.0, 32.0]),
-        ("age", pa.decimal128(5, 2), [Decimal("30"), Decimal("31"), Decimal("32")]),
+        ("age", pa.decimal128(5, 2), [Decimal(30), Decimal(31), Decimal(32)]),
         ("income", pa.int32(), [1, None, 3]),
         ("income", pa.float64(), [1.0, None, float("nan")]),
         ("visits", pa.int8(), [2, 1, 0]),
@@ -207,9 +207,7 @@ def test_types_of_columns(column: str, type: Any, values: list[Any], results: st
     whole = pa.Table.from_pylist(ROWS)
     made = pa.array(values, type)
     at = whole.schema.get_field_index(column)
-    whole = (
-        whole.append_column(column, made) if at < 0 else whole.set_column(at, column, made)
-    )
+    whole = whole.append_column(column, made) if at < 0 else whole.set_column(at, column, made)
     out = io.BytesIO()
     pq.write_table(whole, out)
     objects = holding(**{"incoming/a.parquet": out.getvalue()})
@@ -229,7 +227,7 @@ def test_types_of_columns(column: str, type: Any, values: list[Any], results: st
 
 
 TEXTS = st.text(
-    st.characters(codec="utf-8", exclude_characters="\0") | st.sampled_from('\r\n",\'\ufeff \t'),
+    st.characters(codec="utf-8", exclude_characters="\0") | st.sampled_from("\r\n\",'\ufeff \t"),
     max_size=8,
 )
 
@@ -257,15 +255,15 @@ def test_any_text_comes_back(ids: list[str], quoting: Any, end: str, bom: bool) 
 
 
 PIECES = st.sampled_from(
-    [b"1,30,5.5,gold,2", b"\n", b"\r\n", b"\r", b'"', b",", b"x", b"\xff", b"\0", b"nan", b"1_0"]
-    + [b'"a\nb",1,2,"gold",3\n', b"", b" ", "é".encode(), b"1,2,3,free,4\n", b"\n\n"]
-)
+    [b"1,30,5.5,gold,2", b"\n", b"\r\n", b"\r", b'"', b",", b"x", b"\xff", b"\0", b"nan", b"1_0",
+     b'"a\nb",1,2,"gold",3\n', b"", b" ", "é".encode(), b"1,2,3,free,4\n", b"\n\n"]
+)  # fmt: skip
 
 
 class Careful(Table):
     """A table that never takes the quick way."""
 
-    def _plain(self, rows: Any) -> bool:
+    def _plain(self, rows: Any) -> bool:  # noqa: ARG002
         return False
 
 
@@ -419,7 +417,7 @@ def test_ranges_read_like_a_file() -> None:
     objects = holding(**{"incoming/a": content})
     (item,) = objects.list("incoming/")
     opened: list[str] = []
-    objects.before = lambda operation, key: opened.append(operation)
+    objects.before = lambda operation, _: opened.append(operation)
 
     file = io.BufferedReader(Ranges(item, objects), 1 << 16)
 

@@ -20,6 +20,7 @@ from fnmodel.inference import Predictor
 from fnmodel.model import Feature, Signature, Tensor
 from fnmodel.testing.objects import InMemoryObjects
 
+
 def test_scored_columns_follow_the_inputs_own() -> None:
     """Columns the model does not know pass through; a missing value may be left empty."""
     objects = bucket(a=HEADER + "x1,30,5.5,gold,2\nx2,31,,free,1.0\n")
@@ -70,10 +71,12 @@ def test_manifest() -> None:
         "inputs": [
             {
                 "key": "incoming/a.csv", "etag": listed["incoming/a.csv"],
+                "bytes": len(objects.contents["incoming/a.csv"]),
                 "rows": 2, "scored": 1, "errors": 1, "parts": [f"{folder}part-00000-0000.csv"],
             },
             {
                 "key": "incoming/b.csv", "etag": listed["incoming/b.csv"],
+                "bytes": len(objects.contents["incoming/b.csv"]),
                 "rows": 1, "scored": 1, "errors": 0, "parts": [f"{folder}part-00001-0000.csv"],
             },
         ],
@@ -239,7 +242,9 @@ def test_broken_gzip(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(BatchError, match="the gzip stream is broken"):
         start(objects)
 
-    (manifest,) = [json.loads(v) for k, v in objects.contents.items() if k.endswith("manifest.json")]
+    (manifest,) = [
+        json.loads(v) for k, v in objects.contents.items() if k.endswith("manifest.json")
+    ]
     assert manifest["status"] == "failed"
     assert manifest["totals"]["errors"] == 1
 
@@ -252,7 +257,9 @@ def test_no_inputs() -> None:
     manifest = start(objects)
 
     assert (manifest["status"], manifest["totals"]["rows"]) == ("succeeded", 0)
-    assert [key.rpartition("/")[2] for key in results(objects)] == ["manifest.json"]
+    assert [key.rpartition("/")[2] for key in results(objects)] == [
+        "request.json", "manifest.json", "report.html"
+    ]  # fmt: skip
 
 
 def test_second_delivery_writes_nothing() -> None:
@@ -318,7 +325,8 @@ def test_error_budget() -> None:
 
     names = [key.rpartition("/")[2] for key in results(objects)]
     assert names == [
-        "errors-00000-0000.csv", "part-00000-0000.csv", "00000-0000.json", "manifest.json"
+        "request.json", "errors-00000-0000.csv", "part-00000-0000.csv", "00000-0000.json",
+        "manifest.json", "report.html",
     ]  # fmt: skip
     before = dict(objects.contents)
     with pytest.raises(BatchError, match="3 of 8 rows are bad"):
@@ -344,8 +352,8 @@ def test_killed_at_each_write() -> None:
     unbroken = bucket(**contents)
     steps = writes(unbroken)
     expected = results(unbroken)
-    # The lease twice, a part, its errors and its receipt for each input, the manifest.
-    assert len(steps) == 2 * (2 + 3 + 3 + 1)
+    # The lease twice, the request, of each input a part, its errors and receipt; manifest, report.
+    assert len(steps) == 2 * (2 + 1 + 3 + 3 + 2)
 
     for broken_step in steps:
         objects = bucket(**contents)
@@ -357,7 +365,9 @@ def test_killed_at_each_write() -> None:
         objects.before = kill
         with pytest.raises(Killed):
             start(objects)
-        complete = ("put done", broken_step[1]) == broken_step and "manifest" in broken_step[1]
+        complete = steps.index(broken_step) >= steps.index(
+            next(step for step in steps if step[0] == "put done" and "manifest" in step[1])
+        )
         assert complete == any(key.endswith("manifest.json") for key in objects.contents)
         objects.before = lambda *_: None
         start(objects)

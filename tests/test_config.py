@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fnmodel.cli import orders
 from fnmodel.batch.job import JobRequest
+from fnmodel.cli import orders
 from fnmodel.config import Parity, SlimConfig, find, json_schema, load
 from fnmodel.errors import ConfigError, UsageError
 from fnmodel.schedule import check_schedule
@@ -198,9 +198,7 @@ JOB = "batch:\n- {name: aa, input: i/, output: o/, "
         ("formats: csv", "unknown key 'batch.0.formats'; did you mean 'format'?"),
     ],
 )
-def test_a_batch_job_that_means_nothing_is_refused(
-    keys: str, message: str, tmp_path: Path
-) -> None:
+def test_a_batch_job_that_means_nothing_is_refused(keys: str, message: str, tmp_path: Path) -> None:
     """A problem of a job names its line and key."""
     (tmp_path / "fnmodel.yaml").write_text(GOOD + JOB + keys + "}\n")
 

@@ -146,7 +146,9 @@ class ArrowChunk(Chunk):
         if feature.closed or feature.name not in self.names:
             return None
         column = self.batch.column(self.names.index(feature.name))
-        if column.null_count or not (_Type.is_float32(column.type) or _Type.is_float64(column.type)):
+        if column.null_count or not (
+            _Type.is_float32(column.type) or _Type.is_float64(column.type)
+        ):
             return None
         found: Array = column.to_numpy()
         # A float64 that rounds to an infinite float32 would be told apart with more care.
@@ -213,8 +215,9 @@ def _missing(column: Any) -> Array:
 
     def read(address: int, offset: int, length: int) -> Array:
         raw = (ctypes.c_uint8 * ((offset + length + 7) // 8)).from_address(address)
-        bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
-        return bits[offset : offset + length] == 0
+        bits = np.unpackbits(np.frombuffer(memoryview(raw), np.uint8), bitorder="little")
+        missing: Array = bits[offset : offset + length] == 0
+        return missing
 
     return _buffer(column, 0, read)
 
@@ -227,7 +230,7 @@ def _numbers(column: Any) -> Array:
 
     def read(address: int, offset: int, length: int) -> Array:
         raw = (ctypes.c_uint8 * ((offset + length) * dtype.itemsize)).from_address(address)
-        return np.frombuffer(raw, dtype)[offset:]
+        return np.asarray(np.frombuffer(memoryview(raw), dtype)[offset:])
 
     return _buffer(column, 1, read)
 
@@ -267,7 +270,9 @@ def _batch(scored: Scored, kept: Sequence[str], added: Sequence[str]) -> Any:
         names.append(name)
     if not columns:
         return None
-    fields = [arro.Field(n, column.type, nullable=True) for n, column in zip(names, columns)]
+    fields = [
+        arro.Field(n, column.type, nullable=True) for n, column in zip(names, columns, strict=True)
+    ]
     return arro.RecordBatch.from_arrays(columns, schema=arro.Schema(fields))
 
 

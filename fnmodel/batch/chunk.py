@@ -112,8 +112,12 @@ class TextChunk(Chunk):
 
     def take(self, rows: Sequence[int]) -> Self:
         """As `Chunk.take`."""
-        picked = ([of[row] for row in rows] for of in (self.lines, self.texts, self.fields))
-        return type(self)(self.names, *picked)
+        return type(self)(
+            self.names,
+            [self.lines[row] for row in rows],
+            [self.texts[row] for row in rows],
+            [self.fields[row] for row in rows],
+        )
 
     def values(self, name: str) -> Sequence[str]:
         """As `Chunk.values`."""
@@ -148,8 +152,12 @@ class RecordChunk(Chunk):
 
     def take(self, rows: Sequence[int]) -> Self:
         """As `Chunk.take`."""
-        picked = ([of[row] for row in rows] for of in (self.lines, self.texts, self.objects))
-        return type(self)(self.names, *picked)  # type: ignore[arg-type]
+        return type(self)(
+            self.names,
+            [self.lines[row] for row in rows],
+            [self.texts[row] for row in rows],
+            [self.objects[row] for row in rows],
+        )
 
     def values(self, name: str) -> Sequence[Any]:
         """As `Chunk.values`."""

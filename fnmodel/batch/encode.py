@@ -37,7 +37,7 @@ def encode_values(feature: Feature, values: Sequence[Any]) -> Encoded:
 
 
 def encode_numbers(feature: Feature, numbers: Array, missing: Array | None) -> Encoded:
-    """Encode an array of integers or floats, shape (rows,); NaN is missing, as is what is marked."""
+    """Encode an array of numbers, shape (rows,); NaN is missing, as is what is marked."""
     kind = KINDS[feature.datatype]
     if kind not in ("floating", "integer") or feature.closed:
         return encode_values(feature, _plain(numbers, missing))
@@ -70,7 +70,8 @@ def _unfit(feature: Feature, numbers: Array) -> Array:
     least, largest = limits(feature.datatype)
     if numbers.dtype.kind == "f":
         # Of a float, the least integer is exact and the largest may be rounded up to its limit.
-        return ~((numbers >= least) & (numbers < largest + 1) & (numbers == np.trunc(numbers)))
+        fits: Array = (numbers >= least) & (numbers < largest + 1) & (numbers == np.trunc(numbers))
+        return ~fits
     info = np.iinfo(numbers.dtype)
     unfit = np.zeros(len(numbers), bool)
     if info.min < least:

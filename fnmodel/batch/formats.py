@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import BinaryIO, Protocol, cast
 
 from fnmodel.batch.chunk import Read
@@ -75,7 +76,7 @@ def open_source(item: Object, request: JobRequest, objects: ObjectStore) -> Sour
     return JsonLines(stream, strict=request.keep is None and request.results_format != "jsonl")
 
 
-def arrow_module() -> "type":
+def arrow_module() -> ModuleType:
     """Return the module that reads and writes Parquet and Arrow.
 
     Raises:
@@ -89,7 +90,7 @@ def arrow_module() -> "type":
             f"this image cannot read Parquet and Arrow: {error}",
             hint="name the format in the job in fnmodel.yaml, and deploy",
         ) from error
-    return arrow  # type: ignore[return-value]
+    return arrow
 
 
 def _compression(item: Object, request: JobRequest) -> Compression:

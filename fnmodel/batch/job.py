@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, get_args
 
@@ -87,6 +87,13 @@ class JobRequest:
     def time(self) -> str:
         """The scheduled time in ISO 8601, in UTC."""
         return self.scheduled_time.isoformat().replace("+00:00", "Z")
+
+    def event(self) -> dict[str, Any]:
+        """Return the event again: what runs this very run once more."""
+        given = asdict(self)
+        if self.keep is not None:
+            given["keep"] = [*self.keep]
+        return {"fnmodel": "batch", **given, "scheduled_time": self.time}
 
     @property
     def results_format(self) -> Format:

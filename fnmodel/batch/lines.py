@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from fnmodel.batch.chunk import Bad, Read, RecordChunk
-from fnmodel.batch.packed import Broken
 from fnmodel.batch.objects import Readable
+from fnmodel.batch.packed import Broken
 
 CHUNK = 5_000
 """Rows that are scored at once."""

@@ -89,7 +89,10 @@ class S3Objects:
         """As `ObjectStore.range`, by If-Match."""
         with self._border(key):
             answer = self._client.get_object(
-                Bucket=self._bucket, Key=key, IfMatch=etag, Range=f"bytes={start}-{start + size - 1}"
+                Bucket=self._bucket,
+                Key=key,
+                IfMatch=etag,
+                Range=f"bytes={start}-{start + size - 1}",
             )
             data: bytes = answer["Body"].read()
         return data

@@ -54,7 +54,8 @@ def plain(column: Array) -> list[Any]:
 def _column(tensor: Array) -> Array:
     if tensor.ndim == 1:
         return tensor
-    rows = tensor.reshape(len(tensor), -1) if tensor.dtype.kind == "f" else tensor
-    if tensor.dtype.kind == "f" and not np.isfinite(rows).all():
-        tensor = np.where(np.isfinite(tensor), tensor.astype(object), None)
+    if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        known = tensor.astype(object)
+        known[~np.isfinite(tensor)] = None
+        tensor = known
     return objects([orjson.dumps(row).decode() for row in tensor.tolist()])

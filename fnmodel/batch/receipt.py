@@ -1,6 +1,6 @@
 """What one part's run has come to: written after the part, so that a killed run goes on behind it.
 
-    {folder}receipts/00000-0000.json    input 0, part 0: counts, keys
+{folder}receipts/00000-0000.json    input 0, part 0: counts, keys
 """
 
 import json
@@ -17,7 +17,8 @@ FOLDER = "receipts/"
 class Receipt:
     """A part that was written: the rows of its input that it covers, and what became of them.
 
-    `part` is the key of its scored rows, `errors` that of its bad ones; None where there is none. `last` says that the input ends
+    `part` is the key of its scored rows, `errors` that of its bad ones; None where there is none.
+    `last` says that the input ends
     here, `problem` that its rest cannot be read.
     """
 
@@ -66,6 +67,7 @@ def described(item: Object, own: Sequence[Receipt]) -> Mapping[str, Any]:
     return {
         "key": item.key,
         "etag": item.etag,
+        "bytes": item.size,
         **totals(own),
         "parts": [one.part for one in own if one.part],
         **({"problem": problem} if problem else {}),

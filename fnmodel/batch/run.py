@@ -4,7 +4,9 @@
         part-00000-0000.csv …     input 0, part 0: at most `part_rows` rows
         errors-00000-0000.csv …   its rows that could not be scored, where there are any
         receipts/                 what each part covers, for a run that is killed
+        request.json              the event, for another attempt
         manifest.json             written last and once, so that readers never see half a run
+        report.html               the manifest for a person
 
 Parts depend on nothing but the inputs and the model: a run that was killed goes on behind the last
 part with a receipt, and writes the same bytes.
@@ -21,20 +23,23 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from fnmodel.batch.formats import Source, arrow_module, chosen, open_source
 from fnmodel.batch.chunk import Read
+from fnmodel.batch.formats import Source, arrow_module, chosen, open_source
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.lease import Lease, wait_for
 from fnmodel.batch.objects import Object, ObjectStore
 from fnmodel.batch.packed import Broken, zstd
 from fnmodel.batch.pipeline import Peekable, in_order
 from fnmodel.batch.receipt import Receipt, described, receipts, totals
+from fnmodel.batch.report import page
 from fnmodel.batch.score import Scored, Scorer
 from fnmodel.batch.write import Errors, File, Writer
 from fnmodel.errors import BatchError, UnfinishedError
 from fnmodel.inference import Predictor
 
 MANIFEST = "manifest.json"
+REQUEST = "request.json"
+REPORT = "report.html"
 LEASE = "lease.json"
 
 _PAUSE = 5.0
@@ -99,6 +104,8 @@ def run(
     folder = request.folder(run_id)
     done = read_manifest(objects, folder)
     if done is not None:
+        if not objects.list(folder + REPORT):  # the winner was killed before it wrote it
+            objects.put(folder + REPORT, page(done), if_none_match=True)
         return _judged({**done, "already_done": True}, folder)
     if request.overlap == "skip" and (skipped := read_manifest(objects, request.folder("skipped"))):
         return {**skipped, "already_done": True}
@@ -115,15 +122,23 @@ def run(
     try:
         work = _Work(request, objects, predictor, folder, host)
         started = host.clock()
+        _remember(request, objects, folder)
         found = work.score(inputs)
         manifest = _manifest(request, run_id, inputs, found, model, started, host)
         body = json.dumps(manifest, indent=2).encode() + b"\n"
-        if not objects.put(folder + MANIFEST, body, if_none_match=True):
+        if objects.put(folder + MANIFEST, body, if_none_match=True):
+            objects.put(folder + REPORT, page(manifest), if_none_match=True)
+        else:
             # Another delivery of the same event was faster; its parts are the same bytes as ours.
             manifest = {**(read_manifest(objects, folder) or manifest), "already_done": True}
     finally:
         lease.give_back()
     return _judged(manifest, folder)
+
+
+def _remember(request: JobRequest, objects: ObjectStore, folder: str) -> None:
+    body = json.dumps(request.event(), indent=2).encode() + b"\n"
+    objects.put(folder + REQUEST, body, if_none_match=True)
 
 
 def read_manifest(objects: ObjectStore, folder: str) -> dict[str, Any] | None:
@@ -169,6 +184,7 @@ def _skip(
     manifest = _manifest(request, "skipped", [], [], model, host.clock(), host)
     manifest |= {"status": "skipped", "because": owner.rpartition(" ")[2]}
     body = json.dumps(manifest, indent=2).encode() + b"\n"
+    _remember(request, objects, request.folder("skipped"))
     objects.put(request.folder("skipped") + MANIFEST, body, if_none_match=True)
     return manifest
 

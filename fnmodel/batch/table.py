@@ -34,13 +34,13 @@ class Table:
         self._header: Bad | None = None
         self._broken = ""
         try:
-            for found in iter(self._record, None):
-                if isinstance(found, Bad):
-                    self._header = found
-                    break
-                if found[2]:
-                    self.names = found[2]
-                    break
+            found = self._record()
+            while found is not None and not isinstance(found, Bad) and not found[2]:
+                found = self._record()
+            if isinstance(found, Bad):
+                self._header = found
+            elif found is not None:
+                self.names = found[2]
         except Broken as error:
             self._broken = str(error)
             self._header = Bad(self._source.number + 1, "", self._broken, "")
@@ -169,11 +169,9 @@ class _Rows:
             good = bisect_right(self._lines, last)
             bad = bisect_right(self.bad, last, key=lambda entry: entry.line)
         taken, self.bad = self.bad[:bad], self.bad[bad:]
-        parts = []
-        for rows in (self._lines, self._texts, self._fields):
-            parts.append(rows[:good])
-            del rows[:good]
-        return Read(TextChunk(self._names, *parts), taken, broken)
+        chunk = TextChunk(self._names, self._lines[:good], self._texts[:good], self._fields[:good])
+        del self._lines[:good], self._texts[:good], self._fields[:good]
+        return Read(chunk, taken, broken)
 
 
 class _Lines:

@@ -28,7 +28,9 @@ class InMemoryObjects:
         self.before("list", prefix)
         return [
             Object(key, _etag(content), len(content))
-            for key, content in sorted(dict(self.contents).items(), key=lambda item: item[0].encode())
+            for key, content in sorted(
+                dict(self.contents).items(), key=lambda item: item[0].encode()
+            )
             if key.startswith(prefix)
         ]
 
