@@ -19,6 +19,7 @@ from fnmodel.aws import Cloud
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.objects import S3Objects
 from fnmodel.batch.run import Host, Model, run
+from fnmodel.engine import TWO_VCPU_MEMORY_MB
 from fnmodel.errors import BatchError
 from fnmodel.inference import Predictor
 from fnmodel.model import OnnxModel
@@ -41,17 +42,18 @@ def run_batch(
     request = JobRequest.from_event(event)
     if predictor is None:
         raise BatchError("the model in this image cannot be loaded; the log has the reason")
+    folder = Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))
     model = Model(
         name=os.environ.get("FNMODEL_MODEL_NAME", "model"),
         version=getattr(context, "function_version", "$LATEST"),
-        digest=OnnxModel.load(Path(os.environ.get("FNMODEL_MODEL_DIR", "/opt/ml/model"))).digest,
+        digest=OnnxModel.load(folder).digest,
     )
     client = Cloud().client("s3")
     try:
         manifest = run(
             request,
             S3Objects(client, request.bucket),
-            predictor,
+            _of_one_thread(predictor, folder),
             model=model,
             host=Host(
                 clock=lambda: datetime.now(UTC),
@@ -70,6 +72,12 @@ def run_batch(
             metrics.add_metric(name=name, unit=MetricUnit.Count, value=manifest["totals"][name])
         metrics.flush_metrics()
     return _short(manifest)
+
+
+def _of_one_thread(predictor: Predictor, folder: Path) -> Predictor:
+    """Open the model again where the engine has threads of its own: a run's would share cores."""
+    memory = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0"))
+    return predictor if memory < TWO_VCPU_MEMORY_MB else Predictor(folder, threads=1)
 
 
 def _short(manifest: dict[str, Any]) -> dict[str, Any]:
