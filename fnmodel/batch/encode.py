@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from fnmodel.arrays import DTYPES, Array
 from fnmodel.errors import InputError
@@ -113,6 +114,13 @@ def _at_once(feature: Feature, texts: Sequence[str]) -> list[Any] | None:
     if kind not in ("floating", "integer") or "_" in "".join(texts):  # Python would read 1_000
         return None
     number: Callable[[str], float] = float if kind == "floating" else int
+    # JSON's numbers are a part of Python's, and orjson reads them three times as fast.
+    try:
+        found: list[Any] = orjson.loads(f"[{','.join(texts)}]")
+    except orjson.JSONDecodeError:
+        found = []
+    if len(found) == len(texts) and set(map(type, found)) <= {number, int} and "-0" not in texts:
+        return found
     try:
         if "" in texts:
             return [number(text) if text else None for text in texts]
