@@ -1,11 +1,11 @@
-# One word each: demo, base, networks, test, check, format, lock, fuzz, soak, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, matrix, clean.
+# One word each: demo, base, networks, test, check, format, lock, fuzz, soak, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, bench-batch, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base networks test lint check format lock fuzz soak imports bench bench-serve bench-cold bench-pack bench-slim matrix clean
+.PHONY: help demo base networks test lint check format lock fuzz soak imports bench bench-serve bench-cold bench-pack bench-slim bench-batch matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -98,6 +98,9 @@ bench-cold: $(VENV)/dev ## Compare cold starts with a bare script's and with pee
 
 bench-pack: $(VENV)/dev ## Compare building and pushing with the plain way and with peers; fail where a gate is missed
 	@$(BIN)/python benchmarks/pack.py --peers --check
+
+bench-batch: $(VENV)/dev ## Compare batch scoring with pandas and scikit-learn; fail where a gate is missed
+	@$(BIN)/python benchmarks/batch.py --check
 
 bench-slim: $(VENV)/networks ## Compare converted models with a stock converter's; fail where a goal is missed
 	@$(BIN)/python benchmarks/slim.py --check

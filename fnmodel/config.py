@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from fnmodel.errors import ConfigError, UsageError
+from fnmodel.schedule import check_schedule, check_timezone
 
 FILE = "fnmodel.yaml"
 
@@ -414,7 +415,7 @@ class BatchJob(_Strict):
     """One scheduled scoring job: a prefix of the stage's bucket in, another one out."""
 
     name: Name = Field(description="the job's name: in the schedule's name and in result keys")
-    input: str = Field(description="prefix in the stage's bucket whose .csv objects are scored")
+    input: str = Field(description="prefix in the stage's bucket whose objects are scored")
     output: str = Field(description="prefix in the stage's bucket for results and manifest")
     schedule: str | None = Field(
         default=None, description="rate(…), cron(…) or at(…); without it the job runs by hand"
@@ -426,6 +427,105 @@ class BatchJob(_Strict):
     model: ModelName | None = Field(
         default=None, description="which of `models` scores; the first one by default"
     )
+    format: Literal["csv", "jsonl", "parquet", "arrow"] = Field(
+        default="csv", description="of the objects; others under the prefix are left alone"
+    )
+    compression: Literal["auto", "none", "gzip", "zstd"] = Field(
+        default="auto",
+        description="of CSV and JSON Lines: `auto` goes by .gz and .zst; the image can read zstd "
+        "where a job names it",
+    )
+    results: Literal["same", "csv", "jsonl", "parquet", "arrow"] = Field(
+        default="same", description="format of the results"
+    )
+    results_compression: Literal["none", "gzip", "zstd"] = Field(
+        default="none",
+        description="of results; Parquet has snappy for `none`, and Parquet and Arrow have no gzip",
+    )
+    keep: tuple[str, ...] | None = Field(
+        default=None, description="columns of the input that results have; by default all"
+    )
+    probabilities: bool = Field(
+        default=True, description="whether a classifier's results have a column for each class"
+    )
+    part_rows: int = Field(
+        default=1_000_000,
+        ge=1000,
+        le=10_000_000,
+        description="rows of one part; a run that is killed goes on behind the last part",
+    )
+    concurrency: int = Field(
+        default=0, ge=0, le=16, description="threads that score; 0 is one for each processor"
+    )
+    overlap: Literal["queue", "skip"] = Field(
+        default="queue",
+        description="what a run does while another one of the job is under way: wait, or leave "
+        "its time out",
+    )
+    window: int = Field(
+        default=0,
+        ge=0,
+        le=1440,
+        description="minutes after its time within which AWS may start a run; 0 starts at once",
+    )
+    late: int = Field(
+        default=60,
+        ge=1,
+        le=1440,
+        description="minutes for which AWS tries to start a run; after that its time is missed, "
+        "and `fnmodel batch backfill` makes up for it",
+    )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What the image needs for this job beyond what every image has."""
+        columns = bool({self.format, self.results} & {"parquet", "arrow"})
+        # Parquet and Arrow bring their own zstd.
+        texts = bool({self.format, self.results_format} & {"csv", "jsonl"})
+        zstd = texts and "zstd" in (self.compression, self.results_compression)
+        return ("arrow",) * columns + ("zstd",) * zstd
+
+    @property
+    def results_format(self) -> str:
+        """The format of the results."""
+        return self.format if self.results == "same" else self.results
+
+    def reads(self, key: str) -> bool:
+        """Whether an object with this key is an input of the job."""
+        ends = {
+            "csv": (".csv",), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",),
+            "arrow": (".arrow", ".arrows", ".feather"),
+        }[self.format]  # fmt: skip
+        packings = ("", ".gz", ".zst") if self.format in ("csv", "jsonl") else ("",)
+        return key.lower().endswith(tuple(end + packing for end in ends for packing in packings))
+
+    def event(self, bucket: str, scheduled_time: str, schedule_arn: str) -> dict[str, Any]:
+        """Return the event that runs the job; what is as by default is left out."""
+        shape = self.model_dump(
+            mode="json",
+            exclude_defaults=True,
+            include={
+                "format", "compression", "results", "results_compression", "keep",
+                "probabilities", "part_rows", "concurrency", "overlap", "model",
+            },
+        )  # fmt: skip
+        return {
+            "fnmodel": "batch",
+            "job": self.name,
+            "bucket": bucket,
+            "input": self.input,
+            "output": self.output,
+            "error_budget": self.error_budget,
+            **shape,
+            "scheduled_time": scheduled_time,
+            "schedule_arn": schedule_arn,
+        }
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone(cls, value: str) -> str:
+        check_timezone(value)
+        return value
 
     @field_validator("input", "output")
     @classmethod
@@ -447,6 +547,11 @@ class BatchJob(_Strict):
     def _apart(self) -> Self:
         if self.input.startswith(self.output) or self.output.startswith(self.input):
             raise ValueError("input and output must not lie inside each other")
+        columns = {"parquet", "arrow"}
+        if self.format in columns and self.compression in ("gzip", "zstd"):
+            raise ValueError(f"{self.format} files are compressed inside; leave `compression` out")
+        if self.results_format in columns and self.results_compression == "gzip":
+            raise ValueError(f"{self.results_format} results can be of `none` or `zstd`, not gzip")
         return self
 
 
@@ -730,79 +835,6 @@ class Project(_OneModel, _Named):
         if local and stage.cloud != "local":
             stage = stage.model_copy(update={"cloud": "local"})
         return chosen, stage
-
-
-def check_schedule(expression: str) -> None:
-    """Refuse what EventBridge Scheduler would refuse; emulators accept anything.
-
-    Raises:
-        ValueError: the expression is none of rate(N UNIT), cron(6 fields), at(yyyy-mm-ddThh:mm:ss).
-
-    """
-    rate = re.fullmatch(r"rate\((\d+) (minutes?|hours?|days?)\)", expression)
-    if rate:
-        number, unit = int(rate[1]), rate[2]
-        if number < 1 or (number == 1) == unit.endswith("s"):
-            raise ValueError(f"{expression!r}: write rate(1 {unit.rstrip('s')}) or rate(5 minutes)")
-        return
-    if re.fullmatch(r"at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)", expression):
-        from datetime import datetime
-
-        try:
-            datetime.fromisoformat(expression[3:-1])
-        except ValueError as error:
-            raise ValueError(f"{expression!r}: {error}") from error
-        return
-    cron = re.fullmatch(r"cron\((.+)\)", expression)
-    if cron:
-        _check_cron(expression, cron[1].split(" "))
-        return
-    raise ValueError(
-        f"{expression!r} is not a schedule: write rate(5 minutes), cron(0 6 * * ? *) "
-        "or at(2030-01-31T06:00:00)"
-    )
-
-
-_MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
-_DAYS = "SUN MON TUE WED THU FRI SAT".split()
-# name, lowest, highest, names that stand for numbers (the first is the lowest), extra forms
-_CRON_FIELDS: tuple[tuple[str, int, int, list[str], str], ...] = (
-    ("minutes", 0, 59, [], r"(?!)"),
-    ("hours", 0, 23, [], r"(?!)"),
-    ("day-of-month", 1, 31, [], r"\?|L|\d{1,2}W"),
-    ("month", 1, 12, _MONTHS, r"(?!)"),
-    ("day-of-week", 1, 7, _DAYS, r"\?|L|[1-7]L|[1-7]#[1-5]"),
-    ("year", 1970, 2199, [], r"(?!)"),
-)
-
-
-def _check_cron(expression: str, fields: list[str]) -> None:
-    if len(fields) != len(_CRON_FIELDS):
-        raise ValueError(
-            f"{expression!r} has {len(fields)} fields; a cron expression has six: "
-            + ", ".join(name for name, *_ in _CRON_FIELDS)
-        )
-    for text, (name, low, high, names, extra) in zip(fields, _CRON_FIELDS, strict=True):
-        for part in text.split(","):
-            if re.fullmatch(extra, part):
-                continue
-            matched = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", part)
-            ends = [
-                _cron_number(end, low, names) for end in (matched.groups()[:2] if matched else ())
-            ]
-            numbers = [end for end in ends if end is not None]
-            if not matched or any(not low <= number <= high for number in numbers):
-                raise ValueError(f"{expression!r}: {part!r} is not a {name} ({low} to {high})")
-    if (fields[2] == "?") == (fields[4] == "?"):
-        raise ValueError(f"{expression!r}: exactly one of day-of-month and day-of-week must be '?'")
-
-
-def _cron_number(text: str | None, low: int, names: list[str]) -> int | None:
-    if text is None or text == "*":
-        return None
-    if text.upper() in names:
-        return names.index(text.upper()) + low
-    return int(text) if text.isdigit() else -1
 
 
 def find(start: Path | None = None) -> Path:

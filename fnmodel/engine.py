@@ -15,7 +15,7 @@ from fnmodel.ort.api import OrtStoppedError, installed, load
 from fnmodel.ort.session import Session
 
 # Under two vCPUs (3,538 MB) a second thread only spins; above, spinning is what costs.
-_TWO_VCPU_MEMORY_MB = 3538
+TWO_VCPU_MEMORY_MB = 3538
 
 LESS = "send fewer rows, or use batch"
 _NO_MEMORY = re.compile(r"Failed to allocate memory|bad_?\s?alloc", re.IGNORECASE)
@@ -36,7 +36,7 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if threads is None:
         memory = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0"))
-        threads = 2 if memory >= _TWO_VCPU_MEMORY_MB else 1
+        threads = 2 if memory >= TWO_VCPU_MEMORY_MB else 1
     library = installed()
     try:
         content = model if isinstance(model, bytes) else _given(model)

@@ -29,6 +29,7 @@
     │   └── CapacityError          1   FNM-I004  the model needs more memory than there is
     ├── ProcessingError            1   FNM-I002  the project's own processing.py fails
     ├── BatchError                 1   FNM-B001  a batch job cannot run or went over its budget
+    │   └── UnfinishedError        1   FNM-B002  a batch job needs another attempt
     ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
     ├── AwsError                   1   FNM-A001  AWS refused a call
     │   ├── CredentialsError       6   FNM-A002  no credentials, or expired ones
@@ -319,6 +320,15 @@ class BatchError(FnmodelError):
     """A batch job cannot run, or more rows failed than its error budget allows."""
 
     code = "FNM-B001"
+
+
+class UnfinishedError(BatchError):
+    """A batch job ran out of time, or waits for another run of it; the next attempt goes on.
+
+    What has a receipt is not scored again.
+    """
+
+    code = "FNM-B002"
 
 
 class LocalError(FnmodelError):

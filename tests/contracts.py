@@ -10,7 +10,9 @@ RUNTIME_ROOTS = ("handlers", "fnmodel.serve", "fnmodel.batch", "fnmodel.watch")
 RUNTIME_PACKAGES = frozenset(
     {"numpy", "onnxruntime", "orjson", "awslambdaric", "fastapi", "starlette", "mangum", "pydantic",
      "aws_lambda_powertools", "boto3", "botocore", "snapshot_restore_py", "uvicorn", "pybase64",
-     "simdjson", "opentelemetry"}
+     "simdjson",
+     # In layers of their own, where a stage or a batch job needs them.
+     "opentelemetry", "arro3", "backports", "compression"}
 )  # fmt: skip
 BAGS = frozenset({"utils", "util", "common", "shared", "helpers", "misc"})
 

@@ -5,46 +5,20 @@ import gzip
 import io
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from serve_cases import EVENTS, predictor, write_model
+from batch_cases import EVENT, HEADER, MODEL, Killed, bucket, results, start, table
+from serve_cases import predictor, write_model
 
 from fnmodel.batch.job import JobRequest
-from fnmodel.batch.run import CHUNK, Model, run
+from fnmodel.batch.lines import CHUNK
+from fnmodel.batch.run import Host, run
 from fnmodel.errors import BatchError
 from fnmodel.inference import Predictor
 from fnmodel.model import Feature, Signature, Tensor
 from fnmodel.testing.objects import InMemoryObjects
-
-EVENT = json.loads((EVENTS / "batch.json").read_bytes())
-MODEL = Model("churn", "3", "sha256:0123")
-HEADER = "id,age,income,plan,visits\n"
-
-
-def start(objects: InMemoryObjects, name: str = "mixed", **event: Any) -> dict[str, Any]:
-    """Run the nightly job at a time of its own, so that only what should be equal is."""
-    moments = iter(datetime(2026, 3, 12, 6, tzinfo=UTC) + timedelta(days=n) for n in range(9))
-    request = JobRequest.from_event(EVENT | {"error_budget": 1} | event)
-    return run(request, objects, predictor(name), model=MODEL, clock=lambda: next(moments))
-
-
-def bucket(**contents: str | bytes) -> InMemoryObjects:
-    """Return a bucket with these CSV objects below incoming/."""
-    objects = InMemoryObjects()
-    for name, content in contents.items():
-        body = content if isinstance(content, bytes) else content.encode()
-        objects.contents[f"incoming/{name}.csv"] = body
-    return objects
-
-
-def table(objects: InMemoryObjects, key: str) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(objects.contents[key].decode(), newline="")))
-
-
-def results(objects: InMemoryObjects) -> dict[str, bytes]:
-    return {k: v for k, v in objects.contents.items() if k.startswith("scored/")}
 
 
 def test_scored_columns_follow_the_inputs_own() -> None:
@@ -53,13 +27,13 @@ def test_scored_columns_follow_the_inputs_own() -> None:
 
     manifest = start(objects)
 
-    assert table(objects, manifest["inputs"][0]["part"]) == [
+    assert table(objects, manifest["inputs"][0]["parts"][0]) == [
         ["id", "age", "income", "plan", "visits", "value"],
         ["x1", "30", "5.5", "gold", "2", "42.0"],
         ["x2", "31", "", "free", "1.0", "1032.0"],
     ]
     assert manifest["totals"] == {"rows": 2, "scored": 2, "errors": 0}
-    assert table(objects, manifest["errors"]) == [["input", "line", "column", "reason", "text"]]
+    assert manifest["errors"] == []
 
 
 def test_classifier_columns_and_name_clashes() -> None:
@@ -68,7 +42,7 @@ def test_classifier_columns_and_name_clashes() -> None:
 
     manifest = start(objects, "classifier")
 
-    header, row = table(objects, manifest["inputs"][0]["part"])
+    header, row = table(objects, manifest["inputs"][0]["parts"][0])
     expected = predictor("classifier").predict([{"a": 1.5, "b": 2, "c": -0.5}])[0]
     assert header == [
         "label", "c", "b", "a", "predicted_label", "probability_no", "probability_yes"
@@ -91,20 +65,22 @@ def test_manifest() -> None:
         "run_id": manifest["run_id"],
         "status": "succeeded",
         "scheduled_time": "2026-03-12T06:00:00Z",
-        "started": "2026-03-12T06:00:00+00:00",
-        "finished": "2026-03-13T06:00:00+00:00",
+        "started": "2026-03-14T06:00:00+00:00",
+        "finished": "2026-03-15T06:00:00+00:00",
         "model": {"name": "churn", "version": "3", "digest": "sha256:0123"},
         "inputs": [
             {
                 "key": "incoming/a.csv", "etag": listed["incoming/a.csv"],
-                "rows": 2, "scored": 1, "errors": 1, "part": f"{folder}part-00000.csv",
+                "bytes": len(objects.contents["incoming/a.csv"]),
+                "rows": 2, "scored": 1, "errors": 1, "parts": [f"{folder}part-00000-0000.csv"],
             },
             {
                 "key": "incoming/b.csv", "etag": listed["incoming/b.csv"],
-                "rows": 1, "scored": 1, "errors": 0, "part": f"{folder}part-00001.csv",
+                "bytes": len(objects.contents["incoming/b.csv"]),
+                "rows": 1, "scored": 1, "errors": 0, "parts": [f"{folder}part-00001-0000.csv"],
             },
         ],
-        "errors": f"{folder}errors.csv",
+        "errors": [f"{folder}errors-00000-0000.csv"],
         "totals": {"rows": 3, "scored": 2, "errors": 1},
         "error_budget": 1,
     }  # fmt: skip
@@ -148,10 +124,10 @@ def test_poison_row(name: str) -> None:
 
     manifest = start(objects)
 
-    part = table(objects, manifest["inputs"][0]["part"])
+    part = table(objects, manifest["inputs"][0]["parts"][0])
     assert part[1:] == [["7", "30", "5.5", "gold", "2", "42.0"]] * 2
     assert manifest["totals"] == {"rows": 3, "scored": 2, "errors": 1}
-    raw = objects.contents[manifest["errors"]].decode("utf-8", "surrogateescape")
+    raw = objects.contents[manifest["errors"][0]].decode("utf-8", "surrogateescape")
     csv.field_size_limit(1 << 20)
     try:
         (entry,) = list(csv.reader(io.StringIO(raw, newline="")))[1:]
@@ -169,7 +145,7 @@ def test_line_without_end() -> None:
     manifest = start(objects)
 
     assert manifest["totals"] == {"rows": 2, "scored": 1, "errors": 1}
-    (entry,) = table(objects, manifest["errors"])[1:]
+    (entry,) = table(objects, manifest["errors"][0])[1:]
     assert entry[3] == "a line is longer than 1,048,576 bytes"
     assert len(entry[4]) == 1024
 
@@ -182,7 +158,7 @@ def test_an_open_quote_costs_one_row() -> None:
     manifest = start(objects)
 
     assert manifest["totals"] == {"rows": 20_002, "scored": 20_001, "errors": 1}
-    (entry,) = table(objects, manifest["errors"])[1:]
+    (entry,) = table(objects, manifest["errors"][0])[1:]
     assert entry[1] == "3"
     assert entry[4] == '1,30,5.5,"gold,2'
 
@@ -212,8 +188,11 @@ def test_whole_objects(
     manifest = start(objects)
 
     assert tuple(manifest["totals"].values()) == counts
-    raw = objects.contents[manifest["errors"]].decode("utf-8", "surrogateescape")
-    assert (reason in raw) if reason else raw.count("\n") == 1
+    if reason is None:
+        assert manifest["errors"] == []
+        return
+    raw = objects.contents[manifest["errors"][0]].decode("utf-8", "surrogateescape")
+    assert reason in raw
 
 
 def many(rows: int, bad: Callable[[int], bool]) -> str:
@@ -230,8 +209,8 @@ def test_counts_add_up_over_chunks() -> None:
 
     manifest = start(objects)
 
-    part = table(objects, manifest["inputs"][0]["part"])[1:]
-    errors = table(objects, manifest["errors"])[1:]
+    part = table(objects, manifest["inputs"][0]["parts"][0])[1:]
+    errors = table(objects, manifest["errors"][0])[1:]
     ids = [row[0] for row in part]
     assert ids == sorted(ids, key=int)
     assert sorted([*map(int, ids), *(int(e[4].split(",")[0]) for e in errors)]) == list(range(rows))
@@ -249,8 +228,8 @@ def test_gzip() -> None:
     first, second = start(plain), start(packed)
 
     assert second["totals"] == first["totals"]
-    part = packed.contents[second["inputs"][0]["part"]]
-    assert part == plain.contents[first["inputs"][0]["part"]]
+    part = packed.contents[second["inputs"][0]["parts"][0]]
+    assert part == plain.contents[first["inputs"][0]["parts"][0]]
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda _: b"no gzip at all"])
@@ -263,7 +242,9 @@ def test_broken_gzip(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(BatchError, match="the gzip stream is broken"):
         start(objects)
 
-    (manifest,) = [json.loads(v) for k, v in objects.contents.items() if k.endswith(".json")]
+    (manifest,) = [
+        json.loads(v) for k, v in objects.contents.items() if k.endswith("manifest.json")
+    ]
     assert manifest["status"] == "failed"
     assert manifest["totals"]["errors"] == 1
 
@@ -276,7 +257,9 @@ def test_no_inputs() -> None:
     manifest = start(objects)
 
     assert (manifest["status"], manifest["totals"]["rows"]) == ("succeeded", 0)
-    assert [key.rpartition("/")[2] for key in results(objects)] == ["manifest.json"]
+    assert [key.rpartition("/")[2] for key in results(objects)] == [
+        "request.json", "manifest.json", "report.html"
+    ]  # fmt: skip
 
 
 def test_second_delivery_writes_nothing() -> None:
@@ -341,7 +324,10 @@ def test_error_budget() -> None:
         start(objects, error_budget=0.25)
 
     names = [key.rpartition("/")[2] for key in results(objects)]
-    assert names == ["part-00000.csv", "errors.csv", "manifest.json"]
+    assert names == [
+        "request.json", "errors-00000-0000.csv", "part-00000-0000.csv", "00000-0000.json",
+        "manifest.json", "report.html",
+    ]  # fmt: skip
     before = dict(objects.contents)
     with pytest.raises(BatchError, match="3 of 8 rows are bad"):
         start(objects, error_budget=0.25)
@@ -351,10 +337,6 @@ def test_error_budget() -> None:
 def test_error_budget_is_the_last_share_that_is_allowed() -> None:
     """Exactly the budget is no failure."""
     assert start(bucket(a=many(8, lambda n: n < 2)), error_budget=0.25)["status"] == "succeeded"
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 def writes(objects: InMemoryObjects) -> list[tuple[str, str]]:
@@ -370,7 +352,8 @@ def test_killed_at_each_write() -> None:
     unbroken = bucket(**contents)
     steps = writes(unbroken)
     expected = results(unbroken)
-    assert len(steps) == 2 * 4
+    # The lease twice, the request, of each input a part, its errors and receipt; manifest, report.
+    assert len(steps) == 2 * (2 + 1 + 3 + 3 + 2)
 
     for broken_step in steps:
         objects = bucket(**contents)
@@ -382,7 +365,9 @@ def test_killed_at_each_write() -> None:
         objects.before = kill
         with pytest.raises(Killed):
             start(objects)
-        complete = ("put done", broken_step[1]) == broken_step and "manifest" in broken_step[1]
+        complete = steps.index(broken_step) >= steps.index(
+            next(step for step in steps if step[0] == "put done" and "manifest" in step[1])
+        )
         assert complete == any(key.endswith("manifest.json") for key in objects.contents)
         objects.before = lambda *_: None
         start(objects)
@@ -413,7 +398,7 @@ def test_input_that_changes_meanwhile(how: str) -> None:
     objects = bucket(a=many(3, lambda _: False), b=many(3, lambda _: False))
 
     def meddle(operation: str, key: str) -> None:
-        if operation == "put" and key.endswith("part-00000.csv"):
+        if operation == "put" and key.endswith("part-00000-0000.csv"):
             if how == "deleted":
                 objects.contents.pop("incoming/b.csv", None)
             else:
@@ -445,11 +430,11 @@ def test_rows_that_the_graph_refuses(tmp_path: Any) -> None:
         objects,
         Predictor(folder, threads=1),
         model=MODEL,
-        clock=lambda: datetime.now(UTC),
+        host=Host(clock=lambda: datetime.now(UTC)),
     )
 
-    part = table(objects, manifest["inputs"][0]["part"])[1:]
-    errors = table(objects, manifest["errors"])[1:]
+    part = table(objects, manifest["inputs"][0]["parts"][0])[1:]
+    errors = table(objects, manifest["errors"][0])[1:]
     assert part == [["0", "10.0"], ["1", "20.0"], ["2", "30.0"]] * 4
     assert [entry[4] for entry in errors] == ["3", "4"] * 4
     assert "the model refuses this input" in errors[0][3]

@@ -125,14 +125,15 @@ def test_batch_event(
     assert manifest["totals"] == {"rows": 4, "scored": 3, "errors": 1}
     assert manifest["model"]["digest"].startswith("sha256:")
     assert again == {**manifest, "already_done": True}
-    part = s3.get_object(Bucket=BUCKET, Key=manifest["inputs"][0]["part"])["Body"].read()
+    part = s3.get_object(Bucket=BUCKET, Key=manifest["inputs"][0]["parts"][0])["Body"].read()
     assert part.decode().splitlines()[1:] == [
         "x,30,5.5,gold,2,42.0", "z,1,,free,1,1002.0", "w,1,1,free,1,2.0"
     ]  # fmt: skip
     keys = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
     folder = f"scored/nightly/20260312T060000Z-{manifest['run_id']}/"
     assert [key.removeprefix(folder) for key in keys] == [
-        "incoming/a b+é.csv", "errors.csv", "manifest.json", "part-00000.csv"
+        "incoming/a b+é.csv", "errors-00000-0000.csv", "manifest.json", "part-00000-0000.csv",
+        "receipts/00000-0000.json", "report.html", "request.json", "scored/nightly/lease.json",
     ]  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     metrics = [json.loads(line) for line in lines if '"_aws"' in line]
@@ -187,7 +188,32 @@ def test_large_part_goes_through_a_file(handle: Any, s3: Any) -> None:
     manifest = handle(EVENT)
 
     assert manifest["totals"] == {"rows": rows, "scored": rows, "errors": 0}
-    answer = s3.get_object(Bucket=BUCKET, Key=manifest["inputs"][0]["part"])
+    answer = s3.get_object(Bucket=BUCKET, Key=manifest["inputs"][0]["parts"][0])
     part = answer["Body"].read()
     assert len(part) > 8 << 20
     assert part.count(b",1012.0\n") == rows
+
+
+def test_ranges(store: ObjectStore) -> None:
+    """A range is read of the content that was listed, and shorter at its end."""
+    store.put("in/a", b"0123456789")
+    (item,) = store.list("in/")
+
+    assert store.range(item.key, item.etag, 2, 3) == b"234"
+    assert store.range(item.key, item.etag, 8, 5) == b"89"
+    store.put("in/a", b"other")
+    with pytest.raises(BatchError, match="in/a was replaced"):
+        store.range(item.key, item.etag, 0, 3)
+
+
+def test_writes_over_what_was_read(store: ObjectStore) -> None:
+    """With `if_match`, only the content that the writer knows is replaced."""
+    store.put("a", b"1")
+    (first,) = store.list("a")
+
+    assert store.put("a", b"2", if_match=first.etag)
+    assert not store.put("a", b"3", if_match=first.etag)
+    (second,) = store.list("a")
+    assert store.open("a", second.etag).read() == b"2"
+    assert not store.put("b", b"3", if_match=first.etag)
+    assert store.list("b") == []

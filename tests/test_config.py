@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from fnmodel.batch.job import JobRequest
 from fnmodel.cli import orders
-from fnmodel.config import Parity, SlimConfig, check_schedule, find, json_schema, load
+from fnmodel.config import Parity, SlimConfig, find, json_schema, load
 from fnmodel.errors import ConfigError, UsageError
+from fnmodel.schedule import check_schedule
 
 GOOD = "name: churn\nmodel: model.joblib\n"
 
@@ -240,3 +242,73 @@ def test_what_several_models_may_not_be(text: str, expected: str, tmp_path: Path
     found = problems(text, tmp_path)
 
     assert any(expected in problem for problem in found), found
+
+
+JOB = "batch:\n- {name: aa, input: i/, output: o/, "
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("timezone: Europe/Berln", "line 4: batch.0.timezone: 'Europe/Berln' is not an IANA"),
+        ("format: parqet", "line 4: batch.0.format"),
+        ("format: parquet, compression: gzip", "parquet files are compressed inside"),
+        ("results: arrow, results_compression: gzip", "can be of `none` or `zstd`, not gzip"),
+        ("window: 1441", "line 4: batch.0.window"),
+        ("late: 0", "line 4: batch.0.late"),
+        ("part_rows: 10", "line 4: batch.0.part_rows"),
+        ("overlap: maybe", "line 4: batch.0.overlap"),
+        ("formats: csv", "unknown key 'batch.0.formats'; did you mean 'format'?"),
+    ],
+)
+def test_a_batch_job_that_means_nothing_is_refused(keys: str, message: str, tmp_path: Path) -> None:
+    """A problem of a job names its line and key."""
+    (tmp_path / "fnmodel.yaml").write_text(GOOD + JOB + keys + "}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "fnmodel.yaml")
+
+    assert message in str(caught.value.problems) + caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("keys", "layers"),
+    [
+        ("", ()),
+        ("format: jsonl, compression: gzip", ()),
+        ("format: parquet, results_compression: zstd", ("arrow",)),
+        ("results: arrow", ("arrow",)),
+        ("compression: zstd", ("zstd",)),
+        ("format: parquet, results: csv, results_compression: zstd", ("arrow", "zstd")),
+    ],
+)
+def test_a_batch_job_says_what_its_image_needs(
+    keys: str, layers: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Only what a job names is in the image."""
+    (tmp_path / "fnmodel.yaml").write_text(GOOD + JOB + keys + "}\n")
+
+    (job,) = load(tmp_path / "fnmodel.yaml").batch
+
+    assert job.layers == layers
+
+
+def test_the_event_of_a_job_is_one_that_the_image_takes(tmp_path: Path) -> None:
+    """Each setting of a job arrives; what is as by default is not sent."""
+    keys = (
+        "format: jsonl, compression: gzip, results: csv, results_compression: gzip, keep: [id], "
+        "probabilities: false, part_rows: 5000, concurrency: 2, overlap: skip"
+    )
+    (tmp_path / "fnmodel.yaml").write_text(GOOD + JOB + keys + "}\n")
+    (job,) = load(tmp_path / "fnmodel.yaml").batch
+
+    request = JobRequest.from_event(job.event("bucket", "2030-01-01T00:00:00Z", "arn"))
+
+    for name in ("format", "compression", "results", "results_compression", "probabilities",
+                 "part_rows", "concurrency", "overlap", "keep"):  # fmt: skip
+        assert getattr(request, name) == getattr(job, name)
+    plain = job.model_copy(update={name: type(job).model_fields[name].default for name in (
+        "format", "compression", "results", "results_compression", "probabilities", "part_rows",
+        "concurrency", "overlap", "keep",
+    )})  # fmt: skip
+    assert len(plain.event("bucket", "2030-01-01T00:00:00Z", "arn")) == 8

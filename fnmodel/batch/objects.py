@@ -39,10 +39,26 @@ class ObjectStore(Protocol):
 
         """
 
-    def put(self, key: str, body: bytes | BinaryIO, *, if_none_match: bool = False) -> bool:
+    def range(self, key: str, etag: str, start: int, size: int) -> bytes:
+        """Return some bytes of the content with this ETag; fewer at its end.
+
+        Raises:
+            BatchError: the object was replaced or deleted.
+
+        """
+
+    def put(
+        self,
+        key: str,
+        body: bytes | BinaryIO,
+        *,
+        if_none_match: bool = False,
+        if_match: str | None = None,
+    ) -> bool:
         """Write an object; with `if_none_match`, only where there is none.
 
-        Returns False when there was one and nothing was written.
+        With `if_match`, only over the content with this ETag. Returns False when the condition
+        did not hold and nothing was written.
         """
 
 
@@ -69,14 +85,39 @@ class S3Objects:
             answer = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=etag)
         return _Body(answer["Body"])
 
-    def put(self, key: str, body: bytes | BinaryIO, *, if_none_match: bool = False) -> bool:
-        """As `ObjectStore.put`, by If-None-Match."""
+    def range(self, key: str, etag: str, start: int, size: int) -> bytes:
+        """As `ObjectStore.range`, by If-Match."""
+        with self._border(key):
+            answer = self._client.get_object(
+                Bucket=self._bucket,
+                Key=key,
+                IfMatch=etag,
+                Range=f"bytes={start}-{start + size - 1}",
+            )
+            data: bytes = answer["Body"].read()
+        return data
+
+    def put(
+        self,
+        key: str,
+        body: bytes | BinaryIO,
+        *,
+        if_none_match: bool = False,
+        if_match: str | None = None,
+    ) -> bool:
+        """As `ObjectStore.put`, by If-None-Match and If-Match."""
         condition = {"IfNoneMatch": "*"} if if_none_match else {}
+        if if_match is not None:
+            condition["IfMatch"] = if_match
         with self._border():
             try:
                 self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)
             except self._client.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] == "PreconditionFailed":
+                code = error.response["Error"]["Code"]
+                # A conflict is a write of another at the same moment.
+                if code in ("PreconditionFailed", "ConditionalRequestConflict"):
+                    return False
+                if if_match is not None and code == "NoSuchKey":
                     return False
                 raise
         return True

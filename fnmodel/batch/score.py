@@ -1,127 +1,159 @@
-"""A chunk of CSV rows in; predictions and the rows that could not be scored out."""
+"""Chunks of rows in; their predictions, and the rows that could not be scored, out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 
 from fnmodel.arrays import DTYPES, Array
-from fnmodel.batch.table import Row
+from fnmodel.batch.chunk import Bad, Chunk, Read
+from fnmodel.batch.predictions import column_names, columns, json_column
 from fnmodel.errors import InputError
-from fnmodel.fields import parser
-from fnmodel.inference import Predictor, encode_column
-from fnmodel.model import MISSING_TEXT, Feature, Signature
-from fnmodel.values import encode_value
+from fnmodel.inference import Predictor
+from fnmodel.model import MISSING_TEXT, Feature
 
 
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A row that cannot be scored, the column at fault ("" for the row as a whole), and why."""
+@dataclass(frozen=True)
+class Scored:
+    """The good rows of a chunk with their predictions, one array a column, and the bad rows."""
 
-    row: Row
-    column: str
-    reason: str
+    chunk: Chunk
+    predictions: Sequence[Array]
+    bad: Sequence[Bad]
+    broken: str = ""
+
+    @property
+    def size(self) -> int:
+        """All rows, good and bad."""
+        return len(self.chunk) + len(self.bad)
 
 
 class Scorer:
-    """Scores the rows of one CSV object, whose header names the columns.
+    """Scores the chunks of one object. May be used from several threads.
 
-    `problem` says why no row of it can be scored, or is empty. `header` is that of the scored
-    part: the input's columns, then the prediction's, which are renamed to `predicted_…` where
-    the input has a column of the same name. What the project's own `postprocess` answers is one
-    column of JSON, `prediction`.
+    `names` are its columns, those of the first row where rows are not `alike`. `problem` says why
+    no row of it can be scored, or is empty. `kept` are the input's columns that
+    go into results. `added` are the prediction's: renamed to
+    `predicted_…` where the input has a column of the same name. What the project's own
+    `postprocess` answers is one column of JSON, `prediction`.
     """
 
-    def __init__(self, predictor: Predictor, header: Sequence[str]) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        names: Sequence[str],
+        *,
+        alike: bool = True,
+        keep: Sequence[str] | None = None,
+        probabilities: bool = True,
+    ) -> None:
         self._predictor = predictor
-        features = predictor.signature.asked
-        self._width = len(header)
-        self.problem = _header_problem(features, header)
-        self._columns: list[tuple[Feature, int | None]] = [
-            (feature, header.index(feature.name) if feature.name in header else None)
-            for feature in features
-        ]
-        added: list[str] = []
+        self._features = predictor.signature.asked
+        if not self._features:
+            self.problem = "this model has no named features"
+        else:
+            self.problem = _problem(self._features, names, keep) if alike else ""
+        self.kept = names if keep is None else keep
+        self._all_columns = keep is None
         steps = predictor.processing
+        signature = predictor.signature
+        quick = steps is None and signature.stacked
+        self._stacked = DTYPES[signature.inputs[0].datatype] if quick else None
         self._own_answers = steps is not None and steps.postprocess is not None
-        columns = ["prediction"] if self._own_answers else prediction_columns(predictor.signature)
-        for name in columns:
-            while name in header or name in added:
+        found = ["prediction"] if self._own_answers else column_names(predictor.signature)
+        if not probabilities and predictor.signature.label is not None and not self._own_answers:
+            found = found[:1]
+        added: list[str] = []
+        for name in found:
+            while name in self.kept or name in added:
                 name = f"predicted_{name}"  # noqa: PLW2901
             added.append(name)
-        self.header = [*header, *added]
+        self.added = tuple(added)
 
-    def score(self, rows: Sequence[Row]) -> tuple[list[list[Any]], list[Bad]]:
-        """Return scored rows in order (the input's fields, then the prediction) and bad ones."""
-        bad: dict[int, Bad] = {}
-        for index, row in enumerate(rows):
-            reason = self._shape_problem(row)
-            if reason:
-                bad[index] = Bad(row, "", reason)
-        whole = [index for index in range(len(rows)) if index not in bad]
+    def score(self, read: Read) -> Scored:
+        """Score the rows that were read; those that do not fit join the bad ones."""
+        chunk = read.chunk
+        bad = [*read.bad]
+        if self.problem:
+            bad += [chunk.bad(row, "", self.problem) for row in range(len(chunk))]
+            return self._done(chunk.take(()), [], bad, read.broken)
+        matrix = None
+        if self._stacked is not None and len(chunk):
+            matrix = chunk.matrix(self._features, self._stacked)
         encoded: list[Array] = []
-        for feature, position in self._columns:
-            texts = ["" if position is None else rows[i].fields[position] for i in whole]
-            column, reasons = _encode(feature, texts)
+        reasons: dict[int, tuple[str, str]] = {}
+        for feature in self._features if matrix is None else ():
+            column, found = chunk.encode(feature)
             encoded.append(column)
-            for offset, reason in reasons.items():
-                bad.setdefault(whole[offset], Bad(rows[whole[offset]], feature.name, reason))
-        good = [offset for offset, index in enumerate(whole) if index not in bad]
-        if len(good) < len(whole):
-            encoded = [column[good] for column in encoded]
-        scored: list[list[Any]] = []
-        picked = [rows[whole[offset]] for offset in good]
-        refused: dict[int, Bad] = {}
-        self._run(picked, encoded, scored, refused)
-        bad.update({whole[good[at]]: item for at, item in refused.items()})
-        return scored, [bad[index] for index in sorted(bad)]
+            for row, reason in found.items():
+                reasons.setdefault(row, (feature.name, reason))
+        if self._all_columns:
+            for row, name in chunk.clashes(self.added).items():
+                reasons.setdefault(row, (name, "is the name of a column of the prediction"))
+        if reasons:
+            bad += [chunk.bad(row, *why) for row, why in reasons.items()]
+            good = [row for row in range(len(chunk)) if row not in reasons]
+            chunk, encoded = chunk.take(good), [column[good] for column in encoded]
+            matrix = None if matrix is None else matrix[good]
+        refused: dict[int, str] = {}
+        given = encoded if matrix is None else [matrix]
+        parts = self._run(given, 0, len(chunk), refused)
+        if refused:
+            bad += [chunk.bad(row, "", reason) for row, reason in refused.items()]
+            chunk = chunk.take([row for row in range(len(chunk)) if row not in refused])
+        whole = _joined(parts) if parts else self._predictions([], 0)
+        return self._done(chunk, whole, bad, read.broken)
 
-    def _shape_problem(self, row: Row) -> str:
-        if row.problem or self.problem:
-            return row.problem or self.problem
-        if len(row.fields) != self._width:
-            return f"has {len(row.fields)} fields, the header has {self._width}"
-        return ""
+    def _done(
+        self, chunk: Chunk, predictions: Sequence[Array], bad: list[Bad], broken: str
+    ) -> Scored:
+        bad.sort(key=lambda entry: entry.line)
+        return Scored(chunk, predictions[: len(self.added)], bad, broken)
 
     def _run(
-        self,
-        rows: Sequence[Row],
-        columns: Sequence[Array],
-        scored: list[list[Any]],
-        bad: dict[int, Bad],
-        start: int = 0,
-    ) -> None:
-        """Run the graph; rows that it refuses are found by halving the chunk."""
-        if not rows:
-            return
-        predictor = self._predictor
+        self, encoded: Sequence[Array], start: int, stop: int, refused: dict[int, str]
+    ) -> list[list[Array]]:
+        """Run the graph on some rows; those that it refuses are found by halving the chunk."""
         try:
-            predictions = self._predictions(columns)
+            return [self._predictions([column[start:stop] for column in encoded], stop - start)]
         except InputError as error:
-            if len(rows) == 1:
-                bad[start] = Bad(rows[0], "", error.message)
-                return
-            half = len(rows) // 2
-            self._run(rows[:half], [c[:half] for c in columns], scored, bad, start)
-            self._run(rows[half:], [c[half:] for c in columns], scored, bad, start + half)
-            return
-        flatten = _as_json if self._own_answers else _flattener(predictor.signature)
-        for row, prediction in zip(rows, predictions, strict=True):
-            scored.append([*row.fields, *flatten(prediction)])
+            if stop - start == 1:
+                refused[start] = error.message
+                return []
+            half = (start + stop) // 2
+            first = self._run(encoded, start, half, refused)
+            return first + self._run(encoded, half, stop, refused)
 
-    def _predictions(self, columns: Sequence[Array]) -> list[Any]:
+    def _predictions(self, encoded: Sequence[Array], size: int) -> list[Array]:
         predictor = self._predictor
+        if not size:
+            if self._own_answers:
+                return json_column([])
+            signature = predictor.signature
+            return columns(signature, predictor.no_rows([t.name for t in signature.outputs]))
         if predictor.processing is None:
-            return predictor.decode(predictor.run(predictor.assemble(columns)))
-        names = [feature.name for feature, _ in self._columns]
+            whole = self._stacked is not None and encoded[0].ndim == 2
+            name = predictor.signature.inputs[0].name
+            tensors = {name: encoded[0]} if whole else predictor.assemble(encoded)
+            outputs = predictor.run(tensors)
+            return columns(predictor.signature, outputs)
+        names = [feature.name for feature in self._features]
         values = [
             [_sent(feature, value) for value in column.tolist()]
-            for (feature, _), column in zip(self._columns, columns, strict=True)
+            for feature, column in zip(self._features, encoded, strict=True)
         ]
         rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-        return predictor.predict(rows)
+        if self._own_answers:
+            return json_column(predictor.predict(rows))
+        given = predictor.processing.before(predictor.checked(rows))
+        return columns(predictor.signature, predictor.run(predictor.encode(given)))
+
+
+def _joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    if len(parts) == 1:
+        return [*parts[0]]
+    return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
 def _sent(feature: Feature, value: Any) -> Any:
@@ -131,59 +163,12 @@ def _sent(feature: Feature, value: Any) -> Any:
     return int(value) if feature.integral and isinstance(value, float) else value
 
 
-def prediction_columns(signature: Signature) -> list[str]:
-    """Return the columns of a prediction: label and probability_<class>, value, or the outputs."""
-    if signature.label is not None:
-        scores = signature.classes if signature.scores is not None else ()
-        return ["label", *(f"probability_{name}" for name in scores)]
-    if signature.task == "regression" and len(signature.outputs) == 1:
-        return ["value"]
-    return [tensor.name for tensor in signature.outputs]
-
-
-def _flattener(signature: Signature) -> Callable[[Mapping[str, Any]], list[Any]]:
-    if signature.label is not None and signature.scores is not None:
-        return lambda p: [p["label"], *p["probabilities"].values()]
-    return lambda p: [_cell(value) for value in p.values()]
-
-
-def _as_json(prediction: Any) -> list[Any]:
-    return [orjson.dumps(prediction, option=orjson.OPT_SERIALIZE_NUMPY).decode()]
-
-
-def _cell(value: Any) -> Any:
-    return orjson.dumps(value).decode() if isinstance(value, list) else value
-
-
-def _header_problem(features: Sequence[Feature], header: Sequence[str]) -> str:
-    twice = sorted({name for name in header if header.count(name) > 1})
+def _problem(features: Sequence[Feature], names: Sequence[str], keep: Sequence[str] | None) -> str:
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         return f"the header names column {twice[0]!r} twice"
-    missing = [f.name for f in features if f.name not in header and not f.nullable]
+    missing = [f.name for f in features if f.name not in names and not f.nullable]
+    missing += [name for name in keep or () if name not in names and name not in missing]
     if missing:
         return "the header lacks " + ", ".join(repr(name) for name in missing[:5])
-    if not features:
-        return "this model has no named features"
     return ""
-
-
-def _encode(feature: Feature, texts: Sequence[str]) -> tuple[Array, dict[int, str]]:
-    """Return the encoded column, and why the values at some positions do not fit.
-
-    What stands in the column at those positions means nothing.
-    """
-    parse = parser(feature)
-    try:
-        return encode_column(feature, [parse(text) for text in texts]), {}
-    except (InputError, ValueError):
-        pass  # the rows at fault are found one by one
-    column = np.zeros(len(texts), dtype=DTYPES[feature.datatype])
-    reasons: dict[int, str] = {}
-    for index, text in enumerate(texts):
-        try:
-            column[index] = encode_value(feature, parse(text))
-        except InputError as error:
-            reasons[index] = error.message
-        except ValueError as error:
-            reasons[index] = str(error)
-    return column, reasons

@@ -1,92 +1,207 @@
-"""A stream of CSV bytes in, its rows out, each with its line number and its original text.
+"""A stream of CSV bytes in, its rows out in chunks, each with line number and original text.
 
-Nothing in the stream stops the reading: what is not CSV becomes a row with a problem.
+Nothing in the stream stops the reading: what is not CSV becomes a bad row. Blocks without quotes,
+which are most, are split at once; Python's own reader takes the others, record by record.
 """
 
 import csv
-import gzip
-import zlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO, cast
 
+from fnmodel.batch.chunk import Bad, Read, TextChunk
+from fnmodel.batch.lines import CHUNK, OVERLONG, Line, blocks
 from fnmodel.batch.objects import Readable
+from fnmodel.batch.packed import Broken
 
-_BLOCK = 1 << 18
-BROKEN = "the gzip stream is broken; the rest of the object cannot be read"
-
-# A longer line is no row of numbers and texts; it must not fill the memory.
-_LONGEST = 1 << 20
-# What the error file keeps of such a line.
-_KEPT = 1 << 10
+_FIELD = csv.field_size_limit()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One CSV record: `line` is where it starts, from 1; a `problem` says why it has no fields.
+class Table:
+    """The records of a CSV stream; blank lines are left out.
 
-    `text` is the original line or lines, without the end of line; bytes that are not UTF-8 stand
-    in it as surrogates, so that they can be written back.
+    `names` is the header, empty where there is none that can be read.
     """
 
-    line: int
-    text: str
-    fields: Sequence[str]
-    problem: str = ""
+    alike = True
 
+    def __init__(self, stream: Readable, *, size: int = CHUNK) -> None:
+        self._size = size
+        self._source = _Lines(stream)
+        self._reader = csv.reader(self._source, strict=True)
+        self.names: Sequence[str] = ()
+        # A header that cannot be read counts as a row.
+        self._header: Bad | None = None
+        self._broken = ""
+        try:
+            found = self._record()
+            while found is not None and not isinstance(found, Bad) and not found[2]:
+                found = self._record()
+            if isinstance(found, Bad):
+                self._header = found
+            elif found is not None:
+                self.names = found[2]
+        except Broken as error:
+            self._broken = str(error)
+            self._header = Bad(self._source.number + 1, "", self._broken, "")
 
-def rows(stream: Readable, *, gzipped: bool = False) -> Iterator[Row]:
-    """Yield the records of a CSV stream, the header first; blank lines are left out.
+    def __iter__(self) -> Iterator[Read]:
+        rows = _Rows(self.names)
+        if self._header:
+            rows.bad.append(self._header)
+        empty = True
+        try:
+            while not self._broken:
+                if not self._source.block():
+                    break
+                if not self._plain(rows):
+                    self._slow(rows)
+                while len(rows) >= self._size:
+                    yield rows.made(self._size)
+                    empty = False
+        except Broken as error:
+            self._broken = str(error)
+            rows.bad.append(Bad(self._source.number + 1, "", self._broken, ""))
+        while len(rows) > self._size:
+            yield rows.made(self._size)
+        if len(rows) or empty:
+            yield rows.made(self._size, self._broken)
 
-    A gzip stream that breaks off ends with a row whose problem is `BROKEN`.
-    """
-    lines = _Lines(gzip.GzipFile(fileobj=cast("BinaryIO", stream)) if gzipped else stream)
-    reader = csv.reader(lines, strict=True)
-    while True:
-        start = lines.number + 1
+    def close(self) -> None:
+        """As `Source.close`: the stream ends by itself."""
+
+    def _plain(self, rows: "_Rows") -> bool:
+        """Split the waiting lines at once; returns False where they need the careful reader."""
+        source = self._source
+        given, overlong = zip(*source.waiting, strict=True)
+        joined = b"".join(given)
+        if b'"' in joined or b"\0" in joined or any(overlong) or max(map(len, given)) > _FIELD:
+            return False
+        try:
+            text = joined.replace(b"\r\n", b"\n").decode("utf-8")
+        except UnicodeDecodeError:
+            return False
+        if "\r" in text:
+            return False
+        lines = text.split("\n")
+        if not lines[-1]:
+            lines.pop()
+        start = source.number + 1
+        source.skip()
+        width = len(self.names)
+        fields = [line.split(",") for line in lines]
+        if set(map(len, fields)) == {width} and (width > 1 or "" not in lines):
+            rows.extend(range(start, start + len(lines)), lines, fields)
+            return True
+        for number, (line, found) in enumerate(zip(lines, fields, strict=True), start):
+            if line:
+                rows.add(number, line, found)
+        return True
+
+    def _slow(self, rows: "_Rows") -> None:
+        """Read the records of the waiting lines, and what the last of them needs beyond."""
+        while self._source.waiting and len(rows) < self._size:
+            found = self._record()
+            if found is None:
+                return
+            if isinstance(found, Bad):
+                rows.bad.append(found)
+            elif found[2]:
+                rows.add(*found)
+
+    def _record(self) -> "Bad | tuple[int, str, list[str]] | None":
+        """Return one record with its line and text, a bad row, or None at the end."""
+        source = self._source
+        start = source.number + 1
         problem = ""
         fields: list[str] = []
         try:
-            fields = next(reader)
+            fields = next(self._reader)
         except StopIteration:
-            return
+            return None
         except csv.Error as error:
             problem = f"not CSV: {error}"
             # A stray quote swallows the lines after it: only the first of them is bad.
-            lines.put_back()
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            yield Row(start, "", (), BROKEN)
-            return
-        text, overlong = lines.take()
+            source.put_back()
+        text, overlong = source.take()
         if overlong:
-            problem = f"a line is longer than {_LONGEST:,} bytes"
+            problem = OVERLONG
         elif not problem and not text.isascii() and _has_surrogates(text):
             problem = "not UTF-8"
-        if fields or problem:
-            yield Row(start, text, () if problem else fields, problem)
+        return Bad(start, "", problem, text) if problem else (start, text, fields)
+
+
+class _Rows:
+    """Rows as they gather to a chunk."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._lines: list[int] = []
+        self._texts: list[str] = []
+        self._fields: list[list[str]] = []
+        self.bad: list[Bad] = []
+
+    def __len__(self) -> int:
+        return len(self._lines) + len(self.bad)
+
+    def add(self, line: int, text: str, fields: list[str]) -> None:
+        if len(fields) != len(self._names):
+            reason = f"has {len(fields)} fields, the header has {len(self._names)}"
+            self.bad.append(Bad(line, "", reason, text))
+            return
+        self._lines.append(line)
+        self._texts.append(text)
+        self._fields.append(fields)
+
+    def extend(
+        self, lines: Sequence[int], texts: Sequence[str], fields: Sequence[list[str]]
+    ) -> None:
+        self._lines += lines
+        self._texts += texts
+        self._fields += fields
+
+    def made(self, size: int, broken: str = "") -> Read:
+        """Take out the first `size` rows, by their lines: where a chunk ends is told by content."""
+        good, bad = min(size, len(self._lines)), 0
+        if self.bad:
+            lines = sorted([*self._lines[:size], *(entry.line for entry in self.bad[:size])])
+            last = lines[:size][-1]
+            good = bisect_right(self._lines, last)
+            bad = bisect_right(self.bad, last, key=lambda entry: entry.line)
+        taken, self.bad = self.bad[:bad], self.bad[bad:]
+        chunk = TextChunk(self._names, self._lines[:good], self._texts[:good], self._fields[:good])
+        del self._lines[:good], self._texts[:good], self._fields[:good]
+        return Read(chunk, taken, broken)
 
 
 class _Lines:
     """Iterates over decoded lines and remembers those that the current record consumed."""
 
     def __init__(self, stream: Readable) -> None:
-        self._source = _split(stream)
+        self._source = blocks(stream)
         self._taken: list[tuple[str, bool]] = []
-        self._waiting: deque[tuple[str, bool]] = deque()
+        self.waiting: deque[Line] = deque()
         self.number = 0
+
+    def block(self) -> bool:
+        """Have lines waiting; returns False at the end."""
+        if not self.waiting:
+            self.waiting.extend(next(self._source, ()))
+        return bool(self.waiting)
+
+    def skip(self) -> None:
+        """Take all waiting lines away."""
+        self.number += len(self.waiting)
+        self.waiting.clear()
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
-        if self._waiting:
-            line, overlong = self._waiting.popleft()
-        else:
-            raw, overlong = next(self._source)
-            if self.number == 0:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-            line = raw.decode("utf-8", "surrogateescape")
+        if not self.block():
+            raise StopIteration
+        raw, overlong = self.waiting.popleft()
+        line = raw.decode("utf-8", "surrogateescape")
         self.number += 1
         self._taken.append((line, overlong))
         return line
@@ -95,7 +210,9 @@ class _Lines:
         """Give all lines of the current record but the first to the next ones."""
         rest = self._taken[1:]
         del self._taken[1:]
-        self._waiting.extendleft(reversed(rest))
+        self.waiting.extendleft(
+            (line.encode("utf-8", "surrogateescape"), overlong) for line, overlong in reversed(rest)
+        )
         self.number -= len(rest)
 
     def take(self) -> tuple[str, bool]:
@@ -103,28 +220,6 @@ class _Lines:
         overlong = any(overlong for _, overlong in self._taken)
         self._taken = []
         return text, overlong
-
-
-def _split(stream: Readable) -> Iterator[tuple[bytes, bool]]:
-    """Yield lines with their ends; of an overlong line only the start, marked True."""
-    rest = b""
-    skipping = False
-    while block := stream.read(_BLOCK):
-        *whole, rest = (rest + block).split(b"\n")
-        for line in whole:
-            if skipping:
-                skipping = False
-            elif len(line) > _LONGEST:
-                yield line[:_KEPT] + b"\n", True
-            else:
-                yield line + b"\n", False
-        if skipping:
-            rest = b""
-        elif len(rest) > _LONGEST:
-            yield rest[:_KEPT] + b"\n", True
-            rest, skipping = b"", True
-    if rest and not skipping:
-        yield rest, False
 
 
 def _has_surrogates(text: str) -> bool:

@@ -1,5 +1,6 @@
 """`fnmodel batch`: scores an S3 prefix now; schedules live in fnmodel.yaml."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fnmodel.cli.console import pairs, table
+from fnmodel.cli.estimate import shown
 from fnmodel.cli.options import Where, placed
 from fnmodel.errors import BatchError, UsageError
 
 if TYPE_CHECKING:
+    from fnmodel.cli.estimate import Estimate
     from fnmodel.cli.workspace import Workspace
     from fnmodel.config import BatchJob
 
@@ -19,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Score the objects of an S3 prefix with the version that serves.",
 )
+
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 JobArgument = Annotated[str | None, typer.Argument(help="Job; may be left out when there is one.")]
 
@@ -35,13 +40,17 @@ def run(
         datetime | None,
         typer.Option(help="Scheduled time to run for, UTC; the same time never scores twice."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate rows, time and dollars, and stop.")
+    ] = False,
     where: Where,
 ) -> None:
-    """Score a job's input now and print its manifest.
+    """Score a job's input now and print its manifest; goes on until all of it is scored.
 
     Example: fnmodel batch run nightly --upload customers.csv
     """
     from fnmodel.cli import objects
+    from fnmodel.cli.runs import MANUAL, attempt
 
     for path in upload or ():
         if not path.is_file():
@@ -49,24 +58,24 @@ def run(
     work = where.open()
     chosen = _job(work.project.batch, job)
     bucket = work.stack.outputs["Bucket"]
-    for path in upload or ():
+    for path in upload or () if not dry_run else ():
         with work.console.step("upload") as step:
             step.progress(f"{path} → s3://{bucket}/{chosen.input}{path.name}")
             objects.upload(work.client("s3"), path, bucket, f"{chosen.input}{path.name}")
             step.done(f"s3://{bucket}/{chosen.input}{path.name}")
-    moment = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    sizes, found = _estimated(work, chosen)
+    if dry_run:
+        work.console.data(asdict(found), shown(found))
+        return
+    work.console.note(f"estimate   {shown(found)}")
+    moment = (at or datetime.now(UTC)).strftime(_MOMENT)
+    event = chosen.event(bucket, moment, MANUAL)
     with work.console.step("batch") as step:
         step.progress(f"{chosen.name}: scoring s3://{bucket}/{chosen.input}")
-        manifest = _invoke(work, chosen, bucket, moment)
-        totals = manifest["totals"]
-        step.done(f"{totals['rows']:,} rows: {totals['scored']:,} scored, {totals['errors']:,} bad")
+        manifest = attempt(work, chosen, event, sizes, step.progress)
+        step.done(_outcome(manifest))
     work.console.data(manifest, _text(manifest, bucket))
-    if manifest["status"] != "succeeded":
-        raise BatchError(
-            f"{chosen.name}: {totals['errors']} of {totals['rows']} rows are bad; the error budget "
-            f"is {chosen.error_budget:.2%}",
-            hint=f"see s3://{bucket}/{manifest['errors']}",
-        )
+    _check(manifest, chosen, bucket)
 
 
 @app.command()
@@ -80,15 +89,10 @@ def status(
 
     Example: fnmodel batch status nightly
     """
-    from fnmodel.cli import objects
-
     work = where.open()
     chosen = _job(work.project.batch, job)
-    bucket = work.stack.outputs["Bucket"]
     runs = sorted(
-        objects.manifests(work.client("s3"), bucket, f"{chosen.output}{chosen.name}/"),
-        key=lambda manifest: str(manifest["scheduled_time"]),
-        reverse=True,
+        _runs(work, chosen), key=lambda manifest: str(manifest["scheduled_time"]), reverse=True
     )
     rows = [
         [m["scheduled_time"], m["run_id"], m["status"], m["totals"]["rows"], m["totals"]["errors"]]
@@ -96,6 +100,169 @@ def status(
     ]
     text = table(["scheduled", "run", "status", "rows", "errors"], rows)
     work.console.data(runs, text)
+
+
+@app.command()
+@placed
+def retry(
+    job: JobArgument = None,
+    *,
+    at: Annotated[
+        datetime | None, typer.Option(help="Scheduled time of the run, UTC; by default the newest.")
+    ] = None,
+    where: Where,
+) -> None:
+    """Go on with a run that began and did not succeed, or was skipped.
+
+    What has a receipt is not scored again. An input that was mended is another input, so that its
+    run begins anew.
+
+    Example: fnmodel batch retry nightly
+    """
+    from fnmodel.cli import objects
+    from fnmodel.cli.runs import attempt, home, unfinished
+
+    work = where.open()
+    chosen = _job(work.project.batch, job)
+    bucket = work.stack.outputs["Bucket"]
+    asked = objects.manifests(work.client("s3"), bucket, home(chosen), "request.json")
+    events = unfinished(asked, _runs(work, chosen))
+    if at is not None:
+        events = [event for event in events if event["scheduled_time"] == at.strftime(_MOMENT)]
+    if not events:
+        raise UsageError(
+            f"{chosen.name} has no run to go on with" + (f" of {at:{_MOMENT}}" if at else ""),
+            hint=f"`fnmodel batch status {chosen.name}` lists its runs",
+        )
+    sizes, _ = _estimated(work, chosen)
+    event = events[0] | {"overlap": "queue"}
+    with work.console.step("batch") as step:
+        step.progress(f"{chosen.name}: going on with {event['scheduled_time']}")
+        manifest = attempt(work, chosen, event, sizes, step.progress)
+        step.done(_outcome(manifest))
+    work.console.data(manifest, _text(manifest, bucket))
+    _check(manifest, chosen, bucket)
+
+
+@app.command()
+@placed
+def backfill(
+    job: JobArgument = None,
+    *,
+    start: Annotated[datetime, typer.Option("--from", help="First time, UTC.")],
+    end: Annotated[
+        datetime | None, typer.Option("--to", help="End, UTC, excluded; by default now.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the missed times, and stop.")
+    ] = False,
+    where: Where,
+) -> None:
+    """Make up for scheduled times that had no run, one after the other, each once.
+
+    Every run scores what is under the input prefix now. A time that a clock skips in spring has
+    no run, one that it shows twice in autumn has one.
+
+    Example: fnmodel batch backfill nightly --from 2030-01-01 --dry-run
+    """
+    from fnmodel.cli.runs import attempt, missed, schedule_arn
+
+    work = where.open()
+    chosen = _job(work.project.batch, job)
+    if chosen.schedule is None:
+        raise UsageError(
+            f"{chosen.name} has no schedule, so that it can miss no time",
+            hint=f"`fnmodel batch run {chosen.name} --at TIME` runs it for one",
+        )
+    outputs = work.stack.outputs
+    first = start.replace(tzinfo=UTC)
+    last = end.replace(tzinfo=UTC) if end else datetime.now(UTC)
+    moments = [f"{one:{_MOMENT}}" for one in missed(chosen, first, last, _runs(work, chosen))]
+    if dry_run:
+        work.console.data(moments, "\n".join(moments) or "nothing was missed")
+        return
+    sizes, _ = _estimated(work, chosen)
+    arn = schedule_arn(outputs["AliasArn"], outputs["ScheduleGroup"], chosen.name)
+    done = []
+    for number, moment in enumerate(moments, 1):
+        event = chosen.event(outputs["Bucket"], moment, arn)
+        with work.console.step("backfill") as step:
+            step.progress(f"{moment} ({number} of {len(moments)})")
+            done.append(attempt(work, chosen, event, sizes, step.progress))
+            step.done(f"{moment}: {_outcome(done[-1])}")
+    rows = [[m["scheduled_time"], m["status"], m["totals"]["rows"]] for m in done]
+    work.console.data(done, table(["scheduled", "status", "rows"], rows))
+    for manifest in done:
+        _check(manifest, chosen, outputs["Bucket"])
+
+
+@app.command()
+@placed
+def logs(
+    job: JobArgument = None,
+    *,
+    since: Annotated[str, typer.Option(help="How far back: 30s, 10m, 2h, 1d.")] = "1d",
+    where: Where,
+) -> None:
+    """Print what a job's runs said, oldest first.
+
+    Example: fnmodel batch logs nightly --since 2h
+    """
+    import time
+
+    from fnmodel.cli.follow import Follower, seconds
+
+    work = where.open()
+    chosen = _job(work.project.batch, job)
+    holds = f'"job":"{chosen.name}"'
+    follower = Follower(work.client("logs"), work.stack.outputs["LogGroup"], holds=holds)
+    for line in follower.lines(time.time() - seconds(since)):
+        typer.echo(line)
+
+
+def _runs(work: "Workspace", job: "BatchJob") -> list[dict[str, Any]]:
+    from fnmodel.cli import objects
+    from fnmodel.cli.runs import home
+
+    return [*objects.manifests(work.client("s3"), work.stack.outputs["Bucket"], home(job))]
+
+
+def _estimated(work: "Workspace", job: "BatchJob") -> "tuple[list[int], Estimate]":
+    """Return the sizes of a job's objects, and what a run over them would take."""
+    from fnmodel.cli import objects
+    from fnmodel.cli.estimate import Function, Known, estimate
+
+    bucket = work.stack.outputs["Bucket"]
+    listed = objects.listed(work.client("s3"), bucket, job.input)
+    sizes = [size for key, size in listed if job.reads(key)]
+    runs = sorted(_runs(work, job), key=lambda run: str(run["scheduled_time"]))
+    known = Known.of(job.format)
+    for run in reversed(runs):
+        took = datetime.fromisoformat(run["finished"]) - datetime.fromisoformat(run["started"])
+        size = sum(one.get("bytes", 0) for one in run["inputs"])
+        known = Known.of(job.format, run["totals"]["rows"], size, took.total_seconds())
+        if not known.assumed:
+            break
+    settings = work.function
+    function = Function(settings.memory, settings.timeout, work.project.image.architecture)
+    found = estimate(len(sizes), sum(sizes), known, function, part_rows=job.part_rows)
+    return sizes, found
+
+
+def _outcome(manifest: dict[str, Any]) -> str:
+    totals = manifest["totals"]
+    return f"{totals['rows']:,} rows: {totals['scored']:,} scored, {totals['errors']:,} bad"
+
+
+def _check(manifest: dict[str, Any], job: "BatchJob", bucket: str) -> None:
+    """Fail where a run did not succeed, after what it did was printed."""
+    totals = manifest["totals"]
+    if manifest["status"] == "failed":
+        raise BatchError(
+            f"{job.name}: {totals['errors']} of {totals['rows']} rows are bad; the error budget "
+            f"is {manifest['error_budget']:.2%}",
+            hint="see " + ", ".join(f"s3://{bucket}/{key}" for key in manifest["errors"][:3]),
+        )
 
 
 def _job(jobs: tuple["BatchJob", ...], name: str | None) -> "BatchJob":
@@ -113,40 +280,16 @@ def _job(jobs: tuple["BatchJob", ...], name: str | None) -> "BatchJob":
     raise UsageError(missing, hint=f"name one of: {known}")
 
 
-def _invoke(work: "Workspace", job: "BatchJob", bucket: str, moment: str) -> dict[str, Any]:
-    from fnmodel.cli import objects
-
-    event = {
-        "fnmodel": "batch",
-        "job": job.name,
-        "bucket": bucket,
-        "input": job.input,
-        "output": job.output,
-        "error_budget": job.error_budget,
-        "scheduled_time": moment,
-        "schedule_arn": "manual",
-        **({"model": job.model} if job.model else {}),
-    }
-    client = work.cloud.client("lambda", wait=work.function.timeout + 30)
-    answer = objects.invoke(client, f"{work.name}:live", event)
-    if isinstance(answer, dict) and "run_id" in answer:
-        return answer
-    # A job over its error budget fails after it has written its manifest.
-    runs = objects.manifests(work.client("s3"), bucket, f"{job.output}{job.name}/")
-    for manifest in runs:
-        if manifest["scheduled_time"] == moment:
-            return manifest
-    said = answer.get("errorMessage", answer) if isinstance(answer, dict) else answer
-    raise BatchError(f"{job.name}: {said}", hint="`fnmodel logs` shows what it said")
-
-
 def _text(manifest: dict[str, Any], bucket: str) -> str:
-    rows = [[i["key"], i["rows"], i["scored"], i["errors"], i["part"]] for i in manifest["inputs"]]
-    text = table(["input", "rows", "scored", "errors", "part"], rows)
+    rows = [
+        [i["key"], i["rows"], i["scored"], i["errors"], len(i["parts"])] for i in manifest["inputs"]
+    ]
+    text = table(["input", "rows", "scored", "errors", "parts"], rows)
     shown = {
         "run": manifest["run_id"],
         "status": manifest["status"],
         "already done": manifest.get("already_done", False) or "",
         "bucket": f"s3://{bucket}",
+        "parts": next((f"{i['parts'][0]} …" for i in manifest["inputs"] if i["parts"]), ""),
     }
     return f"{text}\n\n{pairs(shown)}"

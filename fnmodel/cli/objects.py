@@ -20,14 +20,27 @@ def read_json(client: Any, bucket: str, key: str) -> Any:
         return json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
-def manifests(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Yield the manifest of every run below a prefix."""
+def listed(client: Any, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+    """Yield key and size of every object below a prefix."""
     with translated():
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
             for item in page.get("Contents", ()):
-                if item["Key"].endswith("/manifest.json"):
-                    yield read_json(client, bucket, item["Key"])
+                yield item["Key"], item["Size"]
+
+
+def keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:
+    """Yield the key of every object below a prefix."""
+    return (key for key, _ in listed(client, bucket, prefix))
+
+
+def manifests(
+    client: Any, bucket: str, prefix: str, name: str = "manifest.json"
+) -> Iterator[dict[str, Any]]:
+    """Yield the manifest of every run below a prefix, or another of its JSON files."""
+    for key in keys(client, bucket, prefix):
+        if key.endswith(f"/{name}"):
+            yield read_json(client, bucket, key)
 
 
 def invoke(client: Any, function: str, event: Mapping[str, Any]) -> Any:

@@ -105,6 +105,11 @@ def lock(work: Workspace) -> Lock | None:
     return found
 
 
+def formats(work: Workspace) -> tuple[str, ...]:
+    """Return the layers that the project's batch jobs need."""
+    return tuple(sorted({name for job in work.project.batch for name in job.layers}))
+
+
 def pack(work: Workspace, slims: Slims) -> Image:
     """Build the image into the store, or find it there.
 
@@ -118,8 +123,8 @@ def pack(work: Workspace, slims: Slims) -> Image:
     own = lock(work)
     with work.console.step("pack") as step:
         image = packing.build(
-            work.packed(models), work.recipe, work.store, own=own, progress=step.progress,
-            pull=work.pull,
+            work.packed(models), work.recipe, work.store, own=own, formats=formats(work),
+            progress=step.progress, pull=work.pull,
         )  # fmt: skip
         work.store.add_reference(f"{work.project.name}-{work.recipe.python}", image)
         step.done(f"{image.digest[:19]}, {size(image.size)} in {len(image.layers)} layers")

@@ -5,6 +5,8 @@
     dependencies   /opt/python    hash-locked wheels, pruned and compiled, with a bundle
     tracing        /opt/python    OpenTelemetry's SDK and exporter, where a stage asks for them
     project        /opt/python    hash-locked wheels that the project asks for, where it does
+    formats        /opt/python    hash-locked wheels for what batch jobs read and write, where
+                                  they need more than CSV and JSON Lines
     code           /var/task      fnmodel's runtime part and the handlers, compiled, with a bundle
     model          /opt/ml/model  the model directory; several, a layer each: `models.py`
 
@@ -15,7 +17,7 @@ and an unchanged project makes none.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +27,7 @@ from fnmodel.model import OnnxModel
 from fnmodel.pack import base, bundle, bytecode, compression, layer, limits
 from fnmodel.pack.dependencies import AT as DEPENDENCIES
 from fnmodel.pack.dependencies import Install, Lock, dependency_layer
+from fnmodel.pack.formats import formats_layer
 from fnmodel.pack.image import CREATED, Architecture, Image, Layer, encode
 from fnmodel.pack.layout import Store
 from fnmodel.pack.models import Packed
@@ -74,6 +77,7 @@ def build(
     *,
     progress: Callable[[str], None] = lambda _: None,
     own: Lock | None = None,
+    formats: Sequence[str] = (),
     install: Install | None = None,
     pull: base.Pull = base.pull,
     choose: bytecode.Choose = bytecode.choose,
@@ -81,7 +85,8 @@ def build(
     """Build an image into the store and return it; the same inputs give the same digest.
 
     Of one model it has the recipe's name; several have names of their own, the first one first.
-    `own` is the lock of the project's own packages; `choose` gives the Python that compiles.
+    `own` is the lock of the project's own packages; `formats` are those of `layers/formats` that
+    batch jobs need; `choose` gives the Python that compiles.
 
     Raises:
         LockError: a dependency cannot be had.
@@ -105,6 +110,9 @@ def build(
             extra_layer(store, one, lock, target, compiler, progress=progress, install=install)
             for one in (*beside, *([own] if own is not None else []))
         ]
+        for name in formats:
+            made = formats_layer(store, name, lock, target, compiler, progress, install)
+            layers += [made] if made else []
         layers.append(code_layer(store, recipe.python, compiler, progress=progress))
     packed = Packed.of(models, recipe.name)
     layers += packed.layers(store, progress)

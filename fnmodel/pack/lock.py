@@ -1,4 +1,4 @@
-"""Renews the locks in `layers/runtime`: `python -m fnmodel.pack.lock [VERSION…]`.
+"""Renews the locks of the layers: `python -m fnmodel.pack.lock [VERSION…]`.
 
 One file serves both architectures, because uv locks the hashes of all wheels of a release; that
 is checked each time.
@@ -91,18 +91,28 @@ Resolve = Callable[..., str]
 
 
 def renew(
-    python: str, folder: Path, resolve: Resolve = resolve, constraints: Path | None = None
+    python: str,
+    folder: Path,
+    resolve: Resolve = resolve,
+    runtime: Path | None = None,
+    *,
+    whole: bool = True,
 ) -> tuple[Change, ...]:
     """Write the lock of one minor version of Python, and return what changed in it.
 
-    It holds to the pins of `constraints`, where these are given.
+    With `runtime`, the folder of the runtime's locks, the layer lies on top of the runtime's, and
+    holds to its pins; unless `whole`, what that has is not in this lock.
 
     Raises:
         LockError: as `resolve`, or the architectures need different locks.
 
     """
-    held = {"constraints": constraints} if constraints else {}
-    texts = {resolve(folder / "requirements.in", python, p, **held) for p in PLATFORMS.values()}
+    below = runtime / f"py{python}.txt" if runtime else None
+    bound = {"constraints": below} if below else {}
+    texts = {resolve(folder / "requirements.in", python, p, **bound) for p in PLATFORMS.values()}
+    if below and not whole:
+        there = pins(below.read_text(encoding="utf-8"))
+        texts = {_beyond(text, there) for text in texts}
     if len(texts) > 1:
         raise LockError(f"Python {python} resolves differently for {' and '.join(PLATFORMS)}")
     path = folder / f"py{python}.txt"
@@ -111,19 +121,31 @@ def renew(
     return changes(pins(before), pins(after))
 
 
+def _beyond(text: str, there: Mapping[str, str]) -> str:
+    """Leave out of a lock the packages that are there already."""
+    kept, keep = [], True
+    for line in text.splitlines(keepends=True):
+        pin = _PIN.match(line)
+        keep = pin[1] not in there if pin else keep
+        kept += [line] if keep else []
+    return "".join(kept)
+
+
 def main(versions: Sequence[str], folder: Path | None = None, resolve: Resolve = resolve) -> int:
     """Renew the locks of the given versions, or of all, and print what changed in each.
 
     Those of the runtime come first; the ones of the layers above hold to them.
     """
     runtime = folder or runtime_folder()
-    above = runtime.parent / "tracing"
+    tracing, formats = runtime.parent / "tracing", runtime.parent / "formats"
+    above = [(path, path == tracing) for path in (tracing, *sorted(formats.glob("*/")))]
     try:
         for python in versions or VERSIONS:
             _told(f"py{python}.txt", renew(python, runtime, resolve))
-            if above.is_dir():
-                held = runtime / f"py{python}.txt"
-                _told(f"{above.name}/py{python}.txt", renew(python, above, resolve, held))
+            for other, whole in above:
+                if other.is_dir():
+                    changed = renew(python, other, resolve, runtime, whole=whole)
+                    _told(f"{other.name}/py{python}.txt", changed)
     except FnmodelError as error:
         sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
         return error.exit_code

@@ -325,6 +325,12 @@ def _schedule(pattern: Mapping[str, Any], job: BatchJob) -> dict[str, Any]:
     properties["Description"] = f"Scores {job.input} into {job.output}"
     properties["ScheduleExpression"] = job.schedule
     properties["ScheduleExpressionTimezone"] = job.timezone
+    if job.window:
+        properties["FlexibleTimeWindow"] = {
+            "Mode": "FLEXIBLE",
+            "MaximumWindowInMinutes": job.window,
+        }
+    properties["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] = job.late * 60
     properties["Target"]["Input"] = _input(job)
     return schedule
 
@@ -336,17 +342,7 @@ def _input(job: BatchJob) -> dict[str, Any]:
     execution id, is the same in every attempt.
     """
     mark = "\0"
-    event = {
-        "fnmodel": "batch",
-        "job": job.name,
-        "bucket": mark,
-        "input": job.input,
-        "output": job.output,
-        "error_budget": job.error_budget,
-        "scheduled_time": "<aws.scheduler.scheduled-time>",
-        "schedule_arn": "<aws.scheduler.schedule-arn>",
-        **({"model": job.model} if job.model else {}),
-    }
+    event = job.event(mark, "<aws.scheduler.scheduled-time>", "<aws.scheduler.schedule-arn>")
     # Join, not Sub: a prefix may hold `${…}`, which Sub would take for a reference.
     before, after = json.dumps(event).split(json.dumps(mark)[1:-1])
     return {"Fn::Join": ["", [before, {"Ref": "Bucket"}, after]]}

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -19,13 +20,17 @@ class InMemoryObjects:
     def __init__(self, before: Callable[[str, str], None] = lambda operation, key: None) -> None:  # noqa: ARG005
         self.contents: dict[str, bytes] = {}
         self.before = before
+        # Conditions are judged and writes done as one, whatever the number of writers.
+        self._writing = threading.Lock()
 
     def list(self, prefix: str) -> list[Object]:
         """Return the objects below a prefix, in the order of their keys' UTF-8 bytes."""
         self.before("list", prefix)
         return [
             Object(key, _etag(content), len(content))
-            for key, content in sorted(self.contents.items(), key=lambda item: item[0].encode())
+            for key, content in sorted(
+                dict(self.contents).items(), key=lambda item: item[0].encode()
+            )
             if key.startswith(prefix)
         ]
 
@@ -38,12 +43,31 @@ class InMemoryObjects:
             raise BatchError(changed(key))
         return io.BytesIO(self.contents[key])
 
-    def put(self, key: str, body: bytes | BinaryIO, *, if_none_match: bool = False) -> bool:
-        """Write an object; returns False where the condition forbids it."""
+    def range(self, key: str, etag: str, start: int, size: int) -> bytes:
+        """Return some bytes of the content, if the ETag is still the same."""
+        stream = self.open(key, etag)
+        stream.read(start)
+        return stream.read(size)
+
+    def put(
+        self,
+        key: str,
+        body: bytes | BinaryIO,
+        *,
+        if_none_match: bool = False,
+        if_match: str | None = None,
+    ) -> bool:
+        """Write an object; returns False where a condition forbids it."""
         self.before("put", key)
-        if if_none_match and key in self.contents:
-            return False
-        self.contents[key] = body if isinstance(body, bytes) else body.read()
+        content = body if isinstance(body, bytes) else body.read()
+        with self._writing:
+            if if_none_match and key in self.contents:
+                return False
+            if if_match is not None and (
+                key not in self.contents or _etag(self.contents[key]) != if_match
+            ):
+                return False
+            self.contents[key] = content
         self.before("put done", key)
         return True
 

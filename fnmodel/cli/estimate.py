@@ -1,0 +1,128 @@
+"""What a batch run would take: rows, time, attempts, quotas and dollars, before it starts.
+
+A pure calculation. What it is told comes from the listing and from an earlier run of the job, or is
+assumed; an estimate says which.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PRICES_AS_OF = "2026-11"
+"""us-east-1, in dollars, without free tiers."""
+GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
+INVOCATION = 0.20 / 1e6
+WRITE = 0.005 / 1000  # PUT and LIST
+READ = 0.0004 / 1000  # GET
+
+_BYTES_A_ROW = {"csv": 150.0, "jsonl": 400.0, "parquet": 60.0, "arrow": 120.0}
+_ROWS_A_SECOND = 100_000.0
+# An event that fails is tried twice more by Lambda.
+_ATTEMPTS = 3
+_SECONDS_LOST = 10.0  # of an attempt: its start, and the part that it does not finish
+_LISTED = 1000
+_BYTES_AN_OBJECT = 600  # of memory, for the listing and its line of the manifest
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier run has shown; without one, what is assumed."""
+
+    bytes_a_row: float
+    rows_a_second: float
+    assumed: bool
+
+    @staticmethod
+    def of(kind: str, rows: int = 0, size: int = 0, seconds: float = 0) -> "Known":
+        """Take it from a run of so many rows, bytes and seconds, if there was one."""
+        if rows and size and seconds > 0:
+            return Known(size / rows, rows / seconds, assumed=False)
+        return Known(_BYTES_A_ROW[kind], _ROWS_A_SECOND, assumed=True)
+
+
+@dataclass(frozen=True)
+class Function:
+    """The Lambda function that would run the job; memory in MB, timeout in seconds."""
+
+    memory: int
+    timeout: int
+    architecture: str = "x86_64"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take; `problems` are the limits that it does not fit into."""
+
+    rows: int
+    objects: int
+    size: int
+    parts: int
+    seconds: float
+    attempts: int
+    requests: int
+    dollars: float
+    assumed: bool
+    problems: Sequence[str]
+
+
+def estimate(
+    objects: int, size: int, known: Known, function: Function, *, part_rows: int
+) -> Estimate:
+    """Estimate a run over so many objects of `size` bytes together, up to 10^12 rows and beyond."""
+    rows = math.ceil(size / known.bytes_a_row)
+    parts = max(objects, math.ceil(rows / part_rows)) if objects else 0
+    seconds = rows / known.rows_a_second
+    useful = max(function.timeout - _SECONDS_LOST, 0.1)
+    attempts = max(1, math.ceil(seconds / useful))
+    # Listing; of each part its rows, its errors at most, and its receipt; lease, request, manifest.
+    writes = math.ceil(objects / _LISTED) * attempts + 3 * parts + 5 * attempts
+    # Each attempt reads the receipts of the parts before it.
+    reads = objects + attempts * parts // 2
+    billed = seconds + attempts * _SECONDS_LOST
+    dollars = (
+        billed * function.memory / 1024 * GB_SECOND[function.architecture]
+        + attempts * INVOCATION
+        + writes * WRITE
+        + reads * READ
+    )
+    problems = []
+    one_part = min(rows, part_rows) / known.rows_a_second
+    if one_part > useful:
+        problems.append(
+            f"one part takes {one_part:,.0f} s, the function has {function.timeout} s: "
+            "raise `function.timeout` or lower `part_rows`"
+        )
+    if attempts > _ATTEMPTS:
+        problems.append(
+            f"{attempts:,} attempts; a schedule makes {_ATTEMPTS}: `fnmodel batch run` makes as "
+            "many as it takes, one after the other"
+        )
+    listing = objects * _BYTES_AN_OBJECT / (1 << 20)
+    if listing > function.memory / 4:
+        problems.append(
+            f"the listing of {objects:,} objects takes {listing:,.0f} MB of the function's "
+            f"{function.memory} MB: put the rows into fewer, larger objects"
+        )
+    return Estimate(
+        rows, objects, size, parts, seconds, attempts, writes + reads, dollars, known.assumed,
+        problems,
+    )  # fmt: skip
+
+
+def shown(found: Estimate) -> str:
+    """Return an estimate in one line and its problems."""
+    sure = "assumed, no run yet to learn from" if found.assumed else "by the last run"
+    line = (
+        f"about {found.rows:,} rows in {found.objects:,} objects ({found.size / 1e6:,.1f} MB), "
+        f"{span(found.seconds)}, {found.attempts:,} attempts, {found.parts:,} parts, "
+        f"${found.dollars:,.4f} at list prices of {PRICES_AS_OF} ({sure})"
+    )
+    return "\n".join([line, *found.problems])
+
+
+def span(seconds: float) -> str:
+    """Return a time as a person says it."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
