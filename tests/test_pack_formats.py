@@ -125,7 +125,7 @@ def test_a_lock_leaves_out_what_is_below(tmp_path: Path) -> None:
         seen.append(constraints)
         return f"arro3-io==0.9.1 \\\n{digest}typing-extensions==4.16.0 \\\n{digest}"
 
-    renew("3.13", tmp_path / "arrow", resolve, tmp_path / "runtime")
+    renew("3.13", tmp_path / "arrow", resolve, tmp_path / "runtime", whole=False)
 
     assert (tmp_path / "arrow" / "py3.13.txt").read_text() == f"arro3-io==0.9.1 \\\n{digest}"
     assert set(seen) == {below}
