@@ -36,13 +36,14 @@ def count(rows: Sequence[Row], reference: Profile, signature: Signature) -> Coun
     features: dict[str, Column] = {}
     invalid: dict[str, int] = {}
     for name, column in reference.features.items():
-        values, wrong = _fitting(column.kind, (row.features.get(name) for row in rows))
-        features[name] = _private(column.empty().count(_array(values)))
+        values, wrong = fitting(column.kind, (row.features.get(name) for row in rows))
+        there = [value for value in values if value is not REDACTED]
+        features[name] = _private(column.empty().count(objects(there)))
         if wrong:
             invalid[name] = wrong
     answers = answer_columns(signature, predictions(rows, signature))
     outputs = {
-        name: _private(column.empty().count(_array(answers[name].tolist())))
+        name: _private(column.empty().count(objects(answers[name].tolist())))
         if name in answers
         else column.empty()
         for name, column in reference.outputs.items()
@@ -83,15 +84,19 @@ def _tensor(values: list[Any]) -> Array:
         return texts
 
 
-def _fitting(kind: str, values: Iterable[Any]) -> tuple[list[Any], int]:
-    """Return the values that are there, None for those of another type, and how many these are."""
-    there = [v for v in values if not (isinstance(v, str) and _redacted(v, kind))]
+def fitting(kind: str, values: Iterable[Any]) -> tuple[list[Any], int]:
+    """Return values of the column's type, and how many were of another.
+
+    None stands for those of another type, REDACTED for those that were hashed or replaced.
+    """
     types = _TYPES[kind]
-    wrong = sum(not isinstance(value, types) for value in there)
-    kept = [value if isinstance(value, types) else None for value in there]
+    kept = [REDACTED if isinstance(v, str) and _redacted(v, kind) else v for v in values]
+    wrong = sum(not (value is REDACTED or isinstance(value, types)) for value in kept)
+    kept = [value if value is REDACTED or isinstance(value, types) else None for value in kept]
     return ([_whole(text) for text in kept] if kind == "length" else kept), wrong
 
 
+REDACTED = object()
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "number": (int, float, type(None)),
     "length": (str, type(None)),
@@ -99,9 +104,9 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def _whole(text: str | None) -> str | None:
+def _whole(text: Any) -> Any:
     """Return a text as long as the one that capture left out."""
-    long = _LEFT_OUT(text) if text else None
+    long = _LEFT_OUT(text) if isinstance(text, str) else None
     return " " * int(long[1]) if long else text
 
 
@@ -110,7 +115,8 @@ def _redacted(text: str, kind: str) -> bool:
     return bool(_HASHED(text) or (kind == "number" and _REPLACED(text)))
 
 
-def _array(values: list[Any]) -> Array:
+def objects(values: Sequence[Any]) -> Array:
+    """Return an array of objects, whatever they are."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
@@ -119,3 +125,17 @@ def _array(values: list[Any]) -> Array:
 def _private(column: Column) -> Column:
     """Return the column without its smallest and largest value, which are some person's."""
     return column if column.kind == "category" else replace(column, minimum=None, maximum=None)
+
+
+def texts(values: Array) -> Array:
+    """Return labels as text, as labels of any type are compared."""
+    return np.array([as_text(value) for value in values.tolist()], dtype=object)
+
+
+def as_text(value: object) -> str:
+    """Return one label as text: 1, 1.0 and "1" are the same one."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
