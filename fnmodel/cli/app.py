@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from fnmodel.cli import batch, build, cache, capture, deploy, keys, local, operate, supply, traffic
+from fnmodel.cli import (
+    batch,
+    build,
+    cache,
+    capture,
+    deploy,
+    keys,
+    local,
+    operate,
+    supply,
+    traffic,
+    watch,
+)  # fmt: skip
 
 app = typer.Typer(
     name="fnmodel",
@@ -47,3 +59,4 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(capture.app, name="capture")
 app.add_typer(keys.app, name="keys")
 app.add_typer(local.app, name="local")
+app.add_typer(watch.app, name="watch")

@@ -35,7 +35,8 @@ class Cells:
 class Slice:
     """A stretch of time: how far each column was from the reference, and what became true.
 
-    `effects` is the excess PSI by column; `inside` whether the report is about it.
+    `effects` is the excess PSI by column, 0 where it may be chance; `inside` says whether the
+    report is about it.
     """
 
     time: str
@@ -164,8 +165,8 @@ def _slices(
                 if name in question.unkept or not is_now[name].rows:
                     continue
                 one = measure(name, "feature", column, is_now[name], rules, drawn=False)
-                if one.excess is not None:
-                    effects[f"{role}:{name}"] = one.excess
+                if one.p is not None and one.excess is not None:
+                    effects[f"{role}:{name}"] = one.excess if one.p <= rules.alpha else 0.0
         estimated, came_true = tables.between(hours[0], hours[-1])
         inside = hours[-1] >= question.since[:13]
         result.append(Slice(time, part.rows, inside, effects, estimated, came_true))

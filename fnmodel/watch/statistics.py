@@ -17,11 +17,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def psi(reference: Array, current: Array) -> Array:
     """Return the population stability index, over the last axis.
 
-    An empty bin counts as half a row, as it must count as something. Between samples of one
-    distribution the index is about (bins - 1) · (1/N + 1/n), so a threshold that knows no size
-    (0.1, 0.2) is noise for few rows and blind for many.
+    A bin that one side lacks counts as half a row there, as it must count as something. Between
+    samples of one distribution the index is about (bins - 1) · (1/N + 1/n), so a threshold that
+    knows no size (0.1, 0.2) is noise for few rows and blind for many.
     """
-    p, q = _shares(np.maximum(reference, 0.5)), _shares(np.maximum(current, 0.5))
+    some = (reference > 0) | (current > 0)
+    p, q = (np.where(some, np.maximum(counts, 0.5), 0.0) for counts in (reference, current))
+    p, q = np.where(some, _shares(p), 1.0), np.where(some, _shares(q), 1.0)
     return np.asarray(((q - p) * np.log(q / p)).sum(axis=-1))
 
 
