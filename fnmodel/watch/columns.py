@@ -41,7 +41,7 @@ def count(rows: Sequence[Row], reference: Profile, signature: Signature) -> Coun
         features[name] = _private(column.empty().count(objects(there)))
         if wrong:
             invalid[name] = wrong
-    answers = answer_columns(signature, predictions(rows, signature))
+    answers = answer_columns(signature, answered(rows, signature)[1])
     outputs = {
         name: _private(column.empty().count(objects(answers[name].tolist())))
         if name in answers
@@ -51,15 +51,16 @@ def count(rows: Sequence[Row], reference: Profile, signature: Signature) -> Coun
     return Counted(Profile(features, outputs, len(rows)), invalid)
 
 
-def predictions(rows: Sequence[Row], signature: Signature) -> dict[str, Array]:
-    """Return the output tensors that predictions were made of; rows without one are left out.
+def answered(rows: Sequence[Row], signature: Signature) -> tuple[tuple[Row, ...], dict[str, Array]]:
+    """Return the rows whose prediction can be read, and the output tensors that these were.
 
     The dialects name them otherwise: `probabilities` by class, or the output's own name.
     """
-    found = [_tensors(row.prediction, signature) for row in rows]
     names = [tensor.name for tensor in signature.outputs]
-    whole = [made for made in found if all(name in made for name in names)]
-    return {name: _tensor([made[name] for made in whole]) for name in names}
+    found = [(row, _tensors(row.prediction, signature)) for row in rows]
+    whole = [(row, made) for row, made in found if len(made) == len(names)]
+    tensors = {name: _tensor([made[name] for _, made in whole]) for name in names}
+    return tuple(row for row, _ in whole), tensors
 
 
 def _tensors(prediction: Mapping[str, Any], signature: Signature) -> dict[str, Any]:

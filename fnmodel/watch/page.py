@@ -67,6 +67,9 @@ def _figures(report: Report) -> str:
         ("they stand for", f"{report.represents:,.0f}"),
         ("columns that drifted", f"{len(report.drift.drifted)} of {len(report.drift.columns)}"),
     ]
+    usual = sum(one.verdict is Verdict.USUAL for one in report.drift.columns)
+    if usual:
+        shown.append(("not as in training, but as before", str(usual)))
     if found.estimated:
         value = found.estimated.figures[found.main]
         shown.append((f"{found.main}, estimated", f"{value:.3g}"))

@@ -72,8 +72,14 @@ def _groups(report: Report) -> str:
         return f"{one.value:.1%} ({one.low:.1%} to {one.high:.1%})" if one else ""
 
     rows = [
-        (one.name, f"{one.rows:,}", between(one.selected), between(one.found))
+        (
+            one.name,
+            f"{one.rows:,}",
+            between(one.selected),
+            between(one.earlier),
+            between(one.found),
+        )
         for one in report.performance.groups
     ]
-    heads = (f"By {report.question.group}", "rows", "positive answers", "of true positives found")
+    heads = (f"By {report.question.group}", "rows", "positive answers", "before", "true ones found")
     return table(heads, rows) if rows else ""

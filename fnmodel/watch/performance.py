@@ -173,8 +173,10 @@ class Evidence:
             return ()
         positive = self._question.positive or (self._classes[-1] if self._classes else "")
         rows = self.now if true is None else self._labelled
-        members = [as_text(row.features.get(name)) for row in rows.rows]
-        return tuple(realised.groups(rows, true, members, positive)[:20])
+        found = realised.groups(rows, true, _members(rows, name), positive)
+        before = realised.groups(self.before, None, _members(self.before, name), positive)
+        earlier = {one.name: one.selected for one in before}
+        return tuple(replace(one, earlier=earlier.get(one.name)) for one in found[:20])
 
     def separation(self) -> multivariate.Separation | None:
         """Return how well a classifier tells rows of now from earlier ones."""
@@ -186,5 +188,9 @@ class Evidence:
         return multivariate.separate(sides[0], sides[1], names)
 
 
-def _hours(rows: Table, first: str, last: str) -> Any:
-    return np.array([first <= row.hour <= last for row in rows.rows], dtype=bool)
+def _hours(rows: Table, first: str, last: str) -> Array:
+    return (rows.hours >= first) & (rows.hours <= last)
+
+
+def _members(rows: Table, name: str) -> list[str]:
+    return [as_text(row.features.get(name)) for row in rows.rows]

@@ -53,12 +53,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rates of one group: positive answers, and, among true positives, those that were found."""
+    """Rates of one group: positive answers, and, among true positives, those that were found.
+
+    `earlier` is the rate of positive answers in the baseline, where the group is there.
+    """
 
     name: str
     rows: int
     selected: Interval
     found: Interval | None
+    earlier: Interval | None = None
 
 
 def losses(table: Table, labels: Array, task: Task) -> Array:
@@ -119,7 +123,8 @@ def interval(values: Array, weights: Array, *, share: bool) -> Interval:
 def segments(table: Table, loss: Array, *, least: int = 50) -> list[Segment]:
     """Return the cells of features in which the loss is higher than elsewhere, worst first.
 
-    A cell is looked at when it has `least` labelled rows; p-values are adjusted by Holm.
+    A cell is looked at when it has `least` labelled rows; p-values are adjusted by Holm,
+    and at most 0.01.
     """
     found: list[Segment] = []
     chances: list[float] = []
@@ -141,7 +146,7 @@ def segments(table: Table, loss: Array, *, least: int = 50) -> list[Segment]:
     judged = [
         Segment(one.feature, one.cell, one.rows, one.loss, one.others, chance)
         for one, chance in zip(found, adjusted, strict=True)
-        if chance <= 0.05
+        if chance <= 0.01
     ]
     return sorted(judged, key=lambda one: one.others - one.loss)
 

@@ -8,30 +8,32 @@ from fnmodel.watch.columns import Counted
 from fnmodel.watch.sample import Sample, sample
 from fnmodel.watch.windows import Key, Windows
 
-_MINIMUM = 2
+_SAME_WEEKDAY, _ANY_DAY = 2, 3
 """Earlier days on which each hour must be there: one day is no season."""
 
 
 def usual(before: Windows, now: Windows) -> Sample | None:
     """Return what the hours of `now` were like before, in the mix in which they are there now.
 
-    Hours of the same weekday are taken where all of them were there on two earlier days, else the
-    same hours of any day; None where these were not there either.
+    Hours of the same weekday are taken where all of them were there in two earlier weeks, else the
+    same hours of any three earlier days; None where these were not there either.
+
+    What changed for good becomes usual in the same time: it was an alarm when it came.
     """
-    for slot in (_weekday, _hour):
-        found = _mixed(before, now, slot)
+    for slot, least in ((_weekday, _SAME_WEEKDAY), (_hour, _ANY_DAY)):
+        found = _mixed(before, now, slot, least)
         if found is not None:
             return found
     return None
 
 
-def _mixed(before: Windows, now: Windows, slot: Callable[[str], str]) -> Sample | None:
+def _mixed(before: Windows, now: Windows, slot: Callable[[str], str], least: int) -> Sample | None:
     wanted = _represents(now.items(), slot)
     there = _represents(before.items(), slot)
     days: dict[str, set[str]] = {}
     for key in before:
         days.setdefault(slot(key.hour), set()).add(key.hour[:10])
-    if not wanted or any(len(days.get(name, ())) < _MINIMUM for name in wanted):
+    if not wanted or any(len(days.get(name, ())) < least for name in wanted):
         return None
     return sample(
         (wanted[name] / there[name] / key.rate, window.profile)

@@ -14,7 +14,7 @@ import numpy as np
 from fnmodel.histogram import Column, Numbers, as_floats, as_lengths
 from fnmodel.model import Signature
 from fnmodel.profile import Array, Profile
-from fnmodel.watch.columns import REDACTED, as_text, fitting, objects, predictions
+from fnmodel.watch.columns import REDACTED, answered, as_text, fitting, objects
 from fnmodel.watch.rows import Row
 from fnmodel.watch.sample import histogram
 
@@ -40,6 +40,11 @@ class Table:
         """When each row was asked, ISO 8601."""
         return [row.time for row in self.rows]
 
+    @cached_property
+    def hours(self) -> Array:
+        """The hour of each row, as text of shape (rows,)."""
+        return np.array([row.hour for row in self.rows], dtype="U13")
+
     def take(self, chosen: Array) -> "Table":
         """Return some rows, by index or by a mask."""
         at = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
@@ -55,8 +60,7 @@ class Table:
 
 def table(rows: Sequence[Row], reference: Profile, signature: Signature) -> Table:
     """Return rows as arrays; those whose prediction cannot be read are left out."""
-    whole = [row for row in rows if _answered(row, signature)]
-    tensors = predictions(whole, signature)
+    whole, tensors = answered(rows, signature)
     names = tuple(reference.features)
     cells = np.empty((len(whole), len(names)), dtype=np.int16)
     for at, name in enumerate(names):
@@ -65,7 +69,7 @@ def table(rows: Sequence[Row], reference: Profile, signature: Signature) -> Tabl
     scores = tensors[signature.scores] if signature.scores else None
     two = scores is not None and scores.ndim == 2 and scores.dtype.kind == "f"
     return Table(
-        tuple(whole),
+        whole,
         names,
         cells,
         tensors[answer].reshape(len(whole), -1)[:, 0] if whole else np.empty(0),
@@ -74,10 +78,6 @@ def table(rows: Sequence[Row], reference: Profile, signature: Signature) -> Tabl
         else None,
         np.array([1 / row.rate for row in whole]),
     )
-
-
-def _answered(row: Row, signature: Signature) -> bool:
-    return len(next(iter(predictions([row], signature).values()))) == 1
 
 
 def cells_of(column: Column, values: Sequence[object]) -> Array:
