@@ -36,13 +36,15 @@ def todo(column: ColumnDrift, cells: Cells) -> str:
             "If no feature drifted, compare versions and look for columns that drifted together; "
             "else mend or retrain for these, and this follows."
         )
-    if abs(column.missing[1] - column.missing[0]) >= 0.02:
-        more = "more" if column.missing[1] > column.missing[0] else "fewer"
-        return f"There are {more} missing values: ask whoever fills this field what changed."
-    if column.unknown[1] - column.unknown[0] >= 0.02:
-        if "other" in cells.names:
+    match min(column.tests, key=column.tests.__getitem__):
+        case "missing":
+            return "There are more missing values: ask whoever fills this field what changed."
+        case "other":
             return "There are categories that training lacks: map them, or train with them."
-        return "Values lie outside of training's range: look for another unit or a placeholder."
+        case "below" | "above":
+            return "Values lie outside of training's range: look for another unit or a placeholder."
+    if column.missing[0] - column.missing[1] >= 0.02:
+        return "There are fewer missing values: ask whoever fills this field what changed."
     return (
         "If its source changed (unit, default, form), mend that. If the world changed, see whether "
         "the performance held, and train again on newer rows if not."

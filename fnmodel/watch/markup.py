@@ -17,6 +17,11 @@ def figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
+def moment(time: str) -> str:
+    """Return a time of ISO 8601 to the minute, as people read it."""
+    return time[:16].replace("T", " ")
+
+
 def section(title: str, inside: str) -> str:
     """Return a section with its heading; nothing where it has nothing inside."""
     return f"<section><h2>{text(title)}</h2>{inside}</section>" if inside else ""

@@ -2,7 +2,7 @@
 
 from fnmodel.watch import advice, charts
 from fnmodel.watch.drift import ColumnDrift, Verdict
-from fnmodel.watch.markup import chance, figure, listed, section, table, text
+from fnmodel.watch.markup import chance, figure, listed, moment, section, table, text
 from fnmodel.watch.panels import performance
 from fnmodel.watch.report import Cells, Report
 from fnmodel.watch.style import POLICY, STYLE
@@ -51,13 +51,9 @@ def _origin(report: Report) -> str:
     if report.seasonal:
         against += " and with the same hours before"
     return (
-        f"<p class=note>{_moment(question.since)} to {_moment(question.until)} UTC, compared with "
+        f"<p class=note>{text(moment(question.since))} to {text(moment(question.until))} UTC, compared with "
         f"{against}. Version {text(versions)}.</p>"
     )
-
-
-def _moment(time: str) -> str:
-    return text(time[:16].replace("T", " "))
 
 
 def _figures(report: Report) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fnmodel.watch import charts
 from fnmodel.watch.estimate import Estimate
-from fnmodel.watch.markup import figure, listed, table, text
+from fnmodel.watch.markup import figure, listed, moment, table, text
 from fnmodel.watch.report import Report
 
 
@@ -29,7 +29,7 @@ def performance(report: Report) -> str:
         f"<p class=note>{text(_basis(found.estimated))}</p>",
         _segments(report),
         listed(
-            f"{one.detector} saw errors change at {one.time} (labelled row {one.row:,})"
+            f"{one.detector} saw errors change at {moment(one.time)} (labelled row {one.row:,})"
             for one in found.changes
         ),
         _groups(report),
