@@ -25,8 +25,17 @@ def moves(cells: Cells, most: int = 3) -> list[str]:
     ]
 
 
-def todo(column: ColumnDrift, cells: Cells) -> str:
-    """Return what a person should look at first, for a column that drifted or was usual."""
+_RANGE = "Values lie outside of training's range: look for another unit or a placeholder."
+_BY_TEST = {
+    "missing": "There are more missing values: ask whoever fills this field what changed.",
+    "other": "There are categories that training lacks: map them, or train with them.",
+    "below": _RANGE,
+    "above": _RANGE,
+}
+
+
+def todo(column: ColumnDrift) -> str:
+    """Return what a person should look at first; nothing for a column that is as it was."""
     if column.verdict is Verdict.USUAL:
         return "The training sample lacks such hours. Add some of them when you train again."
     if column.verdict is not Verdict.DRIFT:
@@ -36,15 +45,9 @@ def todo(column: ColumnDrift, cells: Cells) -> str:
             "If no feature drifted, compare versions and look for columns that drifted together; "
             "else mend or retrain for these, and this follows."
         )
-    match min(column.tests, key=column.tests.__getitem__):
-        case "missing":
-            return "There are more missing values: ask whoever fills this field what changed."
-        case "other":
-            return "There are categories that training lacks: map them, or train with them."
-        case "below" | "above":
-            return "Values lie outside of training's range: look for another unit or a placeholder."
-    if column.missing[0] - column.missing[1] >= 0.02:
-        return "There are fewer missing values: ask whoever fills this field what changed."
+    surest = min(column.tests, key=column.tests.__getitem__)
+    if surest in _BY_TEST:
+        return _BY_TEST[surest]
     return (
         "If its source changed (unit, default, form), mend that. If the world changed, see whether "
         "the performance held, and train again on newer rows if not."

@@ -51,7 +51,8 @@ def _origin(report: Report) -> str:
     if report.seasonal:
         against += " and with the same hours before"
     return (
-        f"<p class=note>{text(moment(question.since))} to {text(moment(question.until))} UTC, compared with "
+        f"<p class=note>{text(moment(question.since))} to {text(moment(question.until))} UTC, "
+        "compared with "
         f"{against}. Version {text(versions)}.</p>"
     )
 
@@ -84,7 +85,7 @@ def _alarms(report: Report) -> str:
         items.append(
             f"<li><a href='#{_anchor(report, column)}'>{text(column.name)}</a>: "
             f"{text('; '.join(_changes(column, cells)[:2]))}. "
-            f"<span class=note>{text(advice.todo(column, cells))}</span></li>"
+            f"<span class=note>{text(advice.todo(column))}</span></li>"
         )
     others = report.alarms[len(report.drift.drifted) :]
     items += [f"<li>{text(line)}</li>" for line in others]
@@ -144,7 +145,7 @@ def _column(report: Report, column: ColumnDrift) -> str:
     chart = charts.shares(
         cells.before, cells.now, f"{column.name}: shares by bin, reference as a line, now as bars"
     )
-    todo = advice.todo(column, cells)
+    todo = advice.todo(column)
     axis = f"<p class='axis note'><span>{text(cells.names[0])}</span>"
     axis += f"<span>{text(cells.names[-1])}</span></p>"
     return (
