@@ -27,6 +27,7 @@
     │   └── CapacityError          1   FNM-I004  the model needs more memory than there is
     ├── ProcessingError            1   FNM-I002  the project's own processing.py fails
     ├── BatchError                 1   FNM-B001  a batch job cannot run or went over its budget
+    ├── DriftError                 4   FNM-W001  captured rows are not as they should be
     ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
     ├── AwsError                   1   FNM-A001  AWS refused a call
     │   ├── CredentialsError       6   FNM-A002  no credentials, or expired ones
@@ -291,6 +292,16 @@ class BatchError(FnmodelError):
     """A batch job cannot run, or more rows failed than its error budget allows."""
 
     code = "FNM-B001"
+
+
+class DriftError(FnmodelError):
+    """`fnmodel watch report --check` found something to look at.
+
+    The page says what changed, by how much, and what to look at first.
+    """
+
+    code = "FNM-W001"
+    exit_code = 4
 
 
 class LocalError(FnmodelError):

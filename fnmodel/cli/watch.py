@@ -10,7 +10,7 @@ import typer
 from fnmodel.cli.capture import moment
 from fnmodel.cli.console import pairs, table
 from fnmodel.cli.options import Where, placed
-from fnmodel.errors import GateError, InputError, UsageError
+from fnmodel.errors import DriftError, InputError, UsageError
 
 if TYPE_CHECKING:
     from fnmodel.cli.workspace import Workspace
@@ -108,10 +108,7 @@ def report(
 
         webbrowser.open(to.resolve().as_uri())
     if check and made.alarms:
-        raise GateError(
-            f"{len(made.alarms)} things to look at: {'; '.join(made.alarms)}",
-            hint=f"open {to}",
-        )
+        raise DriftError(f"to look at: {'; '.join(made.alarms)}", hint=f"open {to}")
 
 
 @app.command()
