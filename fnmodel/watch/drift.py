@@ -32,8 +32,10 @@ class Rules:
 
     `alpha` is the chance of a false alarm a window. `correction` says over what: `holm` keeps the
     chance of any false alarm in a window under alpha, `bh` the share of false ones among alarms.
-    `minimum` is how many effective rows a verdict takes. `psi`, `distance` (in standard deviations)
-    and `share` (of rows, for missing and unknown values) are the least that matters; any one does.
+    `minimum` is how many effective rows a verdict takes. `draws` is from how many pairs of samples
+    the noise of PSI is known; 0 is by its mean alone, which costs nothing. `psi`, `distance` (in
+    standard deviations) and `share` (of rows, for missing and unknown values) are the least that
+    matters; any one does.
     """
 
     alpha: float = 0.01
@@ -42,6 +44,7 @@ class Rules:
     psi: float = 0.05
     distance: float = 0.1
     share: float = 0.02
+    draws: int = 200
 
 
 class Verdict(StrEnum):
@@ -145,18 +148,13 @@ def measure(
     before: Histogram,
     now: Histogram,
     rules: Rules,
-    *,
-    drawn: bool = True,
 ) -> ColumnDrift:
-    """Return a column's figures; its verdict is FEW, or STEADY until all columns are known.
-
-    Unless its noise is `drawn`, it is taken from the index's known mean, which costs nothing.
-    """
+    """Return a column's figures; its verdict is FEW, or STEADY until all columns are known."""
     if min(before.rows, now.rows) < rules.minimum:
         return ColumnDrift(name, role, Verdict.FEW, now.rows)
     first, second = _with_missing(before), _with_missing(now)
     index = float(statistics.psi(first, second))
-    expected, noise = _noise(first, second) if drawn else (_mean_noise(first, second), None)
+    expected, noise = _noise(first, second, rules.draws)
     tests = _tests(before, now)
     values = bool(before.counts.sum() and now.counts.sum())
     return ColumnDrift(
@@ -183,25 +181,21 @@ def _with_missing(column: Histogram) -> Array:
     return np.append(column.counts, column.missing)
 
 
-def _noise(first: Array, second: Array) -> tuple[float, float]:
+def _noise(first: Array, second: Array, draws: int) -> tuple[float, float | None]:
     """Return the mean and the 95th percentile of the index between samples of one distribution.
 
     Samples are drawn from both together. The generator has a fixed seed: the same counts give the
-    same page.
+    same page. Without draws the mean is the known one of large samples.
     """
+    total = first + second
+    if not draws:
+        return (np.count_nonzero(total) - 1) * float(1 / first.sum() + 1 / second.sum()), None
     random = np.random.default_rng(0)
-    pooled = (first + second) / (first + second).sum()
     sizes = round(float(first.sum())), round(float(second.sum()))
-    drawn = statistics.psi(*(random.multinomial(size, pooled, size=_DRAWS) for size in sizes))
+    drawn = statistics.psi(
+        *(random.multinomial(size, total / total.sum(), size=draws) for size in sizes)
+    )
     return float(drawn.mean()), float(np.quantile(drawn, 0.95))
-
-
-_DRAWS = 200
-
-
-def _mean_noise(first: Array, second: Array) -> float:
-    cells = int(((first + second) > 0).sum())
-    return (cells - 1) * float(1 / first.sum() + 1 / second.sum())
 
 
 def _tests(before: Histogram, now: Histogram) -> dict[str, float]:

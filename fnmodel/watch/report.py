@@ -150,7 +150,7 @@ def _cells(was: Histogram, is_now: Histogram) -> Cells:
 def _slices(
     found: Windows, trained: Sample, question: Question, tables: Evidence
 ) -> tuple[Slice, ...]:
-    rules = replace(question.rules, minimum=50)
+    rules = replace(question.rules, minimum=50, draws=0)
     result = []
     for time, hours in seasons.sliced(key.hour for key in found).items():
         chosen = set(hours)
@@ -164,7 +164,7 @@ def _slices(
             for name, column in was.items():
                 if name in question.unkept or not is_now[name].rows:
                     continue
-                one = measure(name, "feature", column, is_now[name], rules, drawn=False)
+                one = measure(name, "feature", column, is_now[name], rules)
                 if one.p is not None and one.excess is not None:
                     effects[f"{role}:{name}"] = one.excess if one.p <= rules.alpha else 0.0
         estimated, came_true = tables.between(hours[0], hours[-1])
