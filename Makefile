@@ -1,11 +1,11 @@
-# One word each: demo, base, networks, test, check, format, lock, fuzz, soak, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, bench-batch, matrix, clean.
+# One word each: demo, base, networks, test, check, format, lock, fuzz, soak, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, bench-batch, bench-drift, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base networks test lint check format lock fuzz soak imports bench bench-serve bench-cold bench-pack bench-slim bench-batch matrix clean
+.PHONY: help demo base networks test lint check format lock fuzz soak imports bench bench-serve bench-cold bench-pack bench-slim bench-batch bench-drift matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -104,6 +104,9 @@ bench-batch: $(VENV)/dev ## Compare batch scoring with pandas and scikit-learn; 
 
 bench-slim: $(VENV)/networks ## Compare converted models with a stock converter's; fail where a goal is missed
 	@$(BIN)/python benchmarks/slim.py --check
+
+bench-drift: $(VENV)/dev ## Count false alarms and power, and compare with NannyML, Evidently and River
+	@$(BIN)/python benchmarks/drift.py --peers --check
 
 matrix: $(VENV)/networks ## Convert every kind of model and write docs/matrix.md
 	@cd benchmarks/matrix && ../../$(BIN)/python run.py

@@ -30,6 +30,7 @@
     ├── ProcessingError            1   FNM-I002  the project's own processing.py fails
     ├── BatchError                 1   FNM-B001  a batch job cannot run or went over its budget
     │   └── UnfinishedError        1   FNM-B002  a batch job needs another attempt
+    ├── DriftError                 4   FNM-W001  captured rows are not as they should be
     ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
     ├── AwsError                   1   FNM-A001  AWS refused a call
     │   ├── CredentialsError       6   FNM-A002  no credentials, or expired ones
@@ -329,6 +330,16 @@ class UnfinishedError(BatchError):
     """
 
     code = "FNM-B002"
+
+
+class DriftError(FnmodelError):
+    """`fnmodel watch report --check` found something to look at.
+
+    The page says what changed, by how much, and what to look at first.
+    """
+
+    code = "FNM-W001"
+    exit_code = 4
 
 
 class LocalError(FnmodelError):

@@ -16,7 +16,7 @@ COMMANDS = [
     "init", "slim", "lock", "pack", "inspect", "keygen", "plan", "deploy", "invoke", "shift",
     "promote", "rollback", "abort", "status", "history", "logs", "doctor", "explain", "prune",
     "destroy", "keys add", "keys list", "keys revoke", "batch run", "batch status", "local start",
-    "local stop", "local status",
+    "local stop", "local status", "watch report", "watch labels", "watch status",
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from fnmodel.cli import (
     rollout,
     supply,
     traffic,
+    watch,
 )
 
 app = typer.Typer(
@@ -62,3 +63,4 @@ app.add_typer(capture.app, name="capture")
 app.add_typer(keys.app, name="keys")
 app.add_typer(local.app, name="local")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(watch.app, name="watch")

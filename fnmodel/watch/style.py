@@ -1,0 +1,39 @@
+"""How the page looks, and what a browser lets it do."""
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; --good: #1a7f37; --bad: #cf222e;
+  --warn: #9a6700; --now: light-dark(#7aa7e0, #4f83c4); --was: light-dark(#24292f, #e6edf3);
+  --note: light-dark(#59636e, #9da7b1) }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem }
+.pill { display: inline-block; padding: 0 .55rem; border-radius: .4rem; font-size: .8em;
+  font-weight: 400; background: var(--soft) }
+h1 .pill { font-size: .7em; font-weight: 600 }
+.good, .bad, .drift { color: #fff } .good { background: var(--good) }
+.bad, .drift { background: var(--bad) } .small, .usual { color: #fff; background: var(--warn) }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem;
+  margin-top: 1rem }
+.figures div { background: var(--soft); border-radius: .5rem; padding: .6rem .8rem }
+.figures b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; display: block; overflow-x: auto }
+th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; font-variant-numeric: tabular-nums }
+th { font-weight: 600 } .note { color: var(--note) } .brief { float: right; color: var(--note) }
+details { border: 1px solid var(--line); border-radius: .5rem; padding: .35rem .8rem;
+  margin: .4rem 0 } details.data { border: 0; padding: 0 }
+summary { cursor: pointer } details[open] > summary { margin-bottom: .6rem }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1.5rem }
+.axis { display: flex; justify-content: space-between; margin: 0; font-size: .85em }
+.wide { overflow-x: auto } svg { max-width: 100%; height: auto; font-size: 12px }
+.wide svg { max-width: none } svg text { fill: currentColor }
+.now { fill: var(--now) } .was { fill: none; stroke: var(--was); stroke-width: 1.5 }
+.grid { stroke: var(--line) } .guess { fill: none; stroke: var(--now); stroke-width: 2;
+  stroke-dasharray: 5 3 }
+.range { stroke: var(--was); stroke-width: 1.5 } .dot { fill: var(--was) }
+.e0 { fill: #8883 } .e1 { fill: #e9c46a } .e2 { fill: #f4a261 } .e3 { fill: #e76f51 }
+.e4 { fill: #b5173a }
+a { color: inherit } :focus-visible { outline: 2px solid var(--now); outline-offset: 2px }
+@media print { body { max-width: none } details { break-inside: avoid } }
+"""
