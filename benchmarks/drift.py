@@ -56,7 +56,7 @@ CHUNK = 5000
 EACH = 5
 GOALS = {
     "false alarms at 0.05, of its alpha": Goal(1.0, 1.3, at_most=True),
-    "power at 1,000 rows, a third of a deviation": Goal(0.95, 0.9),
+    "power at 1,000 rows, 0.3 of a deviation": Goal(0.95, 0.9),
     "error of the estimated accuracy, of NannyML's": Goal(1.05, 1.2, at_most=True),
     "time to estimate, of NannyML's": Goal(0.5, 1.0, at_most=True),
 }
@@ -87,7 +87,7 @@ def figures(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures that have goals."""
     found = {
         "false alarms at 0.05, of its alpha": max(one["beyond"] for one in result["quiet"]) / 0.05,
-        "power at 1,000 rows, a third of a deviation": result["power"]["0.3"]["fnmodel"],
+        "power at 1,000 rows, 0.3 of a deviation": result["power"]["0.3"]["fnmodel"],
     }
     if "census" in result:
         ours, theirs = result["census"]["fnmodel"], result["census"]["nannyml"]
