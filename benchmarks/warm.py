@@ -34,9 +34,9 @@ ROWS_BINARY = "rows in binary / session.run"
 ROWS_UNPACKED = "rows in binary, without Base64 / session.run"
 ROWS_BARE = "rows in JSON / bare function"
 GOALS = {
-    OVERHEAD: Goal(50, None, at_most=True),
-    TENSOR: Goal(50, None, at_most=True),
-    BINARY: Goal(50, None, at_most=True),
+    OVERHEAD: Goal(50, 120, at_most=True),
+    TENSOR: Goal(50, 120, at_most=True),
+    BINARY: Goal(50, 120, at_most=True),
     REPORTED: Goal(110, None, at_most=True),
     TYPICAL: Goal(15, 6),
     TYPICAL_REPORTED: Goal(10, 5),
