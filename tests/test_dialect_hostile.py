@@ -269,7 +269,7 @@ def test_large_hostile_request(name: str) -> None:
 
     assert answer["statusCode"] == LARGE[name][-1]
     assert error_of(path, answer)
-    assert seconds < 2
+    assert seconds < 10  # quadratic work would take minutes
 
 
 def test_memory_after_hostile_requests() -> None:

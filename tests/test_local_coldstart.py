@@ -122,6 +122,6 @@ def test_an_image_for_another_processor_is_refused_with_a_way_out(
     work: Any = SimpleNamespace(recipe=SimpleNamespace(architecture="arm64"))
     nothing: Any = None
     with pytest.raises(UsageError, match="for arm64, and this machine is riscv64") as caught:
-        command.measured(work, nothing, nothing)
+        command.measured(work, "churn", nothing, nothing)
 
     assert "--local" in caught.value.hint

@@ -1,4 +1,4 @@
-"""The seam in the emulator: eleven functions of another package, watched."""
+"""The seam in the emulator: twelve functions of another package, watched."""
 
 import inspect
 from collections import Counter
@@ -13,6 +13,9 @@ EXPECTED = {
     lambda_svc._execute_function_proxy: ["func", "event", "url", "request_id"],
     lambda_svc._get_func_record_for_ref: ["function_ref"],
     lambda_svc._invoke: ["name", "event", "headers", "path_qualifier", "query_params"],
+    lambda_svc._emit_lambda_logs: [
+        "func", "request_id", "log_text", "error", "duration_ms", "log_source",
+    ],
     eventbridge._invoke_target: ["target", "event", "rule", "view"],
     apigateway.handle_execute: [
         "api_id", "stage", "path", "method", "headers", "body", "query_params", "raw_query_string",

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from slim_cases import TOLERANCE, save
 
 from fnmodel.batch.score import Scorer
-from fnmodel.batch.table import Row
+from fnmodel.batch.chunk import Read, TextChunk
 from fnmodel.errors import FnmodelError, InputError, ProcessingError, SlimError
 from fnmodel.inference import Predictor
 from fnmodel.model import OnnxModel
@@ -123,19 +123,16 @@ def test_a_callers_mistake_is_told_in_words(record: Any, words: str, tmp_path: P
 def test_batch_rows_go_through_both(tmp_path: Path) -> None:
     """A column of JSON holds what postprocess answers; a row that preprocess refuses is bad."""
     _, job = _trained(tmp_path)
-    scorer = Scorer(_slim(job), ["id", "height (cm)", "weight", "smokes"])
-    rows = [
-        Row(2, "", ("p1", "180", "70.5", "nein"), ""),
-        Row(3, "", ("p2", "-5", "70.5", "nein"), ""),
-        Row(4, "", ("p3", "", "99", "ja"), ""),
-    ]
+    names = ["id", "height (cm)", "weight", "smokes"]
+    scorer = Scorer(_slim(job), names)
+    fields = [["p1", "180", "70.5", "nein"], ["p2", "-5", "70.5", "nein"], ["p3", "", "99", "ja"]]
 
-    scored, bad = scorer.score(rows)
+    scored = scorer.score(Read(TextChunk(names, [2, 3, 4], ["", "", ""], fields)))
 
-    assert scorer.header[-1] == "prediction"
-    answers = [json.loads(row[-1]) for row in scored]
+    assert scorer.added == ("prediction",)
+    answers = [json.loads(text) for text in scored.predictions[0]]
     assert [a["id"] for a in answers] == ["p1", "p3"]
-    assert [item.reason for item in bad] == ["a height is more than 0 cm"]
+    assert [(item.line, item.reason) for item in scored.bad] == [(3, "a height is more than 0 cm")]
 
 
 BROKEN = {

@@ -1,4 +1,4 @@
-"""The eleven functions of the emulator that are replaced, each with its reason.
+"""The twelve functions of the emulator that are replaced, each with its reason.
 
 Everything that fnmodel knows of the emulator's inside stands here. The emulator is pinned exactly,
 and `tests/test_local_seam.py` fails on the day one of these functions changes its form or the
@@ -9,6 +9,8 @@ emulator learns weights by itself.
     lambda_svc._get_func_record_for_ref  an alias with weights names another version now and then,
                                          and the function hears by which alias it was asked
     lambda_svc._invoke                   the same for the Invoke API, which resolves by itself
+    lambda_svc._emit_lambda_logs         a log group that was deleted is not made again by what still
+                                         ran: a function's role may not make groups
     eventbridge._invoke_target           <aws.scheduler.…> words of a schedule's input are filled in
     apigateway.handle_execute            throttles, refuses large bodies, checks IAM's signatures
     apigateway._validate_jwt_authorizer  a token's form is checked before its signature
@@ -58,11 +60,12 @@ _Answer = tuple[int, dict[str, str], bytes]
 
 def install(plane: DataPlane, point: Callable[[], float] = random.random) -> None:
     """Replace the emulator's functions in this process. `point` gives numbers in [0, 1)."""
-    from ministack.services import eventbridge, lambda_svc
+    from ministack.services import cloudwatch_logs, eventbridge, lambda_svc
 
     by_hook = lambda_svc._proxy_url_for
     by_ref = lambda_svc._get_func_record_for_ref
     by_name = lambda_svc._invoke
+    to_group = lambda_svc._emit_lambda_logs
     to_target = eventbridge._invoke_target
 
     def proxy_url_for(config: dict[str, Any]) -> Any:
@@ -91,6 +94,11 @@ def install(plane: DataPlane, point: Callable[[], float] = random.random) -> Non
         _invoked_as.set(alias if version else "")
         return await by_name(name, event, headers, version or path_qualifier, query_params)
 
+    def emit_logs(func: dict[str, Any], *args: Any, **more: Any) -> None:
+        group = ((func.get("config") or func).get("LoggingConfig") or {}).get("LogGroup")
+        if group is None or group in cloudwatch_logs._log_groups:
+            to_group(func, *args, **more)
+
     def filled_target(
         target: dict[str, Any], event: dict[str, Any], rule: Any, view: Any = None
     ) -> Any:
@@ -102,6 +110,7 @@ def install(plane: DataPlane, point: Callable[[], float] = random.random) -> Non
     lambda_svc._execute_function_proxy = execute
     lambda_svc._get_func_record_for_ref = weighted_ref
     lambda_svc._invoke = weighted_invoke
+    lambda_svc._emit_lambda_logs = emit_logs
     eventbridge._invoke_target = filled_target
     _install_entrance()
     _install_trimmed_counts()
