@@ -11,8 +11,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from slim_cases import TOLERANCE, save
 
-from fnmodel.batch.score import Scorer
 from fnmodel.batch.chunk import Read, TextChunk
+from fnmodel.batch.score import Scorer
 from fnmodel.errors import FnmodelError, InputError, ProcessingError, SlimError
 from fnmodel.inference import Predictor
 from fnmodel.model import OnnxModel

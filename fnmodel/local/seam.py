@@ -9,8 +9,8 @@ emulator learns weights by itself.
     lambda_svc._get_func_record_for_ref  an alias with weights names another version now and then,
                                          and the function hears by which alias it was asked
     lambda_svc._invoke                   the same for the Invoke API, which resolves by itself
-    lambda_svc._emit_lambda_logs         a log group that was deleted is not made again by what still
-                                         ran: a function's role may not make groups
+    lambda_svc._emit_lambda_logs         a log group that was deleted is not made again by what
+                                         still ran: a function's role may not make groups
     eventbridge._invoke_target           <aws.scheduler.…> words of a schedule's input are filled in
     apigateway.handle_execute            throttles, refuses large bodies, checks IAM's signatures
     apigateway._validate_jwt_authorizer  a token's form is checked before its signature
