@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -37,9 +38,11 @@ VERSION = SimpleNamespace(
 )
 
 
-def direct(capture: Capture | None, reports: list[Any] | None = None) -> Direct:
+def direct(
+    capture: Capture | None, reports: list[Any] | None = None, name: str = "classifier"
+) -> Direct:
     return Direct(
-        Models((Service(model("classifier"), "churn", "3"),)),
+        Models((Service(model(name), "churn", "3"),)),
         report=(reports if reports is not None else []).append,
         clock=time.perf_counter,
         others=lambda: pytest.fail("no other path is asked for"),
@@ -232,6 +235,47 @@ def test_requests_that_nobody_writes_are_dropped() -> None:
         capture.take(b"{}", Answer.of({}, rows=1), "r", "live", "churn")
 
     assert len(dropped) == 44
+
+
+def test_flush_waits_for_what_a_thread_has_begun() -> None:
+    """When a container stops, a line that its thread is about to write is not cut off."""
+    begun, go_on, written = threading.Event(), threading.Event(), []
+
+    def slowly(lines: bytes) -> None:
+        begun.set()
+        go_on.wait(10)
+        written.append(lines)
+
+    capture = Capture(
+        Policy(rate=1), version="3", names=lambda _: (), write=slowly,
+        dropped=lambda *_: None, point=lambda: 0.0, now=time.time,
+    )  # fmt: skip
+    capture.take(
+        b'{"records": [{"a": 1}]}', Answer.of({"predictions": [1]}, rows=1), "r", "live", "churn"
+    )
+    threading.Thread(target=capture.flush).start()
+    assert begun.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    capture.flush()
+
+    assert len(written) == 1
+
+
+def test_an_answer_that_cannot_be_carried_is_no_prediction() -> None:
+    """What Lambda's limit turns into a 413 is reported as that, and not captured."""
+    capture, written, dropped = memory(Policy(rate=1))
+    reports: list[Any] = []
+    tensors = {"in_FP32": [[1, 2]], "in_INT8": [[1, 2]], "in_UINT64": [[1, 2]],
+               "in_BOOL": [[True, False]], "in_BYTES": [["\U0001f642" * 600_000, "a"]]}  # fmt: skip
+    sent = event(
+        path="/v1/models/churn:predict", body=json.dumps({"inputs": tensors}, ensure_ascii=False)
+    )
+    answer = direct(capture, reports, "tensors")(sent, LIVE)
+    capture.flush()
+
+    assert answer["statusCode"] == 413
+    assert [(one["status"], one["rows"]) for one in reports] == [(413, 0)]
+    assert (written, dropped) == ([], [])
 
 
 def test_lines_that_run_together_are_told_apart() -> None:

@@ -313,3 +313,27 @@ def test_capture_of_several_models() -> None:
     found = [json.loads(line)["fnmodel"]["model"] for line in lines]
     assert found == ["classifier", "mixed", "mixed", "embedder"]
     assert [record["model"] for record in records] == ["classifier", "mixed", "embedder"]
+
+
+def test_a_refusal_is_counted_for_the_model_that_was_asked() -> None:
+    """Its record names the model of the header, the path, or the first; never one made up."""
+    reports: list[Any] = []
+    services = Service(model("classifier"), "one", "3"), Service(model("mixed"), "two", "3")
+    asked = Direct(
+        Models(services, named=True),
+        report=reports.append,
+        clock=time.perf_counter,
+        others=lambda: pytest.fail("the web framework is asked"),
+    )
+    target = "x-amzn-sagemaker-target-model"
+    for path, more in (
+        (INVOCATIONS, {}),
+        (INVOCATIONS, {target: "two"}),
+        ("/endpoints/one/invocations", {target: "two"}),
+        ("/endpoints/two/invocations", {}),
+        (INVOCATIONS, {target: "made-up"}),
+    ):
+        asked(event(path=path, body={"instances": [[1]]}, headers={**JSON, **more}), LIVE)
+
+    assert [one["status"] for one in reports] == [400, 400, 400, 400, 404]
+    assert [one.get("model") for one in reports] == ["one", "two", "two", "two", None]

@@ -25,6 +25,7 @@ from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
 from fnmodel.serve.models import Models, Opening, folders
 from fnmodel.serve.refusal import RefusalError
+from fnmodel.serve.report import EmfReport
 from fnmodel.serve.service import Service
 
 ROW = {"a": 1, "b": 2, "c": 3}
@@ -92,6 +93,24 @@ def test_metrics_are_by_model(image: Path) -> None:
     assert ["function_name", "model"] not in found[1]
     for line, sets in zip(logs, found, strict=True):
         assert {name for one in sets for name in one} <= line.keys()
+
+
+def test_the_first_request_of_each_model_has_no_part_in_an_alias_s_latency() -> None:
+    """It loads its model, whatever others the process has answered for; a start is counted once."""
+    lines: list[str] = []
+    report = EmfReport(model=None, function="f", version="3", write=lines.append)
+    for name in ("first", "second", "first", "second"):
+        report({"status": 200, "latency_ms": 1.0, "rows": 1, "alias": "live", "model": name})
+
+    parsed = [json.loads(line) for line in lines]
+    timed = [
+        ["function_name", "alias", "version"] in directive["Dimensions"]
+        for line in parsed
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        if any(metric["Name"] == "latency_ms" for metric in directive["Metrics"])
+    ]
+    assert timed == [False, False, True, True]
+    assert [line["cold_start"] for line in parsed] == [1, 0, 0, 0]
 
 
 def test_one_model_has_the_metrics_that_it_had() -> None:

@@ -114,6 +114,8 @@ def test_the_span_of_a_request(sink: Collector) -> None:
         ("/predict", {"records": [{"a": "x"}]}, "POST /predict", 400, False),
         ("/somebody/invents/paths", {}, "POST", 404, False),
         ("/v2/models/churn/infer", {}, "POST /v2/models/churn/infer", 400, False),
+        ("/invocations", {}, "POST /invocations", 400, False),
+        ("/v1/models/churn:predict", {}, "POST /v1/models/churn:predict", 400, False),
     ],
 )
 def test_refused_requests_have_a_span_too(

@@ -82,6 +82,7 @@ def tracing(
     environ: Mapping[str, str], models: "Models", *, warn: Callable[[str], object]
 ) -> "Spans":
     """Return what makes spans of requests."""
+    from fnmodel.serve.dialects.routes import routes as dialects
     from fnmodel.serve.direct import routes
     from fnmodel.serve.tracing.export import Spans
 
@@ -97,7 +98,7 @@ def tracing(
             "faas.instance": environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""),
         }
     resource = {key: text for key, text in resource.items() if text}
-    paths = [path for _, path in routes(models)]
+    paths = [path for _, path in routes(models) | dialects(models.services)]
     endpoint = environ.get("FNMODEL_MODEL_NAME", models.first.name)
     return Spans(service=endpoint, resource=resource, routes=paths, warn=warn)
 

@@ -5,6 +5,7 @@ redaction, writing) comes after the response, in `flush`, and whatever fails the
 dropped: it never fails or delays a request.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -66,6 +67,7 @@ class Capture:
         self._write, self._dropped = write, dropped
         self._point, self._now = point, now
         self._taken: deque[_Taken] = deque()
+        self._flushing = threading.Lock()
 
     def take(self, raw: bytes, answer: Answer, request_id: str, alias: str, model: str) -> bool:
         """Note a request, if chance picks one of its rows; say whether there is work for `flush`.
@@ -82,18 +84,21 @@ class Capture:
         return True
 
     def flush(self) -> None:
-        """Write the lines of all requests taken; raises nothing."""
-        while self._taken:
-            try:
-                taken = self._taken.popleft()
-            except IndexError:  # another thread was faster
-                return
-            try:
-                lines = self._lines(taken)
-                if lines:
-                    self._write(b"".join(lines))
-            except Exception as error:
-                self._tell(taken.answer.rows, f"{type(error).__name__}")
+        """Write the lines of all requests taken; raises nothing.
+
+        What another thread has begun is written, too, when it returns.
+        """
+        with self._flushing:
+            while self._taken:
+                self._flush(self._taken.popleft())
+
+    def _flush(self, taken: _Taken) -> None:
+        try:
+            lines = self._lines(taken)
+            if lines:
+                self._write(b"".join(lines))
+        except Exception as error:
+            self._tell(taken.answer.rows, f"{type(error).__name__}")
 
     def _tell(self, rows: int, reason: str) -> None:
         with suppress(Exception):  # the log itself is out of order, and there is no other place

@@ -88,6 +88,11 @@ class Direct:
         seconds = self._clock() - started
         more |= traced(context, headers, identity)
         model = made.model or names.get("model", "")
+        answered = response(made, version=self._version, identity=identity)
+        answered["headers"] |= echoed(headers, more)
+        carried = too_long(answered)
+        if carried is not answered:
+            made = Answer(carried["body"].encode(), carried["statusCode"])
         if self._named and model:
             more["model"] = model
         self._report(
@@ -101,9 +106,7 @@ class Direct:
         # Who asks a version by its number tries it out; only an alias has callers.
         if self._capture is not None and "alias" in more:
             self._capture.take(call.raw, made, identity, more["alias"], model or self._first)
-        answered = response(made, version=self._version, identity=identity)
-        answered["headers"] |= echoed(headers, more)
-        return too_long(answered)
+        return carried
 
 
 def _unescaped(table: Routes) -> Routes:

@@ -115,10 +115,14 @@ def due_by(context: Any) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A function from a call to an answer, whose clients read errors in another form."""
+    """A function from a call to an answer, whose clients read errors in another form.
+
+    `model` names who a call is for, where the path alone does not say.
+    """
 
     answer: Callable[[Call], Answer]
     error: Callable[[int, str], Answer]
+    model: Callable[[Call], str] | None = None
 
     def __call__(self, call: Call) -> Answer:
         """Answer a call."""
@@ -176,11 +180,15 @@ def contain(
 
     The model is somebody else's code: whatever it raises ends here.
     """
+    more: dict[str, str] = {}
     try:
-        return respond(answer, call, limit), {}
+        made = respond(answer, call, limit)
     except Exception as error:
         made = refusal(answer, 500, failure(identity))
-        return made, {"exception": "".join(traceback.format_exception(error))}
+        more["exception"] = "".join(traceback.format_exception(error))
+    if made.status != 200 and isinstance(answer, Dialect) and answer.model is not None:
+        made = replace(made, model=answer.model(call))
+    return made, more
 
 
 _STATUSES: dict[type[InputError], int] = {DeadlineError: 504, CapacityError: 507}

@@ -38,10 +38,10 @@ class EmfReport:
 
     Each set of dimensions is billed as metrics of its own, so the sizes are by function only. What
     was not asked by an alias, as a gate asks a new version, has no part in the alias's metrics. By
-    alias, the latency of a process's first request is left out: it loads what later ones find
-    loaded, so that a new version with few requests would look slow beside one that is warm.
-    `model` is None where an image names its models; records then say which, and metrics are by
-    model, too.
+    alias, the latency of a process's first request is left out, and of each named model's: it loads
+    what later ones find loaded, so that a new version with few requests would look slow beside one
+    that is warm. `model` is None where an image names its models; records then say which, and
+    metrics are by model, too.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class EmfReport:
         }  # fmt: skip
         self._write = write
         self._now = now
-        self._cold = 1
+        self._warm: set[str] = set()
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Write one record; its keys are those of `fnmodel.serve.record.Report`."""
-        status = record["status"]
+        status, model = record["status"], record.get("model", "")
+        process, first = not self._warm, model not in self._warm
+        self._warm.add(model)
         if "exception" in record:
             record = {**record, "exception": scrub(record["exception"])}
         self._line(
-            _DIRECTIVES[
-                "alias" in record, "request_bytes" in record, "model" in record, bool(self._cold)
-            ],
+            _DIRECTIVES["alias" in record, "request_bytes" in record, "model" in record, first],
             {
                 "level": "ERROR" if status >= 500 else "INFO",
                 "message": "request",
@@ -77,10 +77,9 @@ class EmfReport:
                 **record,
                 "client_errors": int(400 <= status < 500),
                 "server_errors": int(status >= 500),
-                "cold_start": self._cold,
+                "cold_start": int(process),
             },
         )
-        self._cold = 0
 
     def dropped(self, rows: int, reason: str) -> None:
         """Write that rows of a request were not captured, with a metric of their own."""
@@ -99,10 +98,10 @@ def _directive(dimensions: list[list[str]], metrics: list[dict[str, str]]) -> di
     return {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics}
 
 
-def _requests(alias: bool, sizes: bool, model: bool, cold: bool) -> orjson.Fragment:
+def _requests(alias: bool, sizes: bool, model: bool, first: bool) -> orjson.Fragment:
     sets = [["function_name"], _VERSION, *([_MODEL] if model else [])]
-    directives = [_directive(sets if cold or not alias else [*sets, _ALIAS], [_LATENCY, *_COUNTS])]
-    if alias and cold:
+    directives = [_directive(sets if first or not alias else [*sets, _ALIAS], [_LATENCY, *_COUNTS])]
+    if alias and first:
         directives.append(_directive([_ALIAS], _COUNTS))
     if sizes:
         directives.append(_directive([["function_name"]], _BYTES))

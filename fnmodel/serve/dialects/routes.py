@@ -21,8 +21,11 @@ def table(services: Services) -> list[tuple[str, str, Answers]]:
     """Return method, path and answer of each route; {model} and {version} stand for names."""
     found: list[tuple[str, str, Answers]] = []
     for method, path, answer, error in _SERVER:
-        bound = partial(answer, services)
-        found.append((method, path, Dialect(bound, error) if error else bound))
+        bound: Answers = partial(answer, services)
+        if error is not None:
+            named = partial(_known, services) if answer is _invocations else None
+            bound = Dialect(bound, error, named)
+        found.append((method, path, bound))
     for method, path, of_one in _MODEL:
         found.append((method, path, partial(_named, services, of_one)))
     return found
@@ -86,12 +89,23 @@ def _models(services: Services, _: Call) -> Answer:
 def _invocations(services: Services, call: Call) -> Answer:
     from fnmodel.serve.dialects.invocations import answer
 
-    name = call.path.get("model")
-    service = services[0] if name is None else chosen(services, name)
+    if "model" in call.path:
+        chosen(services, call.path["model"])
+    return answer(chosen(services, _target(services, call)), call)
+
+
+def _target(services: Services, call: Call) -> str:
+    """Return the name that a call of /invocations gives: by its header, its path, or by neither."""
     target = call.headers.get(b"x-amzn-sagemaker-target-model")
     if target is not None:
-        service = chosen(services, target.decode("latin-1"))
-    return answer(service, call)
+        return target.decode("latin-1")
+    return call.path.get("model", services[0].name)
+
+
+def _known(services: Services, call: Call) -> str:
+    """Return the model that a call of /invocations is for; empty where there is none."""
+    name = _target(services, call)
+    return name if any(service.name == name for service in services) else ""
 
 
 def _embeddings(services: Services, call: Call) -> Answer:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Probes of load balancers, every few seconds: traces of these are what nobody looks for.
-_UNTRACED = frozenset({"/", "/health", "/readyz", "/livez", "/v2/health/live", "/v2/health/ready"})
+_UNTRACED = frozenset(
+    {"/", "/health", "/ping", "/readyz", "/livez", "/v2/health/live", "/v2/health/ready"}
+)
 _GATHERED_SECONDS = 1.0
 
 
