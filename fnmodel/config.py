@@ -398,7 +398,17 @@ class RolloutConfig(_Strict):
         shares = [step.percent for step in self.steps]
         if shares != sorted(set(shares)):
             raise ValueError("each step must have a larger percent than the one before")
-        if any(99.99 < share < 100 for share in shares):
+        if self.automatic and self.planned >= seconds(self.deadline):
+            raise ValueError(
+                f"the steps alone take {self.planned:g} s, the deadline is before that"
+            )
+        if seconds(self.deadline) > 7 * 86_400:
+            raise ValueError("the deadline may be 7d at most; CloudWatch forgets minutes later")
+        return self
+
+    @model_validator(mode="after")
+    def _takeable(self) -> Self:
+        if any(99.99 < step.percent < 100 for step in self.steps):
             raise ValueError("a step's percent may be 99.99, or 100; Lambda knows none between")
         if self.steps and self.steps[0].approve:
             raise ValueError(
@@ -408,12 +418,17 @@ class RolloutConfig(_Strict):
         count = self._linear if self.strategy == "linear" else len(self.steps)
         if count > _STEPS:
             raise ValueError(f"a rollout may have {_STEPS} steps; these would be {count:,}")
-        if self.automatic and self.planned >= seconds(self.deadline):
-            raise ValueError(
-                f"the steps alone take {self.planned:g} s, the deadline is before that"
-            )
-        if seconds(self.deadline) > 7 * 86_400:
-            raise ValueError("the deadline may be 7d at most; CloudWatch forgets minutes later")
+        return self
+
+    @model_validator(mode="after")
+    def _comparing(self) -> Self:
+        if self.strategy == "all-at-once" or (self.steps and self.steps[0].percent == 100):
+            for name in ("max_latency_ratio", "max_prediction_shift"):
+                if getattr(self.analysis, name) is not None:
+                    raise ValueError(
+                        f"analysis.{name} compares both versions while they serve side by side; "
+                        "begin with a step below 100 %, or leave it out"
+                    )
         return self
 
     @property

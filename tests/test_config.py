@@ -325,6 +325,8 @@ def test_the_event_of_a_job_is_one_that_the_image_takes(tmp_path: Path) -> None:
         ("strategy: steps\n  steps: [{percent: 5, approve: true}]", "`deploy` itself takes"),
         ("strategy: steps\n  steps: [{percent: 50}, {percent: 5}]", "a larger percent"),
         ("strategy: canary\n  bake: 2d", "the deadline is before that"),
+        ("strategy: all-at-once\n  analysis: {max_latency_ratio: 2}", "serve side by side"),
+        ("strategy: steps\n  steps: [{percent: 100}]\n  analysis: {max_latency_ratio: 2}", "below"),
     ],
 )
 def test_a_rollout_that_cannot_be_is_refused(keys: str, message: str, tmp_path: Path) -> None:
