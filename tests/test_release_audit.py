@@ -249,6 +249,23 @@ def test_copying_that_is_killed_leaves_no_hole(table: tuple[Any, str], alias: st
     assert list(differences(ledger.chain()[0], kept.bodies)) == []
 
 
+def test_a_chain_that_grows_while_it_is_read_is_whole(table: tuple[Any, str], alias: str) -> None:
+    """A record that comes between the chain's end and its entries is no fault."""
+    with Ledger(*table, alias).lease("ada") as lease:
+        lease.append(record("1"))
+        more = iter("2")
+
+        class Busy(Ledger):
+            def _items(self) -> Iterator[dict[str, Any]]:
+                for version in more:
+                    lease.append(record(version))
+                return super()._items()
+
+        entries, head = Busy(*table, alias).chain()
+
+    assert (len(entries), head.count, list(faults(entries, head))) == (2, 2, [])
+
+
 def test_a_ledger_from_before_goes_on_with_a_chain(table: tuple[Any, str], alias: str) -> None:
     """Its old records are in the history, and are no part of the chain."""
     client, name = table

@@ -115,7 +115,11 @@ class Ledger:
         Records from before there was a chain are left out.
         """
         head = _head(self._lock())
-        return [entry for item in self._items() if (entry := _entry(item))][::-1], head
+        while True:
+            entries = [entry for item in self._items() if (entry := _entry(item))][::-1]
+            before, head = head, _head(self._lock())
+            if head == before:  # else somebody wrote meanwhile
+                return entries, head
 
     @contextmanager
     def lease(self, name: str, seconds: float = 900.0) -> Iterator["Lease"]:
