@@ -302,10 +302,14 @@ def seconds(duration: str) -> float:
     return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[duration[-1]]
 
 
+_STEPS = 100
+"""Steps of a rollout at most: the ledger keeps all of them in one item."""
+
+
 class RolloutStep(_Strict):
     """One step of a rollout: a share of the requests, watched for a while."""
 
-    percent: float = Field(gt=0, le=100, description="share of the requests that it gets")
+    percent: float = Field(ge=0.01, le=100, description="share of the requests that it gets")
     bake: Duration = Field(default="10m", description="how long it is watched: 30s, 10m, 2h, 1d")
     approve: bool = Field(
         default=False, description="take the step only after `fnmodel rollout approve`"
@@ -363,7 +367,10 @@ class RolloutConfig(_Strict):
         "`steps` are written out",
     )
     percent: float = Field(
-        default=10, gt=0, lt=100, description="share of the requests of `canary` and `linear`"
+        default=10,
+        ge=0.01,
+        le=99.99,
+        description="share of the requests of `canary` and `linear`",
     )
     bake: Duration = Field(
         default="10m", description="how long each of these steps is watched: 30s, 10m, 2h, 1d"
@@ -399,6 +406,31 @@ class RolloutConfig(_Strict):
             raise ValueError("the deadline may be 7d at most; CloudWatch forgets minutes later")
         return self
 
+    @model_validator(mode="after")
+    def _takeable(self) -> Self:
+        if any(99.99 < step.percent < 100 for step in self.steps):
+            raise ValueError("a step's percent may be 99.99, or 100; Lambda knows none between")
+        if self.steps and self.steps[0].approve:
+            raise ValueError(
+                "steps.0.approve: `deploy` itself takes the first step; let a later one ask, or "
+                "leave it to `fnmodel shift` with `strategy: by-hand`"
+            )
+        count = self._linear if self.strategy == "linear" else len(self.steps)
+        if count > _STEPS:
+            raise ValueError(f"a rollout may have {_STEPS} steps; these would be {count:,}")
+        return self
+
+    @model_validator(mode="after")
+    def _comparing(self) -> Self:
+        if self.strategy == "all-at-once" or (self.steps and self.steps[0].percent == 100):
+            for name in ("max_latency_ratio", "max_prediction_shift"):
+                if getattr(self.analysis, name) is not None:
+                    raise ValueError(
+                        f"analysis.{name} compares both versions while they serve side by side; "
+                        "begin with a step below 100 %, or leave it out"
+                    )
+        return self
+
     @property
     def planned(self) -> float:
         """The seconds that all steps take at least."""
@@ -406,9 +438,14 @@ class RolloutConfig(_Strict):
             case "steps":
                 return sum(seconds(step.bake) for step in self.steps)
             case "linear":
-                return seconds(self.bake) * int((100 - 1e-9) // self.percent)
+                return seconds(self.bake) * self._linear
             case _:
                 return seconds(self.bake)
+
+    @property
+    def _linear(self) -> int:
+        # As many as `fnmodel.release.plan.linear` makes.
+        return int((99.995 - 1e-9) // self.percent)
 
 
 class BatchJob(_Strict):
@@ -988,7 +1025,7 @@ def _keys(at: tuple[Any, ...]) -> list[str]:
         "models": ModelConfig, "parity": Parity, "slim": SlimConfig, "gates": Gates,
         "metrics": MetricGate, "champion": ChampionConfig, "fairness": FairnessGate,
         "image": ImageConfig, "signing": SigningConfig, "function": FunctionConfig,
-        "audit": AuditConfig,
+        "audit": AuditConfig, "capture": CaptureConfig,
         "batch": BatchJob, "stages": Stage, "access": Access, "jwt": JwtAccess,
         "api_key": ApiKeyAccess, "cors": CorsConfig, "rollout": RolloutConfig,
         "analysis": Analysis, "steps": RolloutStep,

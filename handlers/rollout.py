@@ -7,6 +7,7 @@ from fnmodel.aws import Cloud
 from fnmodel.errors import ConflictError, LockHeldError
 from fnmodel.release.alias import AliasRouter
 from fnmodel.release.clock import RuleClock
+from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger
 from fnmodel.release.meter import CloudWatchMeter
 from fnmodel.release.rollouts import Rollouts
@@ -16,13 +17,16 @@ ALIAS = "live"
 cloud = Cloud()
 function = os.environ["FNMODEL_FUNCTION"]
 router = AliasRouter(cloud.client("lambda"), function, ALIAS)
-ledger = Ledger(cloud.client("dynamodb"), os.environ["FNMODEL_LEDGER"], ALIAS)
-meter = CloudWatchMeter(
-    cloud.client("cloudwatch"),
-    function,
+s3 = cloud.client("s3")
+audit = os.environ.get("FNMODEL_AUDIT")
+ledger = Ledger(
+    cloud.client("dynamodb"),
+    os.environ["FNMODEL_LEDGER"],
     ALIAS,
-    s3=cloud.client("s3"),
-    bucket=os.environ["FNMODEL_BUCKET"],
+    copies=S3Copies(s3, audit, f"{ALIAS}/") if audit else None,
+)
+meter = CloudWatchMeter(
+    cloud.client("cloudwatch"), function, ALIAS, s3=s3, bucket=os.environ["FNMODEL_BUCKET"]
 )
 clock = RuleClock(cloud.client("events"), os.environ["FNMODEL_CLOCK"])
 

@@ -50,11 +50,16 @@ def every_byte(s3: Any) -> bytes:
 
 
 def test_rows_of_a_span_are_read_back(s3: Any) -> None:
-    """By the row's own time, though an object lies in the hour of its arrival, or a later one."""
+    """By the row's own time, wherever the object lies; broken lines do not hide the others."""
     for hours in range(-3, 4):
         time = NOON + timedelta(hours=hours)
         late = time + timedelta(hours=20 if hours == 1 else 0)
-        put(s3, f"{folder_of(ENDPOINT, 'live', late)}x.jsonl", row("c", time, hours))
+        put(
+            s3,
+            f"{folder_of(ENDPOINT, 'live', late)}x.jsonl",
+            row("c", time, hours),
+            b"broken\n{}\n",
+        )
     put(s3, f"{folder_of(ENDPOINT + '2', 'live', NOON)}x.jsonl", row("c", NOON, 99))
     found = rows_between(s3, BUCKET, ENDPOINT, NOON - timedelta(hours=1), NOON + timedelta(hours=2))
 

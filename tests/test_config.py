@@ -7,8 +7,10 @@ import pytest
 
 from fnmodel.batch.job import JobRequest
 from fnmodel.cli import orders
-from fnmodel.config import Parity, SlimConfig, find, json_schema, load
+from fnmodel.config import Parity, RolloutConfig, SlimConfig, find, json_schema, load
 from fnmodel.errors import ConfigError, UsageError
+from fnmodel.release.alias import AliasState
+from fnmodel.release.rollout import shift
 from fnmodel.schedule import check_schedule
 
 GOOD = "name: churn\nmodel: model.joblib\n"
@@ -312,3 +314,35 @@ def test_the_event_of_a_job_is_one_that_the_image_takes(tmp_path: Path) -> None:
         "concurrency", "overlap", "keep",
     )})  # fmt: skip
     assert len(plain.event("bucket", "2030-01-01T00:00:00Z", "arn")) == 8
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("strategy: canary\n  percent: 0.001", "greater than or equal to 0.01"),
+        ("strategy: linear\n  percent: 0.5\n  bake: 1s", "a rollout may have 100 steps"),
+        ("strategy: steps\n  steps: [{percent: 99.995}]", "a step's percent may be 99.99, or 100"),
+        ("strategy: steps\n  steps: [{percent: 5, approve: true}]", "`deploy` itself takes"),
+        ("strategy: steps\n  steps: [{percent: 50}, {percent: 5}]", "a larger percent"),
+        ("strategy: canary\n  bake: 2d", "the deadline is before that"),
+        ("strategy: all-at-once\n  analysis: {max_latency_ratio: 2}", "serve side by side"),
+        ("strategy: steps\n  steps: [{percent: 100}]\n  analysis: {max_latency_ratio: 2}", "below"),
+    ],
+)
+def test_a_rollout_that_cannot_be_is_refused(keys: str, message: str, tmp_path: Path) -> None:
+    """Before anything is deployed; shares are what Lambda can tell apart."""
+    [problem] = problems(f"name: churn\nmodel: m.onnx\nrollout:\n  {keys}\n", tmp_path)
+
+    assert message in problem
+
+
+@pytest.mark.parametrize("percent", [1.0, 7.0, 33.333, 50.0, 99.99])
+def test_a_linear_rollout_has_the_steps_that_its_config_counts(percent: float) -> None:
+    """Each is a share that Lambda can give."""
+    config = RolloutConfig(strategy="linear", percent=percent, bake="60s")
+    plan = orders.rollout(config)
+
+    assert plan is not None
+    assert config.planned == 60 * len(plan.steps)
+    for step in plan.steps:
+        assert shift(AliasState("1"), "2", step.percent).candidate == "2"

@@ -122,6 +122,7 @@ class Kept:
     def __init__(self) -> None:
         self.bodies: dict[int, bytes] = {}
         self.broken = False
+        self.full = 0
 
     def put(self, number: int, body: bytes) -> bool:
         """Keep a body."""
@@ -130,7 +131,13 @@ class Kept:
         if number in self.bodies:
             return False
         self.bodies[number] = body
+        if len(self.bodies) == self.full:
+            self.broken = True
         return True
+
+    def has(self, number: int) -> bool:
+        """Whether there is one."""
+        return number in self.bodies
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +229,43 @@ def test_what_a_killed_run_has_not_copied_the_next_one_does(
     assert len(kept.bodies) == 3
 
 
+def test_copying_that_is_killed_leaves_no_hole(table: tuple[Any, str], alias: str) -> None:
+    """They fail after the second one; the lease is given back, and the next adds the rest."""
+    plain = Ledger(*table, alias)
+    with plain.lease("ada") as lease:
+        for version in "12345":
+            lease.append(record(version))
+    kept = Kept()
+    kept.full = 2
+    ledger = Ledger(*table, alias, copies=kept)
+    with pytest.raises(ConflictError, match="does not answer"), ledger.lease("bob"):
+        pass
+    free, begun = ledger.holder() is None, set(kept.bodies)
+    kept.broken = False
+    with ledger.lease("eve"):
+        pass
+
+    assert (free, begun) == (True, {1, 2})
+    assert list(differences(ledger.chain()[0], kept.bodies)) == []
+
+
+def test_a_chain_that_grows_while_it_is_read_is_whole(table: tuple[Any, str], alias: str) -> None:
+    """A record that comes between the chain's end and its entries is no fault."""
+    with Ledger(*table, alias).lease("ada") as lease:
+        lease.append(record("1"))
+        more = iter("2")
+
+        class Busy(Ledger):
+            def _items(self) -> Iterator[dict[str, Any]]:
+                for version in more:
+                    lease.append(record(version))
+                return super()._items()
+
+        entries, head = Busy(*table, alias).chain()
+
+    assert (len(entries), head.count, list(faults(entries, head))) == (2, 2, [])
+
+
 def test_a_ledger_from_before_goes_on_with_a_chain(table: tuple[Any, str], alias: str) -> None:
     """Its old records are in the history, and are no part of the chain."""
     client, name = table
@@ -252,8 +296,10 @@ def test_copies_in_a_bucket_are_written_once(emulator: Emulator) -> None:
     entries, _ = chained(30)
     first = [copies.put(entry.number, entry.to_bytes()) for entry in entries]
     again = copies.put(7, b"forged")
+    there = [copies.has(number) for number in (1, 30, 31, 3)]
     client.put_object(Bucket="audit-copies", Key="live/0000000008.json", Body=b"forged")
     client.delete_object(Bucket="audit-copies", Key="live/0000000009.json")
 
     assert (set(first), again) == ({True}, False)
+    assert there == [True, True, False, True]
     assert list(differences(entries, copies.all())) == []

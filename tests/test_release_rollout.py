@@ -41,6 +41,13 @@ def test_a_share_outside_0_to_100_is_refused(percent: float) -> None:
         shift(STABLE, "2", percent)
 
 
+@pytest.mark.parametrize("percent", [0.004, 99.996])
+def test_a_share_that_lambda_would_round_to_an_end_is_refused(percent: float) -> None:
+    """It would be no requests, or all of them."""
+    with pytest.raises(ReleaseError, match="closer to"):
+        shift(STABLE, "2", percent)
+
+
 def test_the_stable_version_cannot_be_its_own_candidate() -> None:
     """Half of the requests from version 1 to version 1 is no rollout."""
     with pytest.raises(ReleaseError, match="stable one already"):

@@ -11,9 +11,10 @@ import pytest
 from release_cases import PROBE, Emulator, digest, image_uri, make_table, proven
 
 from fnmodel.distribution import Shift
-from fnmodel.errors import LockHeldError, ReleaseError
+from fnmodel.errors import AwsError, LockHeldError, ReleaseError
 from fnmodel.histogram import Categories
 from fnmodel.release.alias import AliasRouter
+from fnmodel.release.analysis import Readings
 from fnmodel.release.ledger import Ledger
 from fnmodel.release.meter import CloudWatchMeter, prediction_columns
 from fnmodel.release.plan import Limits, Plan, Step, all_at_once
@@ -260,8 +261,8 @@ def test_predictions_that_shift_roll_back(world: World, share: float, phase: Pha
             for n in range(12)
             for label in ["yes" if world.random.random() < yes else "no"]
         ]
-        # Two rows of one request, of which one counts.
-        lines.append(lines[-1])
+        # Two rows of one request, of which one counts; and what is no row.
+        lines += [lines[-1], '\n{"captureData":{}}\n', "broken\n"]
         key = f"capture/{FUNCTION}/live/2027/01/15/{8 + look // 60:02}/{look:04}-{world.alias}"
         world.storage.put_object(Bucket=BUCKET, Key=key, Body="".join(lines).encode())
 
@@ -357,6 +358,29 @@ def test_only_one_driver_at_a_time(world: World) -> None:
 
     assert waited >= 20
     assert steered.paused
+
+
+def test_the_way_back_at_the_deadline_needs_no_figures(world: World) -> None:
+    """While CloudWatch refuses, a look fails; once the time is over the candidate goes."""
+    world.begin()
+
+    class Refusing:
+        def read(self, _rollout: Rollout, _now: float) -> Readings:
+            raise AwsError("no metrics today")
+
+    def look() -> Rollout | None:
+        rollouts = Rollouts(
+            world.router, world.ledger, Refusing(), world.bell, clock=lambda: world.now
+        )
+        return rollouts.tick()
+
+    with pytest.raises(AwsError, match="no metrics today"):
+        look()
+    world.now += PLAN.deadline
+    ended = look()
+
+    assert ended is not None
+    assert (ended.phase, world.state(), world.bell.runs) == (Phase.rolled_back, ("1", {}), False)
 
 
 def test_people_steer_a_rollout(world: World) -> None:

@@ -222,6 +222,7 @@ def test_strategies_are_steps() -> None:
     """Linear stops below 100 %, where the promotion follows."""
     assert [step.percent for step in linear(25, 60)] == [25, 50, 75]
     assert [step.percent for step in linear(33, 60)] == [33, 66, 99]
+    assert [step.percent for step in linear(33.333, 60)] == [33.333, 66.666]
     assert canary(5, 60) == (Step(5, 60),)
     assert all_at_once(0) == (Step(100, 0),)
     for steps in ((), (Step(50, 1), Step(10, 1)), (Step(10, 1), Step(10, 1))):

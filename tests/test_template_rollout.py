@@ -21,17 +21,26 @@ QUIET = CaptureConfig()
 CAPTURING = CaptureConfig(rate=1, kms_key=KEY)
 
 
-def body(*, rollout: bool = True, capture: CaptureConfig = QUIET, serving: bool = True) -> Any:
-    text = render(TEXT, JOBS, access=PUBLIC, rollout=rollout, capture=capture, serving=serving)
+def body(
+    *,
+    rollout: bool = True,
+    capture: CaptureConfig = QUIET,
+    serving: bool = True,
+    audit: bool = False,
+) -> Any:
+    text = render(
+        TEXT, JOBS, access=PUBLIC, rollout=rollout, capture=capture, serving=serving, audit=audit
+    )
     return json.loads(text)
 
 
 RESOURCES: dict[str, Any] = body()["Resources"]
 
 
-def rights(capture: CaptureConfig) -> dict[str, tuple[Any, Any]]:
+def rights(capture: CaptureConfig, *, audit: bool = False) -> dict[str, tuple[Any, Any]]:
     """Return actions and resource of each statement of the controller's role."""
-    [policy] = body(capture=capture)["Resources"]["RolloutRole"]["Properties"]["Policies"]
+    resources = body(capture=capture, audit=audit)["Resources"]
+    [policy] = resources["RolloutRole"]["Properties"]["Policies"]
     return {s["Sid"]: (s["Action"], s["Resource"]) for s in policy["PolicyDocument"]["Statement"]}
 
 
@@ -60,6 +69,20 @@ def test_it_reads_captured_rows_only_where_there_are_some() -> None:
     assert with_key["ReadCapturedRows"] == ("s3:GetObject", {"Fn::Sub": "${Bucket.Arn}/capture/*"})
     assert with_key["UseKey"] == ("kms:Decrypt", {"Ref": "CaptureKmsKey"})
     assert "UseKey" not in rights(CaptureConfig(rate=1))
+
+
+def test_it_copies_what_it_writes_into_the_ledger() -> None:
+    """It may add copies, and see which are there; neither read nor change one."""
+    audited = body(audit=True)
+    copying, without = rights(QUIET, audit=True), rights(QUIET)
+    variables = audited["Resources"]["RolloutFunction"]["Properties"]["Environment"]["Variables"]
+
+    assert variables["FNMODEL_AUDIT"] == {"Ref": "AuditBucket"}
+    assert set(copying) - set(without) == {"CopyLedger", "ListCopies"}
+    assert copying["CopyLedger"] == ("s3:PutObject", {"Fn::Sub": "${AuditBucket.Arn}/live/*"})
+    assert copying["ListCopies"] == ("s3:ListBucket", {"Fn::GetAtt": ["AuditBucket", "Arn"]})
+    assert "AuditBucket" not in json.dumps(body())
+    assert "Rollout" not in json.dumps(body(rollout=False, audit=True))
 
 
 def test_the_clock_stands_still_until_a_rollout_begins() -> None:
@@ -113,11 +136,12 @@ def test_a_stage_that_is_moved_by_hand_has_nothing_of_it() -> None:
 
 @pytest.mark.parametrize("capture", [QUIET, CAPTURING], ids=["quiet", "capturing"])
 def test_cfn_lint_finds_nothing(tmp_path: Path, capture: CaptureConfig) -> None:
-    """Open and closed, with and without captured rows."""
+    """Open and closed; with captured rows and copies of the ledger, and without."""
     paths = []
     for serving in (True, False):
         path = tmp_path / f"{serving}.json"
-        path.write_text(json.dumps(body(capture=capture, serving=serving)), "utf-8")
+        found = body(capture=capture, serving=serving, audit=capture is CAPTURING)
+        path.write_text(json.dumps(found), "utf-8")
         paths.append(str(path))
     linter = Path(sys.executable).with_name("cfn-lint")
 

@@ -154,6 +154,7 @@ def test_labels_join_by_prediction_id():
         (b"id,answer\nr1,yes\n", "line 2: a label needs an id and a value"),
         (b"id,label\nr1,\n", "line 2"),
         (b'{"id":"r1"}', "line 1"),
+        (b'{"id":"r1","label":[1]}', "line 1"),
         (b'{"id":"r1","label":1}\nnone', "line 2"),
         (b"{}\n[1]", "line 1"),
         (b"id,label\n\xff,1\n", "not UTF-8"),

@@ -286,7 +286,8 @@ def test_status_counts_rows_by_version(project, capsys):
 
     (version,) = json.loads(capsys.readouterr().out)["versions"]
 
-    assert [version["version"], version["alias"], version["rows"]] == ["3", "live", 360]
+    told = [version[name] for name in ("model", "version", "alias", "rows")]
+    assert told == ["churn", "3", "live", 360]
     assert version["represents"] == 720
 
 

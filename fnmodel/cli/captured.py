@@ -20,7 +20,10 @@ _LATE = timedelta(hours=25)
 def rows_between(
     client: Any, bucket: str, endpoint: str, since: datetime, until: datetime
 ) -> Iterator[bytes]:
-    """Yield the lines of rows that were captured in [since, until), in the order of arrival."""
+    """Yield the lines of rows that were captured in [since, until), in the order of arrival.
+
+    Lines that are no rows, of which nobody knows when they were written, are left out.
+    """
     low, high = _text(since), _text(until)
     # An object's key goes on where that of its hour's folder ends, so it sorts after it.
     first = folder_of(endpoint, "live", since)
@@ -34,7 +37,7 @@ def rows_between(
                     return
                 content = client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
                 for line in lines_of(content):
-                    if low <= json.loads(line)["eventMetadata"]["inferenceTime"] < high:
+                    if low <= _time(line) < high:
                         yield line
 
 
@@ -154,6 +157,13 @@ def put_proof(client: Any, bucket: str, proof: dict[str, Any]) -> str:
     with translated():
         client.put_object(Bucket=bucket, Key=key, Body=json.dumps(proof, indent=2).encode())
     return key
+
+
+def _time(line: bytes) -> str:
+    try:
+        return str(json.loads(line)["eventMetadata"]["inferenceTime"])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def _text(time: datetime) -> str:

@@ -144,8 +144,8 @@ def verify(work: Workspace, slims: Slims, image: Image) -> None:
 
         def again(fresh: Store) -> Image:
             return packing.build(
-                models, work.recipe, fresh, own=own, progress=step.progress,
-                pull=pull_through(work.store, work.pull),
+                models, work.recipe, fresh, own=own, formats=formats(work),
+                progress=step.progress, pull=pull_through(work.store, work.pull),
             )  # fmt: skip
 
         comparing.verify(image, work.store, again)

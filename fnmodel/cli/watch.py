@@ -152,28 +152,28 @@ def status(
     since: Annotated[str, typer.Option(help="Rows since a time, or 2h, 1d ago.")] = "1d",
     where: Where,
 ) -> None:
-    """Show what is captured: rows by version and alias, the newest, and how many have labels.
+    """Show what is captured: rows by model, version and alias, the newest, how many have labels.
 
     Example: fnmodel watch status --since 2h
     """
     work = where.open()
     _, _, found = _rows(work, rows, since, None, "0h", None)
     known = _labels(work, None, local=rows is not None)
-    groups: dict[tuple[str, str], list[Any]] = {}
+    groups: dict[tuple[str, str, str], list[Any]] = {}
     for row in found.rows:
-        group = groups.setdefault((row.version, row.alias), [0, 0.0, 0, row.time])
+        group = groups.setdefault((row.model, row.version, row.alias), [0, 0.0, 0, row.time])
         group[0] += 1
         group[1] += 1 / row.rate
         group[2] += row.id in known
         group[3] = row.time
     data = [
         {
-            "version": version, "alias": alias, "rows": count, "represents": round(stands),
-            "labelled": labelled, "newest": newest,
+            "model": model, "version": version, "alias": alias, "rows": count,
+            "represents": round(stands), "labelled": labelled, "newest": newest,
         }
-        for (version, alias), (count, stands, labelled, newest) in groups.items()
+        for (model, version, alias), (count, stands, labelled, newest) in groups.items()
     ]  # fmt: skip
-    heads = ["version", "alias", "rows", "represents", "labelled", "newest"]
+    heads = ["model", "version", "alias", "rows", "represents", "labelled", "newest"]
     work.console.data(
         {"versions": data, "repeated": found.repeated, "unreadable": found.unreadable},
         table(heads, [[one[head] for head in heads] for one in data]),

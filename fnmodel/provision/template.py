@@ -268,6 +268,11 @@ def tags(project: str, stage: str) -> dict[str, str]:
 
 def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
     """Take out copies of the ledger and the controller of rollouts, where a stage has none."""
+    if not audit:
+        for right in ("CopyLedger", "ListCopies"):
+            _forbid(template, "RolloutRole", right)
+        controller = template["Resources"]["RolloutFunction"]["Properties"]
+        del controller["Environment"]["Variables"]["FNMODEL_AUDIT"]
     gone = [*(() if audit else _AUDIT), *(() if rollout else _ROLLOUT)]
     for section, name in gone:
         del template[section][name]

@@ -15,6 +15,9 @@ class Copies(Protocol):
     def put(self, number: int, body: bytes) -> bool:
         """Keep a body; False where there is one of that number, which stays as it is."""
 
+    def has(self, number: int) -> bool:
+        """Whether there is one of that number."""
+
 
 class S3Copies:
     """Copies below a prefix of a bucket, by If-None-Match; its default retention locks each."""
@@ -26,15 +29,27 @@ class S3Copies:
 
     def put(self, number: int, body: bytes) -> bool:
         """As `Copies.put`."""
-        key = f"{self._prefix}{number:010d}.json"
         with translated():
             try:
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
+                self._client.put_object(
+                    Bucket=self._bucket, Key=self._key(number), Body=body, IfNoneMatch="*"
+                )
             except self._client.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] == "PreconditionFailed":
                     return False
                 raise
         return True
+
+    def has(self, number: int) -> bool:
+        """As `Copies.has`; asked of a list, which shows that it is there and not what it says."""
+        with translated():
+            found = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._key(number), MaxKeys=1
+            )
+        return bool(found["KeyCount"])
+
+    def _key(self, number: int) -> str:
+        return f"{self._prefix}{number:010d}.json"
 
     def all(self) -> dict[int, bytes]:
         """Return the first version of each copy, by its number.

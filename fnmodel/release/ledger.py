@@ -115,7 +115,11 @@ class Ledger:
         Records from before there was a chain are left out.
         """
         head = _head(self._lock())
-        return [entry for item in self._items() if (entry := _entry(item))][::-1], head
+        while True:
+            entries = [entry for item in self._items() if (entry := _entry(item))][::-1]
+            before, head = head, _head(self._lock())
+            if head == before:  # else somebody wrote meanwhile
+                return entries, head
 
     @contextmanager
     def lease(self, name: str, seconds: float = 900.0) -> Iterator["Lease"]:
@@ -127,6 +131,7 @@ class Ledger:
         """
         lease = self._take(name, seconds)
         try:
+            self._copy_what_is_missing()
             yield lease
         finally:
             lease.end()
@@ -208,7 +213,7 @@ class Ledger:
                 raise self._taken() from error
         # A lease that was given back has no time left; any other holder was killed.
         interrupted = found is not None and found.expires > 0
-        lease = Lease(
+        return Lease(
             self._client,
             self._table,
             self._key,
@@ -220,16 +225,19 @@ class Ledger:
             copies=self._copies,
             interrupted=interrupted,
         )
-        self._copy_what_is_missing()
-        return lease
 
     def _copy_what_is_missing(self) -> None:
         if self._copies is None:
             return
+        missing: list[Entry] = []
         for item in self._items():
             entry = _entry(item)
-            if entry is None or not self._copies.put(entry.number, entry.to_bytes()):
-                return
+            if entry is None or self._copies.has(entry.number):
+                break
+            missing.append(entry)
+        # The oldest first: a run that is killed here leaves no hole behind the newest copy.
+        for entry in reversed(missing):
+            self._copies.put(entry.number, entry.to_bytes())
 
     def _taken(self) -> LockHeldError:
         found = _holder(self._lock())

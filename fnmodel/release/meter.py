@@ -164,15 +164,11 @@ class CloudWatchMeter:
         counted = set(cursor.beyond)
         after, beyond = cursor.after, list[str]()
         for key, modified, content in self._objects(cursor.after, counted):
-            for row in map(json.loads, lines_of(content)):
-                told = row["fnmodel"]
-                fresh = row["eventMetadata"]["inferenceTime"] >= since
-                if told["version"] not in sides or told["request_id"] in requests or not fresh:
+            for version, request, time, row in filter(None, map(_captured, lines_of(content))):
+                if version not in sides or request in requests or time < since:
                     continue
-                requests.add(told["request_id"])  # rows of one request are not independent
-                sides[told["version"]].append(
-                    prediction_columns(json.loads(row["captureData"]["endpointOutput"]["data"]))
-                )
+                requests.add(request)  # rows of one request are not independent
+                sides[version].append(row)
             counted.discard(_hash(key))
             if modified < now - _LATE:
                 after, beyond = key, []
@@ -199,6 +195,22 @@ class CloudWatchMeter:
                         answer = self._s3.get_object(Bucket=self._bucket, Key=key)
                         content = answer["Body"].read()
                     yield key, item["LastModified"].timestamp(), content
+
+
+def _captured(line: bytes) -> tuple[str, str, str, Row] | None:
+    """Return version, request, time and prediction; a broken line must not stop a rollout."""
+    try:
+        data = json.loads(line)
+        told, time = data["fnmodel"], data["eventMetadata"]["inferenceTime"]
+        prediction = json.loads(data["captureData"]["endpointOutput"]["data"])
+        return (
+            str(told["version"]),
+            str(told["request_id"]),
+            str(time),
+            prediction_columns(prediction),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _hash(key: str) -> str:

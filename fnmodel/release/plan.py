@@ -90,7 +90,8 @@ def canary(percent: float, bake: float) -> tuple[Step, ...]:
 
 def linear(percent: float, bake: float) -> tuple[Step, ...]:
     """Return steps of the same size below 100 %, each for a while."""
-    count = int((100 - 1e-9) // percent)
+    # A weight has four decimals: from here on a share would be all the requests.
+    count = int((99.995 - 1e-9) // percent)
     return tuple(Step(round(percent * number, 4), bake) for number in range(1, count + 1))
 
 

@@ -8,8 +8,8 @@ def shift(state: AliasState, candidate: str, percent: float) -> AliasState:
     """Return the state in which `candidate` gets `percent` of the requests; 100 promotes it.
 
     Raises:
-        ReleaseError: percent is not in 0..100, `candidate` is the stable version, or another
-            candidate has a share.
+        ReleaseError: percent is not in 0..100 or too near to an end, `candidate` is the stable
+            version, or another candidate has a share.
 
     """
     if not 0 <= percent <= 100:
@@ -27,8 +27,13 @@ def shift(state: AliasState, candidate: str, percent: float) -> AliasState:
         )
     _refuse_second(state, candidate)
     # Lambda keeps weights as binary fractions; four decimals are a hundredth of a percent.
-    weights = {candidate: round(percent / 100, 4)} if percent else {}
-    return AliasState(state.version, weights, state.revision_id)
+    weight = round(percent / 100, 4)
+    if percent and not 0 < weight < 1:
+        raise ReleaseError(
+            f"{percent:g} % is closer to {weight:.0%} than a share can be",
+            hint="give 0 or 100, or a percentage from 0.01 to 99.99",
+        )
+    return AliasState(state.version, {candidate: weight} if weight else {}, state.revision_id)
 
 
 def promote(state: AliasState, candidate: str) -> AliasState:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from fnmodel.errors import ConflictError, LockHeldError, ReleaseError
+from fnmodel.errors import AwsError, ConflictError, LockHeldError, ReleaseError
 from fnmodel.release.alias import AliasRouter, AliasState
 from fnmodel.release.analysis import Readings, none_yet
 from fnmodel.release.clock import Clock
@@ -135,7 +135,7 @@ class Rollouts:
         text = self._ledger.rollout()
         found = _parsed(text)
         now = self._clock()
-        readings = self._meter.read(found, now) if found is not None and found.active else None
+        readings = self._read(found, now) if found is not None and found.active else None
         with self._lease() as lease:
             if self._ledger.rollout() != text:
                 return self.current()
@@ -144,6 +144,14 @@ class Rollouts:
                 self._controller.stop()
                 return found
             return self._drive(lease, found, readings)
+
+    def _read(self, rollout: Rollout, now: float) -> Readings | None:
+        try:
+            return self._meter.read(rollout, now)
+        except AwsError:
+            if now < rollout.deadline:
+                raise
+            return None  # the way back at the deadline needs no figures
 
     def pause(self) -> Rollout:
         """Take no further step; a candidate that fails, or the deadline, still goes back."""

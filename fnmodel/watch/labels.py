@@ -36,7 +36,7 @@ def read(content: bytes, name: str) -> dict[str, Label]:
     for number, record in parse(content, name):
         identity = next((record[key] for key in IDS if record.get(key)), None)
         label = next((record[key] for key in VALUES if record.get(key) not in (None, "")), None)
-        if identity is None or label is None:
+        if identity is None or not isinstance(label, str | int | float | bool):
             raise InputError(
                 f"{name}, line {number}: a label needs an id and a value",
                 hint=f"name the columns `{IDS[0]}` and `{VALUES[0]}`",
