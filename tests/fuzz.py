@@ -94,6 +94,8 @@ class Document:
             head = int(answer["headers"]["inference-header-content-length"])
             told = json.loads(base64.b64decode(answer["body"])[:head])
             return "" if told["outputs"] else "no outputs"
+        if not kind.startswith("application/json"):
+            return "" if isinstance(answer["body"], str) else "no text"
         key = operation["operationId"], status
         if key not in self._judges:
             content = content_of["application/json"]

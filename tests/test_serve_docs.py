@@ -271,3 +271,17 @@ def test_tensors_are_sent_as_json(visit: Any) -> None:
 
     shown = json.loads(page.value("document.getElementById('json').textContent"))
     assert shown["id"] == "example"
+
+
+@needs_chromium
+def test_paths_of_other_servers_are_folded(visit: Any) -> None:
+    """Groups for other servers' clients are closed, and the form offers none of their paths."""
+    page = visit(Service(model("mixed"), "churn", "3"))
+
+    states = page.value("[...document.querySelectorAll('details')].map((one) => one.open)")
+    assert states == [False, False]
+    assert page.value("document.querySelectorAll('details tr').length") == 13
+    offered = page.value("document.getElementById('operation').textContent")
+    assert "/predict" in offered
+    assert "/v1/" not in offered
+    assert "/invocations" not in offered

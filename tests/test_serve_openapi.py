@@ -89,7 +89,8 @@ def test_every_example_is_answered_as_it_says(name: str) -> None:
     tried = 0
 
     for method, path, operation in operations(described):
-        content = operation["responses"]["200"]["content"]["application/json"]
+        content = operation["responses"]["200"]["content"]
+        content = content.get("application/json") or content["text/plain; charset=utf-8"]
         body = None
         if method == "POST":
             examples = operation["requestBody"]["content"]["application/json"].get("examples")
@@ -101,7 +102,9 @@ def test_every_example_is_answered_as_it_says(name: str) -> None:
         else:
             expected = content["example"]
         answer = ask(one, method, path, body)
-        assert (answer["statusCode"], json.loads(answer["body"])) == (200, expected), path
+        plain = answer["headers"]["content-type"].startswith("text/plain")
+        shown = answer["body"] if plain else json.loads(answer["body"])
+        assert (answer["statusCode"], shown) == (200, expected), path
         judge = Draft202012Validator({**content["schema"], "components": described["components"]})
         judge.validate(expected)
         tried += 1
@@ -229,3 +232,31 @@ def test_several_models_in_one_document() -> None:
     )
     assert {"/predict", "/churn/predict", "/a/predict", "/v2"} <= set(described["paths"])
     resolved(described, described["paths"]["/a/predict"]["post"]["responses"]["400"])
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/endpoints/churn/invocations"])
+def test_invocations_answer_as_documented(path: str) -> None:
+    """CSV and JSON Lines are answered in a type that is listed, errors in the dialect's shape."""
+    described = document(model("mixed"))
+    operation = described["paths"][path]["post"]
+    one = handler(model("mixed"))
+    sent = {"text/csv": "30,,gold,2\n", "application/jsonlines": '[30, null, "gold", 2]\n'}
+
+    for kind, body in sent.items():
+        assert kind in operation["requestBody"]["content"]
+        for wanted in sent:
+            answer = ask(one, "POST", path, body, headers={"content-type": kind, "accept": wanted})
+            assert answer["statusCode"] == 200, answer["body"]
+            assert answer["headers"]["content-type"] in operation["responses"]["200"]["content"]
+
+    for status, headers in (
+        (400, {}),
+        (404, {"x-amzn-sagemaker-target-model": "other"}),
+        (406, {"accept": "image/png"}),
+        (415, {"content-type": "image/png"}),
+    ):
+        answer = ask(one, "POST", path, "{}", headers=headers)
+        assert answer["statusCode"] == status
+        [content] = operation["responses"][str(status)]["content"].values()
+        judge = Draft202012Validator({**content["schema"], "components": described["components"]})
+        judge.validate(json.loads(answer["body"]))

@@ -21,7 +21,10 @@ const resolve = (value) => {
 
 // ------------------------------------------------------------------ what there is to send
 
+// Groups for other servers' clients stay closed, and out of the form.
+const folded = new Set(doc.tags.filter((tag) => tag["x-folded"]).map((tag) => tag.name));
 const calls = Object.entries(doc.paths).flatMap(([path, item]) => {
+  if (folded.has(item.post?.tags[0])) return [];
   const content = item.post?.requestBody.content["application/json"];
   if (!content) return [];
   const records = resolve(content.schema)?.properties?.records;
@@ -298,9 +301,13 @@ $("operation").append(...calls.map((one) =>
   make("option", { textContent: `${one.summary} – POST ${one.path}` })));
 $("scheme").append(...offered.map((name) =>
   make("option", { value: name, textContent: SCHEMES[name].text })));
-$("table").append(...Object.entries(doc.paths).flatMap(([path, item]) =>
-  Object.entries(item).map(([method, one]) => make("tr", {},
-    make("td", {}, method.toUpperCase()), make("td", {}, ...parted(path)), make("td", {}, one.summary)))));
+const rows = (fits) => Object.entries(doc.paths).flatMap(([path, item]) =>
+  Object.entries(item).filter(([, one]) => fits(one.tags[0])).map(([method, one]) => make("tr", {},
+    make("td", {}, method.toUpperCase()), make("td", {}, ...parted(path)), make("td", {}, one.summary))));
+$("table").append(...rows((tag) => !folded.has(tag)));
+$("folded").append(...doc.tags.filter((tag) => folded.has(tag.name)).map((tag) =>
+  make("details", {}, make("summary", {}, tag.description),
+    make("table", {}, make("tbody", {}, ...rows((name) => name === tag.name))))));
 $("operation").addEventListener("change", chosen);
 $("scheme").addEventListener("change", () => { showCredentials(); showCode(); });
 $("form").addEventListener("input", showCode);

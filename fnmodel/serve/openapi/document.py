@@ -5,6 +5,7 @@ from typing import Any
 
 from fnmodel.serve.openapi import operation
 from fnmodel.serve.openapi.described import Described
+from fnmodel.serve.openapi.dialects import sagemaker_part, shared_part, tfserving_part
 from fnmodel.serve.openapi.inference import inference_part
 from fnmodel.serve.openapi.operation import Part, get
 from fnmodel.serve.openapi.predict import predict_part
@@ -13,7 +14,7 @@ from fnmodel.serve.tensors import EXTENSIONS
 
 Document = dict[str, Any]
 
-PARTS = (predict_part, inference_part)
+PARTS = (predict_part, inference_part, tfserving_part, sagemaker_part)
 """What each model has, each a function of the model and its names."""
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-authtype.html
@@ -47,12 +48,13 @@ def document(models: Sequence[Described], *, access: str = "", server: str = "."
         for make in PARTS
     ]
     parts.append(_server_part(models[0].version))
+    parts.append(shared_part(list(models), Names.of(models[0].name, alone=len(models) == 1)))
     doors = access in _SCHEMES
     return {
         "openapi": "3.1.0",
         "info": _info(models),
         "servers": [{"url": server}],
-        "tags": [{"name": tag, "description": about} for tag, about in _tags(parts).items()],
+        "tags": _tags(parts),
         "paths": {path: _told(item, part.tag, doors) for part in parts for path, item in
                   part.paths.items()},
         "components": _components(parts, access),
@@ -77,8 +79,12 @@ def _info(models: Sequence[Described]) -> dict[str, Any]:
     }
 
 
-def _tags(parts: Sequence[Part]) -> dict[str, str]:
-    return {part.tag: part.about for part in parts if part.paths}
+def _tags(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    found = {part.tag: part for part in parts if part.paths}
+    return [
+        {"name": tag, "description": part.about, **({"x-folded": True} if part.folded else {})}
+        for tag, part in found.items()
+    ]
 
 
 def _told(item: dict[str, Any], tag: str, doors: bool) -> dict[str, Any]:

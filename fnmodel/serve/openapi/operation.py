@@ -13,12 +13,16 @@ PathItem = dict[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """A group of paths, the tag that it goes by, and the schemas that are its own."""
+    """A group of paths, the tag that it goes by, and the schemas that are its own.
+
+    A page shows a `folded` one when it is asked to.
+    """
 
     tag: str
     about: str
     paths: dict[str, PathItem]
     schemas: dict[str, Schema] = field(default_factory=dict)
+    folded: bool = False
 
 
 def get(operation: str, summary: str, schema: Schema, example: Any, *, loaded: bool) -> PathItem:
@@ -62,8 +66,10 @@ _FAILURES = {
     "400": "The request does not fit the model; the text says what to mend.",
     "401": "No credentials, or a token that is not good.",
     "403": "Credentials that are not good here, or a key without the scope.",
+    "404": "There is no model of the name that a header or the path has.",
+    "406": "Accept names no type that answers are written in.",
     "413": "The request or its answer is too large; send fewer rows, or use batch.",
-    "415": "The body is compressed, and neither by gzip nor by deflate.",
+    "415": "The body is of a type or a compression that is not read.",
     "429": "Too many requests; come again when `retry-after` says.",
     "500": "The model failed; its log has the reason under `x-request-id`.",
     "503": "The model is not loaded, or there is no room for the request; try again.",
@@ -71,6 +77,7 @@ _FAILURES = {
     "507": "The model asks for more memory than there is.",
 }
 _BY_GATEWAY = frozenset({"401", "403", "429", "500", "503"})
+_BY_DIALECTS = frozenset({"404", "406"})
 _RETRIED = frozenset({"429", "503"})
 DOORS = ("401", "403")
 """What a path answers where callers have to say who they are."""
@@ -109,9 +116,9 @@ SCHEMAS: dict[str, Schema] = {
 def failures(*, doors: bool) -> dict[str, Any]:
     """Return the answers that operations refer to; `doors` where callers say who they are."""
     return {
-        _name(status): _failure(status, text)
-        for status, text in _FAILURES.items()
-        if doors or status not in DOORS
+        _name(status): failure(status, ref("Error"))
+        for status in _FAILURES
+        if status not in _BY_DIALECTS and (doors or status not in DOORS)
     }
 
 
@@ -136,13 +143,15 @@ def refused(*statuses: str) -> dict[str, Any]:
     return {status: {"$ref": f"#/components/responses/{_name(status)}"} for status in statuses}
 
 
-def _failure(status: str, text: str) -> dict[str, Any]:
-    own, gateway = ref("Error"), ref("GatewayError")
+def failure(status: str, own: Schema) -> dict[str, Any]:
+    """Return the answer of a status, whose body is `own` or, in front of it, API Gateway's."""
+    gateway = ref("GatewayError")
     both = {"anyOf": [own, gateway]} if status in _BY_GATEWAY else own
     names = ["x-request-id", "x-model-version"]
     if status in _RETRIED:
         names.append("retry-after")
-    return {"description": text, "headers": _headers(*names), "content": {JSON: {"schema": both}}}
+    content = {JSON: {"schema": both}}
+    return {"description": _FAILURES[status], "headers": _headers(*names), "content": content}
 
 
 def _headers(*names: str) -> dict[str, Any]:
