@@ -210,7 +210,7 @@ def test_a_change_of_the_table_is_found(table: tuple[Any, str], alias: str) -> N
 def test_what_a_killed_run_has_not_copied_the_next_one_does(
     table: tuple[Any, str], alias: str
 ) -> None:
-    """The record stands, the run fails before it moves anything, and the next lease copies it."""
+    """The record stands, the run fails before it moves anything; the next record's copies it."""
     kept = Kept()
     ledger = Ledger(*table, alias, copies=kept)
     with ledger.lease("ada") as lease:
@@ -221,12 +221,26 @@ def test_what_a_killed_run_has_not_copied_the_next_one_does(
                 lease.append(record(version))
     kept.broken = False
     before = set(kept.bodies)
-    with ledger.lease("bob"):
-        pass
+    with ledger.lease("bob") as lease:
+        lease.append(record("4"))
 
     assert before == {1}
     assert list(differences(ledger.chain()[0], kept.bodies)) == []
-    assert len(kept.bodies) == 3
+    assert len(kept.bodies) == 4
+
+
+def test_going_back_waits_for_no_bucket(table: tuple[Any, str], alias: str) -> None:
+    """A roll-back goes on without its copy, which the next record's writer makes."""
+    kept = Kept()
+    ledger = Ledger(*table, alias, copies=kept)
+    kept.broken = True
+    with ledger.lease("ada") as lease:
+        lease.append(replace(record("1"), action="rollback"))
+    kept.broken = False
+    with ledger.lease("bob") as lease:
+        lease.append(record("2"))
+
+    assert list(differences(ledger.chain()[0], kept.bodies)) == []
 
 
 def test_copying_that_is_killed_leaves_no_hole(table: tuple[Any, str], alias: str) -> None:
@@ -238,12 +252,12 @@ def test_copying_that_is_killed_leaves_no_hole(table: tuple[Any, str], alias: st
     kept = Kept()
     kept.full = 2
     ledger = Ledger(*table, alias, copies=kept)
-    with pytest.raises(ConflictError, match="does not answer"), ledger.lease("bob"):
-        pass
+    with pytest.raises(ConflictError, match="does not answer"), ledger.lease("bob") as lease:
+        lease.append(record("6"))
     free, begun = ledger.holder() is None, set(kept.bodies)
     kept.broken = False
-    with ledger.lease("eve"):
-        pass
+    with ledger.lease("eve") as lease:
+        lease.append(record("7"))
 
     assert (free, begun) == (True, {1, 2})
     assert list(differences(ledger.chain()[0], kept.bodies)) == []

@@ -10,7 +10,7 @@ Each lease taken raises the fence by one. A record is written in one transaction
 the writer still has the newest fence, so that a holder who was thought dead cannot write any more.
 Every record also extends the lease, and is the next entry of the chain (`chain.py`), whose end
 moves in the same transaction. With `copies` each entry is kept there, too; what a killed run has
-not copied, the next lease copies.
+not copied, the next record's writer copies.
 """
 
 import json
@@ -24,7 +24,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from fnmodel.aws import translated
-from fnmodel.errors import ConflictError, LockHeldError
+from fnmodel.errors import ConflictError, FnmodelError, LockHeldError
 from fnmodel.release.chain import Entry, Head
 from fnmodel.release.copies import Copies
 from fnmodel.release.holder import is_gone
@@ -131,7 +131,6 @@ class Ledger:
         """
         lease = self._take(name, seconds)
         try:
-            self._copy_what_is_missing()
             yield lease
         finally:
             lease.end()
@@ -223,21 +222,19 @@ class Ledger:
             fence=fence,
             head=head,
             copies=self._copies,
+            uncopied=self._uncopied,
             interrupted=interrupted,
         )
 
-    def _copy_what_is_missing(self) -> None:
-        if self._copies is None:
-            return
+    def _uncopied(self) -> list[Entry]:
+        """Return the newest entries that have no copy, oldest first."""
         missing: list[Entry] = []
         for item in self._items():
             entry = _entry(item)
-            if entry is None or self._copies.has(entry.number):
+            if entry is None or (self._copies is not None and self._copies.has(entry.number)):
                 break
             missing.append(entry)
-        # The oldest first: a run that is killed here leaves no hole behind the newest copy.
-        for entry in reversed(missing):
-            self._copies.put(entry.number, entry.to_bytes())
+        return missing[::-1]
 
     def _taken(self) -> LockHeldError:
         found = _holder(self._lock())
@@ -264,6 +261,7 @@ class Lease:
         fence: int,
         head: Head,
         copies: Copies | None,
+        uncopied: Callable[[], list[Entry]],
         interrupted: bool,
     ) -> None:
         self.name = name
@@ -277,13 +275,15 @@ class Lease:
         self._written = 0
         self._chain = head
         self._copies = copies
+        self._uncopied = uncopied
 
     def append(self, record: Record) -> Record:
         """Write a record and extend the lease; return the record with time, writer and order.
 
         Raises:
             ConflictError: someone took the lease over.
-            AwsError: it stands in the ledger, and could not be copied.
+            AwsError: it stands in the ledger, and could not be copied; of a roll-back, which waits
+                for no bucket, this is not said, and the next record's copies it.
 
         """
         now = self._clock()
@@ -311,9 +311,18 @@ class Lease:
             ),
         )
         self._chain = entry.head
-        if self._copies is not None:
-            self._copies.put(entry.number, entry.to_bytes())
+        try:
+            self._copy()
+        except FnmodelError:
+            if record.action != "rollback":
+                raise
         return record
+
+    def _copy(self) -> None:
+        """Copy what has no copy, the oldest first: a run killed here leaves no hole behind it."""
+        if self._copies is not None:
+            for entry in self._uncopied():
+                self._copies.put(entry.number, entry.to_bytes())
 
     def keep_rollout(self, text: str) -> None:
         """Write a rollout over the one before, and extend the lease.
