@@ -15,7 +15,7 @@ import orjson
 from fnmodel.deadline import current
 from fnmodel.engine import refused
 from fnmodel.errors import CapacityError, DeadlineError, InputError
-from fnmodel.serve.body import check_size, read_object, split
+from fnmodel.serve.body import check_size, read_object
 from fnmodel.serve.record import failure
 from fnmodel.serve.refusal import RefusalError
 
@@ -42,11 +42,6 @@ class Call:
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object, or raise as `read_object`."""
         return read_object(self.raw)
-
-    def parts(self) -> tuple[dict[str, Any], bytes]:
-        """Return the JSON object and what is behind it, or raise as `split` and `read_object`."""
-        head, tensors = split(self.raw, self.headers)
-        return read_object(head), tensors
 
 
 @dataclass(frozen=True, slots=True)
