@@ -50,8 +50,7 @@ class Service:
 
     def infer(self, call: Call) -> Answer:
         """Answer the protocol's inference request."""
-        self._check(call)
-        way = self.loaded.way(len(call.raw))
+        way = self.opened(call).way(len(call.raw))
         request = _read(call, way)
         outputs = way.run(request.tensors, [asked.name for asked in request.outputs])
         body, binary = tensors.response(request, outputs, way, name=self.name, version=self.version)
@@ -62,14 +61,12 @@ class Service:
 
     def model(self, call: Call) -> Answer:
         """Answer the model's metadata."""
-        self._check(call)
-        signature = self.loaded.signature
+        signature = self.opened(call).signature
         return Answer.of(tensors.metadata(signature, name=self.name, version=self.version))
 
     def model_ready(self, call: Call) -> Answer:
         """Say that this model is loaded."""
-        self._check(call)
-        _ = self.loaded
+        self.opened(call)
         return Answer.of({"name": self.name, "ready": True})
 
     def opened(self, call: Call) -> Model:
@@ -79,13 +76,9 @@ class Service:
             RefusalError: 404, it is another version; 503, it is not loaded.
 
         """
-        if "version" in call.path:
-            self._check(call)
-        return self.loaded
-
-    def _check(self, call: Call) -> None:
         if call.path.get("version", self.version) != self.version:
             raise RefusalError(404, f"there is no such version; this is {self.version!r}")
+        return self.loaded
 
 
 # Bytes of JSON from which on numbers are worth another parser than orjson.
