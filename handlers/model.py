@@ -15,7 +15,7 @@ with frozen_heap():
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
     from fnmodel.serve import snapshot
 
-    snapshot.register(models, os.environ)
+    snapshot.register(models)
 
 
 def handler(event: Any, context: Any) -> Any:

@@ -23,7 +23,7 @@ from fnmodel.serve.app import create_app
 from fnmodel.serve.boot import open_models
 from fnmodel.serve.direct import Direct
 from fnmodel.serve.gateway import Gateway
-from fnmodel.serve.models import Models, Opening, folders
+from fnmodel.serve.models import Models, Opening
 from fnmodel.serve.refusal import RefusalError
 from fnmodel.serve.report import EmfReport
 from fnmodel.serve.service import Service
@@ -254,7 +254,7 @@ def test_a_snapshot_holds_all_models(image: Path) -> None:
     environ = {"FNMODEL_MODEL_DIR": str(image), "FNMODEL_MODELS": NAMES}
     models = open_models(environ, "1")
 
-    snapshot.warm(models, folders(environ))
+    snapshot.warm(models)
 
     assert [source._model is not None for source in _sources(models)] == [True, True, False]
 

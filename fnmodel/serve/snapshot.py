@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from snapshot_restore_py import register_after_restore, register_before_snapshot
@@ -19,17 +18,17 @@ from snapshot_restore_py import register_after_restore, register_before_snapshot
 from fnmodel.binary import without_halves
 from fnmodel.model import PROBE
 from fnmodel.serve.endpoint import Answer, Call
-from fnmodel.serve.models import Models, folders
+from fnmodel.serve.models import Models
 from fnmodel.serve.service import Service
 
 
-def register(models: Models, environ: Mapping[str, str]) -> None:
+def register(models: Models) -> None:
     """Have the runtime warm the models before the snapshot, and renew randomness after it."""
-    register_before_snapshot(warm, models, folders(environ))
+    register_before_snapshot(warm, models)
     register_after_restore(renew)
 
 
-def warm(models: Models, at: Mapping[str, Path]) -> None:
+def warm(models: Models) -> None:
     """Answer each model's own probe, so that the snapshot holds what a first request touches.
 
     A model that fails at it fails here, and its version is never published; one that could not be
@@ -39,8 +38,9 @@ def warm(models: Models, at: Mapping[str, Path]) -> None:
         InputError: a model refuses its probe.
 
     """
-    for name in models.load():
-        _warm(models.find(name), json.loads((at[name] / PROBE).read_bytes()))
+    for name, model in models.load().items():
+        assert model.folder is not None  # it was loaded from there
+        _warm(models.find(name), json.loads((model.folder / PROBE).read_bytes()))
     gc.collect()
     gc.freeze()
 
