@@ -103,7 +103,7 @@ def encode_value(feature: Feature, value: Any) -> Any:
     fitted = _fit(feature, value)
     if feature.closed and value is not None and fitted not in categories(feature):
         known = _listed(feature.categories)
-        raise InputError(f"expected one of {known}, got {_short(repr(value))}")
+        raise InputError(f"expected one of {known}, got {short(repr(value))}")
     return fitted
 
 
@@ -145,7 +145,7 @@ def _fit_number(datatype: Datatype, value: Any) -> Any:
             return int(value)
     elif -TOO_LARGE[datatype] < value < TOO_LARGE[datatype]:
         return float(value)
-    raise InputError(f"{_short(value)} is out of range for {datatype}")
+    raise InputError(f"{short(value)} is out of range for {datatype}")
 
 
 @lru_cache(maxsize=256)
@@ -166,10 +166,10 @@ def check_names(row: int, record: Mapping[str, Any], features: Iterable[Feature]
     if unknown is not None:
         import difflib
 
-        short = str(_short(unknown))  # a name of megabytes would be compared for seconds
-        near = difflib.get_close_matches(short, names, n=1)
+        shown = str(short(unknown))  # a name of megabytes would be compared for seconds
+        near = difflib.get_close_matches(shown, names, n=1)
         guess = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"row {row}: unknown field {short!r}{guess}")
+        raise InputError(f"row {row}: unknown field {shown!r}{guess}")
     missing = [f.name for f in features if f.name not in record and not f.nullable]
     if missing:
         listed = ", ".join(repr(name) for name in missing[:5])
@@ -198,10 +198,11 @@ def _kind(value: Any) -> str:
 
 
 def _listed(known: Sequence[Any]) -> str:
-    shown = ", ".join(_short(repr(value)) for value in known[:10])
+    shown = ", ".join(short(repr(value)) for value in known[:10])
     return shown + (f" and {len(known) - 10} more" if len(known) > 10 else "")
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a value as a message may have it, whatever its length."""
     text = repr(value) if not isinstance(value, str) else value
     return text if len(text) <= 60 else text[:57] + "..."

@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple
 from fnmodel.encoding import Inference, T
 from fnmodel.errors import InputError
 from fnmodel.model import Signature, Tensor
+from fnmodel.values import short
 
 EXTENSIONS = ["binary_tensor_data", "classification"]
 """What of Triton's extensions is here, by the names that servers list."""
@@ -160,7 +161,7 @@ def _by_name(items: Any, key: str) -> dict[str, Mapping[str, Any]]:
         if not isinstance(name, str):
             raise InputError(f"`{key}[{position}]` is not an object with a `name`")
         if name in named:
-            raise InputError(f"{key[:-1]} {_short(name)} is given twice")
+            raise InputError(f"{key[:-1]} {short(name)!r} is given twice")
         named[name] = item
     return named
 
@@ -169,11 +170,7 @@ def _check_known(given: Mapping[str, Any], known: Any, noun: str) -> None:
     for name in given:
         if name not in known:
             listed = ", ".join(map(repr, list(known)[:10]))
-            raise InputError(f"unknown {noun} {_short(name)}; this model has {listed}")
-
-
-def _short(name: str) -> str:
-    return repr(name if len(name) <= 60 else name[:57] + "...")
+            raise InputError(f"unknown {noun} {short(name)!r}; this model has {listed}")
 
 
 def _parameters(item: Mapping[str, Any], where: str) -> Parameters:
@@ -187,7 +184,7 @@ def _parameters(item: Mapping[str, Any], where: str) -> Parameters:
     for name, value in given.items():
         if isinstance(value, list | Mapping):
             raise InputError(
-                f"{where}: parameter {_short(name)} is not a string, a number or a boolean"
+                f"{where}: parameter {short(name)!r} is not a string, a number or a boolean"
             )
         if name.startswith("shared_memory_"):
             raise InputError(f"{where}: there is no shared memory with this server")

@@ -12,7 +12,7 @@ from typing import Any
 
 from fnmodel.errors import InputError
 from fnmodel.model import Signature
-from fnmodel.values import check_names
+from fnmodel.values import check_names, short
 
 # Text of JSON up to the next NaN, strings whole. Possessive, so that it looks at each byte once.
 _UP_TO_NAN = re.compile(rb'((?:[^"N]|"(?:[^"\\]|\\.)*+"?|N(?!aN))*+)(NaN)?+', re.DOTALL)
@@ -101,13 +101,13 @@ def _rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     lengths: dict[str, int] = {}
     for name, values in columns.items():
         if not isinstance(values, list):
-            raise InputError(f"column {_short(name)} is not a list, and others are")
+            raise InputError(f"column {short(name)!r} is not a list, and others are")
         lengths[name] = len(values)
     first, count = next(iter(lengths.items()))
     for name, length in lengths.items():
         if length != count:
             raise InputError(
-                f"column {_short(name)} has {length} values, and {_short(first)} {count}"
+                f"column {short(name)!r} has {length} values, and {short(first)!r} {count}"
             )
     whole = ([_single(value) for value in values] for values in columns.values())
     return [dict(zip(columns, row, strict=True)) for row in zip(*whole, strict=True)]
@@ -142,7 +142,7 @@ def _split(split: Any) -> tuple[list[Any], list[Any] | None]:
         raise InputError('`dataframe_split` must be {"columns": […], "data": [[…], …]}')
     extra = next((key for key in split if key not in ("columns", "index", "data")), None)
     if extra is not None:
-        raise InputError(f"`dataframe_split` has an unknown field {_short(extra)}")
+        raise InputError(f"`dataframe_split` has an unknown field {short(extra)!r}")
     data, columns, index = split["data"], split.get("columns"), split.get("index")
     if columns is not None and not isinstance(columns, list):
         raise InputError("`dataframe_split`: `columns` is not a list of names")
@@ -177,7 +177,7 @@ def check_header(names: Iterable[str], signature: Signature) -> None:
     seen: dict[str, None] = {}
     for name in names:
         if name in seen:
-            raise InputError(f"column {_short(name)} is given twice")
+            raise InputError(f"column {short(name)!r} is given twice")
         seen[name] = None
     if signature.asked:
         check_names(0, seen, signature.asked)
@@ -264,12 +264,8 @@ def _known(given: Mapping[str, Any], inputs: Sequence[str], where: str = "") -> 
     listed = ", ".join(map(repr, inputs[:10]))
     for name in given:
         if name not in inputs:
-            raise InputError(f"{where}unknown input {_short(name)}; this model has {listed}")
+            raise InputError(f"{where}unknown input {short(name)!r}; this model has {listed}")
     for name in inputs:
         if name not in given:
             raise InputError(f"{where}missing input {name!r}")
     return given
-
-
-def _short(name: str) -> str:
-    return repr(name if len(name) <= 60 else name[:57] + "...")
