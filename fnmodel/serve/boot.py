@@ -51,37 +51,45 @@ def boot(environ: Mapping[str, str]) -> "tuple[Models, Handler]":
         return Gateway(app)
 
     capture = capturing(environ, models, write=_print, dropped=report.dropped)
-    if capture is not None and "AWS_LAMBDA_RUNTIME_API" in environ:
-        from fnmodel.serve.after import run_after_responses
-
-        run_after_responses(capture.flush)
+    if capture is not None:
+        _after_responses(environ, capture.flush)
     memory.bound(environ)
     direct = Direct(models, report=report, clock=time.perf_counter, others=others, capture=capture)
     handler: Handler = Admission(direct, version=models.version, report=report)
-    if environ.get("OTEL_TRACES_EXPORTER"):
-        handler = _traced(handler, environ, models)
+    if _is_traced(environ):
+        from fnmodel.serve.tracing.function import TracedHandler
+
+        spans = tracing(environ, models)
+        _after_responses(environ, spans.flush)
+        handler = TracedHandler(handler, spans.take)
     return models, handler
 
 
-def _traced(handler: "Handler", environ: Mapping[str, str], models: "Models") -> "Handler":
-    from fnmodel.serve.tracing.served import wanted
-
-    if not wanted(environ):
-        return handler
-    from fnmodel.serve.tracing.function import TracedHandler
-
-    spans = tracing(environ, models, warn=_warn)
+def _after_responses(environ: Mapping[str, str], flush: Callable[[], None]) -> None:
     if "AWS_LAMBDA_RUNTIME_API" in environ:
         from fnmodel.serve.after import run_after_responses
 
-        run_after_responses(spans.flush)
-    return TracedHandler(handler, spans.take)
+        run_after_responses(flush)
+
+
+def _is_traced(environ: Mapping[str, str]) -> bool:
+    if not environ.get("OTEL_TRACES_EXPORTER"):
+        return False  # most endpoints load nothing of it
+    from fnmodel.serve.tracing.served import wanted
+
+    return wanted(environ)
+
+
+def _warn(text: str) -> None:
+    from fnmodel.serve.lines import write_line
+
+    write_line({"level": "WARNING", "message": text})
 
 
 def tracing(
-    environ: Mapping[str, str], models: "Models", *, warn: Callable[[str], object]
+    environ: Mapping[str, str], models: "Models", *, warn: Callable[[str], object] = _warn
 ) -> "Spans":
-    """Return what makes spans of requests."""
+    """Return what makes spans of requests; `warn` gets a text where some were lost."""
     from fnmodel.serve.dialects.routes import routes as dialects
     from fnmodel.serve.direct import routes
     from fnmodel.serve.tracing.export import Spans
@@ -169,16 +177,16 @@ def _opener(environ: Mapping[str, str]) -> "Callable[[Path], Model]":
     """Return what opens a model directory; with traces the model's runs are noted for them."""
     from fnmodel.serve.model import Model
 
-    if not environ.get("OTEL_TRACES_EXPORTER"):
+    if not _is_traced(environ):
         return Model.load
-    from fnmodel.serve.tracing.served import around, wanted
+    from fnmodel.serve.tracing.served import around
 
     def opened(folder: Path) -> Model:
         model = Model.load(folder)
         model.observe(around)
         return model
 
-    return opened if wanted(environ) else Model.load
+    return opened
 
 
 def framework(models: "Models", report: "Report") -> "FastAPI":
@@ -199,12 +207,6 @@ def frozen_heap() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _warn(text: str) -> None:
-    from fnmodel.serve.lines import write_line
-
-    write_line({"level": "WARNING", "message": text})
 
 
 def _print(lines: bytes) -> None:

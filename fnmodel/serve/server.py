@@ -117,10 +117,7 @@ def _traced(host: Host, environ: Mapping[str, str]) -> "tuple[ASGIApp, Spans | N
     from fnmodel.serve.boot import tracing
     from fnmodel.serve.tracing.asgi import TracedApp, in_background
 
-    def warn(text: str) -> None:
-        write_line({"level": "WARNING", "message": text})
-
-    spans = tracing(environ, host.models, warn=warn)
+    spans = tracing(environ, host.models)
     in_background(spans.flush)
     return TracedApp(host, spans.take), spans
 
