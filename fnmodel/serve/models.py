@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,11 +90,11 @@ class Models:
 
     services: tuple[Service, ...]
     named: bool = False
-    by_name: Mapping[str, Service] = field(init=False)
 
-    def __post_init__(self) -> None:
-        found = {service.name: service for service in self.services}
-        object.__setattr__(self, "by_name", found)
+    @cached_property
+    def by_name(self) -> Mapping[str, Service]:
+        """The services by the names of their models."""
+        return {service.name: service for service in self.services}
 
     @property
     def first(self) -> Service:
