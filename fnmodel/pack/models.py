@@ -67,9 +67,10 @@ class Packed:
             PackError: a model changed since it was opened.
 
         """
-        if not self.named:
-            return [_layer(store, model, "", progress) for model in self.models.values()]
-        return [_layer(store, model, name, progress) for name, model in self.models.items()]
+        return [
+            _layer(store, model, name if self.named else "", progress)
+            for name, model in self.models.items()
+        ]
 
     def _digests(self) -> dict[str, str]:
         return {name: model.digest for name, model in self.models.items()}
