@@ -188,7 +188,7 @@ def _install_entrance() -> None:
             answer: _Answer = await asyncio.wait_for(invoke(integration, *words, **named), limit)
         except TimeoutError:
             return _said(503, "Service Unavailable")
-        instead = said_instead(answer[0], answer[1], answer[2])
+        instead = said_instead(*answer)
         return answer if instead is None else _said(*instead)
 
     apigateway.handle_execute = guarded_execute
