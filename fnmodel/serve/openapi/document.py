@@ -42,13 +42,10 @@ def document(models: Sequence[Described], *, access: str = "", server: str = "."
     this endpoint lets callers in (iam, jwt, api_key, public), empty where it cannot know; `server`
     is the URL that paths begin at.
     """
-    parts = [
-        make(model, Names.of(model.name, alone=len(models) == 1))
-        for model in models
-        for make in PARTS
-    ]
+    names = [Names.of(model.name, alone=len(models) == 1) for model in models]
+    parts = [make(model, own) for model, own in zip(models, names, strict=True) for make in PARTS]
     parts.append(_server_part(models[0].version))
-    parts.append(shared_part(list(models), Names.of(models[0].name, alone=len(models) == 1)))
+    parts.append(shared_part(list(models), names[0]))
     doors = access in _SCHEMES
     return {
         "openapi": "3.1.0",
