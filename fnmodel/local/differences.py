@@ -93,9 +93,21 @@ DIFFERENCES = (
         "they hold",
     ),
     Difference(
-        "metrics, scans",
-        "metrics in log lines do not become CloudWatch metrics; ECR does not scan",
-        "they do",
+        "metrics",
+        "those of log lines (EMF), to three digits and without units; Lambda's Invocations and "
+        "Errors by alias and version, but by function only for calls of the Invoke API",
+        "as they were written, with units; all of Lambda's own",
+    ),
+    Difference(
+        "alarms",
+        "looked at when they are made or changed, and when PutMetricData is called; the metric's "
+        "dimensions do not matter",
+        "looked at all the time, by dimensions",
+    ),
+    Difference(
+        "scans",
+        "ECR does not scan",
+        "it does",
     ),
     Difference(
         "schedules",

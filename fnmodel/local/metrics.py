@@ -28,7 +28,7 @@ class Point:
 def points(function: str, version: str, alias: str, outcome: Outcome) -> Iterator[Point]:
     """Yield the metrics of an invocation; without an alias only those of its log.
 
-    The emulator itself notes Lambda's metrics by function.
+    The emulator itself notes Lambda's metrics by function, of calls of the Invoke API.
     """
     if alias:
         called = {
