@@ -18,9 +18,10 @@ from fnmodel.shipped import shipped
 _FORMAT = 1
 
 
-def folders() -> list[Path]:
+def folders(layers: Path | None = None) -> list[Path]:
     """Return the folder of each layer: its requirements, and a lock for each Python."""
-    return sorted(path for path in (shipped("layers") / "formats").iterdir() if path.is_dir())
+    formats = (layers or shipped("layers")) / "formats"
+    return sorted(path for path in formats.glob("*") if path.is_dir())
 
 
 def formats_layer(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fnmodel.errors import FnmodelError, LockError
 from fnmodel.pack.dependencies import PLATFORMS, run_uv, runtime_folder
+from fnmodel.pack.formats import folders
 
 _PIN = re.compile(r"^([a-z0-9-]+)==([\w.+]+)", re.MULTILINE)
 _LINE = re.compile(r"[a-z0-9-]+==[\w.+]+ \\|    --hash=sha256:[0-9a-f]{64}(?: \\)?")
@@ -137,8 +138,8 @@ def main(versions: Sequence[str], folder: Path | None = None, resolve: Resolve =
     Those of the runtime come first; the ones of the layers above hold to them.
     """
     runtime = folder or runtime_folder()
-    tracing, formats = runtime.parent / "tracing", runtime.parent / "formats"
-    above = [(path, path == tracing) for path in (tracing, *sorted(formats.glob("*/")))]
+    tracing = runtime.parent / "tracing"
+    above = [(path, path == tracing) for path in (tracing, *folders(runtime.parent))]
     try:
         for python in versions or VERSIONS:
             _told(f"py{python}.txt", renew(python, runtime, resolve))
