@@ -1,5 +1,6 @@
 """`fnmodel batch`: scores an S3 prefix now; schedules live in fnmodel.yaml."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,7 +64,7 @@ def run(
             step.progress(f"{path} → s3://{bucket}/{chosen.input}{path.name}")
             objects.upload(work.client("s3"), path, bucket, f"{chosen.input}{path.name}")
             step.done(f"s3://{bucket}/{chosen.input}{path.name}")
-    sizes, found = _estimated(work, chosen)
+    sizes, found = _estimated(work, chosen, _runs(work, chosen))
     if dry_run:
         work.console.data(asdict(found), shown(found))
         return
@@ -126,7 +127,8 @@ def retry(
     chosen = _job(work.project.batch, job)
     bucket = work.stack.outputs["Bucket"]
     asked = objects.manifests(work.client("s3"), bucket, home(chosen), "request.json")
-    events = unfinished(asked, _runs(work, chosen))
+    runs = _runs(work, chosen)
+    events = unfinished(asked, runs)
     if at is not None:
         events = [event for event in events if event["scheduled_time"] == at.strftime(_MOMENT)]
     if not events:
@@ -134,7 +136,7 @@ def retry(
             f"{chosen.name} has no run to go on with" + (f" of {at:{_MOMENT}}" if at else ""),
             hint=f"`fnmodel batch status {chosen.name}` lists its runs",
         )
-    sizes, _ = _estimated(work, chosen)
+    sizes, _ = _estimated(work, chosen, runs)
     event = events[0] | {"overlap": "queue"}
     with work.console.step("batch") as step:
         step.progress(f"{chosen.name}: going on with {event['scheduled_time']}")
@@ -177,11 +179,12 @@ def backfill(
     outputs = work.stack.outputs
     first = start.replace(tzinfo=UTC)
     last = end.replace(tzinfo=UTC) if end else datetime.now(UTC)
-    moments = [f"{one:{_MOMENT}}" for one in missed(chosen, first, last, _runs(work, chosen))]
+    runs = _runs(work, chosen)
+    moments = [f"{one:{_MOMENT}}" for one in missed(chosen, first, last, runs)]
     if dry_run:
         work.console.data(moments, "\n".join(moments) or "nothing was missed")
         return
-    sizes, _ = _estimated(work, chosen)
+    sizes, _ = _estimated(work, chosen, runs)
     arn = schedule_arn(outputs["AliasArn"], outputs["ScheduleGroup"], chosen.name)
     done = []
     for number, moment in enumerate(moments, 1):
@@ -227,17 +230,19 @@ def _runs(work: "Workspace", job: "BatchJob") -> list[dict[str, Any]]:
     return [*objects.manifests(work.client("s3"), work.stack.outputs["Bucket"], home(job))]
 
 
-def _estimated(work: "Workspace", job: "BatchJob") -> "tuple[list[int], Estimate]":
-    """Return the sizes of a job's objects, and what a run over them would take."""
+def _estimated(
+    work: "Workspace", job: "BatchJob", runs: Sequence[dict[str, Any]]
+) -> "tuple[list[int], Estimate]":
+    """Return the sizes of a job's objects, and what a run over them would take, by its runs."""
     from fnmodel.cli import objects
     from fnmodel.cli.estimate import Function, Known, estimate
 
     bucket = work.stack.outputs["Bucket"]
     listed = objects.listed(work.client("s3"), bucket, job.input)
     sizes = [size for key, size in listed if job.reads(key)]
-    runs = sorted(_runs(work, job), key=lambda run: str(run["scheduled_time"]))
+    ordered = sorted(runs, key=lambda run: str(run["scheduled_time"]))
     known = Known.of(job.format)
-    for run in reversed(runs):
+    for run in reversed(ordered):
         took = datetime.fromisoformat(run["finished"]) - datetime.fromisoformat(run["started"])
         size = sum(one.get("bytes", 0) for one in run["inputs"])
         known = Known.of(job.format, run["totals"]["rows"], size, took.total_seconds())
