@@ -99,7 +99,8 @@ def run(
         AwsError: storage refused a call.
 
     """
-    inputs = [item for item in objects.list(request.input) if chosen(item, request)]
+    listed = objects.list(request.input)
+    inputs = [item for item in listed if chosen(item.key, request.format)]
     run_id = request.run_id([(item.key, item.etag) for item in inputs], model.digest)
     folder = request.folder(run_id)
     done = read_manifest(objects, folder)

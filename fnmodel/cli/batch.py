@@ -1,6 +1,6 @@
 """`fnmodel batch`: scores an S3 prefix now; schedules live in fnmodel.yaml."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +51,7 @@ def run(
     Example: fnmodel batch run nightly --upload customers.csv
     """
     from fnmodel.cli import objects
-    from fnmodel.cli.runs import MANUAL, attempt
+    from fnmodel.cli.runs import MANUAL
 
     for path in upload or ():
         if not path.is_file():
@@ -71,12 +71,7 @@ def run(
     work.console.note(f"estimate   {shown(found)}")
     moment = (at or datetime.now(UTC)).strftime(_MOMENT)
     event = chosen.event(bucket, moment, MANUAL)
-    with work.console.step("batch") as step:
-        step.progress(f"{chosen.name}: scoring s3://{bucket}/{chosen.input}")
-        manifest = attempt(work, chosen, event, sizes, step.progress)
-        step.done(_outcome(manifest))
-    work.console.data(manifest, _text(manifest, bucket))
-    _check(manifest, chosen, bucket)
+    _score(work, chosen, event, sizes, f"scoring s3://{bucket}/{chosen.input}")
 
 
 @app.command()
@@ -121,7 +116,7 @@ def retry(
     Example: fnmodel batch retry nightly
     """
     from fnmodel.cli import objects
-    from fnmodel.cli.runs import attempt, home, unfinished
+    from fnmodel.cli.runs import home, unfinished
 
     work = where.open()
     chosen = _job(work.project.batch, job)
@@ -138,12 +133,7 @@ def retry(
         )
     sizes, _ = _estimated(work, chosen, runs)
     event = events[0] | {"overlap": "queue"}
-    with work.console.step("batch") as step:
-        step.progress(f"{chosen.name}: going on with {event['scheduled_time']}")
-        manifest = attempt(work, chosen, event, sizes, step.progress)
-        step.done(_outcome(manifest))
-    work.console.data(manifest, _text(manifest, bucket))
-    _check(manifest, chosen, bucket)
+    _score(work, chosen, event, sizes, f"going on with {event['scheduled_time']}")
 
 
 @app.command()
@@ -223,6 +213,21 @@ def logs(
         typer.echo(line)
 
 
+def _score(
+    work: "Workspace", job: "BatchJob", event: Mapping[str, Any], sizes: Sequence[int], doing: str
+) -> None:
+    """Run an event until it is done, and print its manifest."""
+    from fnmodel.cli.runs import attempt
+
+    bucket = work.stack.outputs["Bucket"]
+    with work.console.step("batch") as step:
+        step.progress(f"{job.name}: {doing}")
+        manifest = attempt(work, job, event, sizes, step.progress)
+        step.done(_outcome(manifest))
+    work.console.data(manifest, _text(manifest, bucket))
+    _check(manifest, job, bucket)
+
+
 def _runs(work: "Workspace", job: "BatchJob") -> list[dict[str, Any]]:
     from fnmodel.cli import objects
     from fnmodel.cli.runs import home
@@ -234,12 +239,13 @@ def _estimated(
     work: "Workspace", job: "BatchJob", runs: Sequence[dict[str, Any]]
 ) -> "tuple[list[int], Estimate]":
     """Return the sizes of a job's objects, and what a run over them would take, by its runs."""
+    from fnmodel.batch.formats import chosen
     from fnmodel.cli import objects
     from fnmodel.cli.estimate import Function, Known, estimate
 
     bucket = work.stack.outputs["Bucket"]
     listed = objects.listed(work.client("s3"), bucket, job.input)
-    sizes = [size for key, size in listed if job.reads(key)]
+    sizes = [size for key, size in listed if chosen(key, job.format)]
     ordered = sorted(runs, key=lambda run: str(run["scheduled_time"]))
     known = Known.of(job.format)
     for run in reversed(ordered):

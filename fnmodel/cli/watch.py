@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli.capture import moment
+from fnmodel.cli.capture import span
 from fnmodel.cli.console import pairs, table
 from fnmodel.cli.options import Where, placed
 from fnmodel.errors import DriftError, InputError, UsageError
@@ -204,16 +204,14 @@ def _rows(
             raise InputError(f"{file} holds no captured row", hint="see `fnmodel capture export`")
         # A file may be old: the spans before now mean before its last row.
         now = datetime.fromisoformat(found.rows[-1].time) + timedelta(milliseconds=1)
-        begin, end = moment(since, now), moment(until, now) if until else now
+        begin, end = span(since, until, now)
     else:
-        begin, end = moment(since, now), moment(until, now) if until else now
+        begin, end = span(since, until, now)
         bucket = work.stack.outputs["Bucket"]
         with work.console.step("rows") as step:
             lines = captured.rows_between(work.client("s3"), bucket, work.name, begin - back, end)
             found = read(lines)
             step.done(f"{len(found.rows):,} captured rows")
-    if begin >= end:
-        raise UsageError(f"--since {since} is not before --until", hint="exchange the two")
     first = _text(begin - back)
     kept = tuple(
         row
