@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fnmodel.histogram import as_text
 from fnmodel.model import Signature
 from fnmodel.profile import Array, Profile
 from fnmodel.watch import estimate, labels, multivariate, realised, statistics
-from fnmodel.watch.columns import as_text
 from fnmodel.watch.drift import Rules
 from fnmodel.watch.realised import Change, Group, Interval, Segment
 from fnmodel.watch.rows import Row
