@@ -12,11 +12,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from fnmodel.aws import translated
-from fnmodel.capture.line import PREFIX, folder_of, lines_of
+from fnmodel.capture.line import PREFIX, folder_of, lines_of, time_of
 from fnmodel.release.analysis import SLOW, Cursor, Readings, Requests
 from fnmodel.release.tick import Rollout
 
@@ -161,7 +161,7 @@ class CloudWatchMeter:
         Firehose names objects by their time, so that they sort by it.
         """
         sides: dict[str, list[Row]] = {rollout.stable: [], rollout.candidate: []}
-        since = _text(rollout.started)
+        since = time_of(datetime.fromtimestamp(rollout.started - 1, UTC))
         requests: set[str] = set()
         cursor = rollout.evidence.cursor
         counted = set(cursor.beyond)
@@ -269,8 +269,3 @@ def _query(
             "Stat": statistic,
         },
     }
-
-
-def _text(time: float) -> str:
-    moment = datetime.fromtimestamp(time, UTC) - timedelta(seconds=1)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
