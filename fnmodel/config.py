@@ -527,15 +527,6 @@ class BatchJob(_Strict):
         """The format of the results."""
         return self.format if self.results == "same" else self.results
 
-    def reads(self, key: str) -> bool:
-        """Whether an object with this key is an input of the job."""
-        ends = {
-            "csv": (".csv",), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",),
-            "arrow": (".arrow", ".arrows", ".feather"),
-        }[self.format]  # fmt: skip
-        packings = ("", ".gz", ".zst") if self.format in ("csv", "jsonl") else ("",)
-        return key.lower().endswith(tuple(end + packing for end in ends for packing in packings))
-
     def event(self, bucket: str, scheduled_time: str, schedule_arn: str) -> dict[str, Any]:
         """Return the event that runs the job; what is as by default is left out."""
         shape = self.model_dump(

@@ -213,8 +213,11 @@ def tally(values: Any) -> dict[str | None, int]:
 
 
 def _text(value: Any) -> str | None:
-    if value is None or value == "" or value != value:
-        return None
+    return None if value is None or value == "" or value != value else as_text(value)
+
+
+def as_text(value: object) -> str:
+    """Return a category or a label as text: 1, 1.0 and "1" are the same one."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():

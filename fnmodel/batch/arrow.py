@@ -158,7 +158,8 @@ class ArrowChunk(Chunk):
         """As `Chunk.bad`; the text is the row as JSON."""
         import orjson
 
-        values = {name: self.values(name)[row] for name in self.names}
+        one = self.of(self.batch.slice(row, 1), row)
+        values = {name: one.values(name)[0] for name in self.names}
         text = orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         return Bad(int(self.lines[row]), column, reason, text)
 

@@ -60,9 +60,9 @@ def encode_numbers(feature: Feature, numbers: Array, missing: Array | None) -> E
 def _unfit(feature: Feature, numbers: Array) -> Array:
     """Mark the numbers that a feature's datatype cannot hold."""
     if KINDS[feature.datatype] == "floating":
-        if feature.datatype == "FP64" or numbers.dtype == np.float32:
-            if feature.datatype == "FP16":
-                return ~(np.abs(numbers) < TOO_LARGE["FP16"])
+        if feature.datatype == "FP64" or (
+            feature.datatype == "FP32" and numbers.dtype == np.float32
+        ):
             return ~np.isfinite(numbers)
         return ~(np.abs(numbers.astype(np.float64)) < float(TOO_LARGE[feature.datatype]))
     least, largest = limits(feature.datatype)

@@ -44,13 +44,13 @@ class Source(Protocol):
         """Let go of the object."""
 
 
-def chosen(item: Object, request: JobRequest) -> bool:
-    """Whether the job reads this object."""
-    name = item.key.lower()
-    if request.format in ("csv", "jsonl"):
+def chosen(key: str, kind: Format) -> bool:
+    """Whether a job of this format reads the object with this key."""
+    name = key.lower()
+    if kind in ("csv", "jsonl"):
         for suffix in SUFFIXES:
             name = name.removesuffix(suffix)
-    return name.endswith(_ENDS[request.format])
+    return name.endswith(_ENDS[kind])
 
 
 def open_source(item: Object, request: JobRequest, objects: ObjectStore) -> Source:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fnmodel.batch.objects import ObjectStore
+from fnmodel.batch.objects import ObjectStore, find
 from fnmodel.errors import BatchError
 
 _OVER = datetime.fromtimestamp(0, UTC)
@@ -46,14 +46,14 @@ class Lease:
         return json.dumps({"owner": self.owner, "until": until.isoformat()}).encode() + b"\n"
 
     def _read(self) -> tuple[str, str, datetime] | None:
-        for item in self.objects.list(self.key):
-            if item.key == self.key:
-                try:
-                    content = json.loads(self.objects.open(item.key, item.etag).read())
-                except BatchError:  # another run took it just now
-                    return None
-                return item.etag, content["owner"], datetime.fromisoformat(content["until"])
-        return None
+        item = find(self.objects, self.key)
+        if item is None:
+            return None
+        try:
+            content = json.loads(self.objects.open(item.key, item.etag).read())
+        except BatchError:  # another run took it just now
+            return None
+        return item.etag, content["owner"], datetime.fromisoformat(content["until"])
 
 
 def wait_for(

@@ -1,4 +1,4 @@
-"""The object storage that a batch job needs: three calls, and their adapter to S3."""
+"""The object storage that a batch job needs: four calls, and their adapter to S3."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +60,11 @@ class ObjectStore(Protocol):
         With `if_match`, only over the content with this ETag. Returns False when the condition
         did not hold and nothing was written.
         """
+
+
+def find(objects: ObjectStore, key: str) -> Object | None:
+    """Return the object of this key, or None where there is none."""
+    return next((item for item in objects.list(key) if item.key == key), None)
 
 
 class S3Objects:

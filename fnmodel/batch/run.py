@@ -23,11 +23,11 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from fnmodel.batch.chunk import Read
+from fnmodel.batch.chunk import Bad, Read, TextChunk
 from fnmodel.batch.formats import Source, arrow_module, chosen, open_source
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.lease import Lease, wait_for
-from fnmodel.batch.objects import Object, ObjectStore
+from fnmodel.batch.objects import Object, ObjectStore, find
 from fnmodel.batch.packed import Broken, zstd
 from fnmodel.batch.pipeline import Peekable, in_order
 from fnmodel.batch.receipt import Receipt, described, receipts, totals
@@ -99,7 +99,8 @@ def run(
         AwsError: storage refused a call.
 
     """
-    inputs = [item for item in objects.list(request.input) if chosen(item, request)]
+    listed = objects.list(request.input)
+    inputs = [item for item in listed if chosen(item.key, request.format)]
     run_id = request.run_id([(item.key, item.etag) for item in inputs], model.digest)
     folder = request.folder(run_id)
     done = read_manifest(objects, folder)
@@ -125,8 +126,7 @@ def run(
         _remember(request, objects, folder)
         found = work.score(inputs)
         manifest = _manifest(request, run_id, inputs, found, model, started, host)
-        body = json.dumps(manifest, indent=2).encode() + b"\n"
-        if objects.put(folder + MANIFEST, body, if_none_match=True):
+        if _put(objects, folder + MANIFEST, manifest):
             objects.put(folder + REPORT, page(manifest), if_none_match=True)
         else:
             # Another delivery of the same event was faster; its parts are the same bytes as ours.
@@ -137,17 +137,20 @@ def run(
 
 
 def _remember(request: JobRequest, objects: ObjectStore, folder: str) -> None:
-    body = json.dumps(request.event(), indent=2).encode() + b"\n"
-    objects.put(folder + REQUEST, body, if_none_match=True)
+    _put(objects, folder + REQUEST, request.event())
+
+
+def _put(objects: ObjectStore, key: str, data: dict[str, Any]) -> bool:
+    return objects.put(key, json.dumps(data, indent=2).encode() + b"\n", if_none_match=True)
 
 
 def read_manifest(objects: ObjectStore, folder: str) -> dict[str, Any] | None:
     """Return a run's manifest, or None while there is none."""
-    for item in objects.list(folder + MANIFEST):
-        if item.key == folder + MANIFEST:
-            manifest: dict[str, Any] = json.loads(objects.open(item.key, item.etag).read())
-            return manifest
-    return None
+    item = find(objects, folder + MANIFEST)
+    if item is None:
+        return None
+    manifest: dict[str, Any] = json.loads(objects.open(item.key, item.etag).read())
+    return manifest
 
 
 def _manifest(
@@ -183,9 +186,9 @@ def _skip(
 ) -> dict[str, Any]:
     manifest = _manifest(request, "skipped", [], [], model, host.clock(), host)
     manifest |= {"status": "skipped", "because": owner.rpartition(" ")[2]}
-    body = json.dumps(manifest, indent=2).encode() + b"\n"
-    _remember(request, objects, request.folder("skipped"))
-    objects.put(request.folder("skipped") + MANIFEST, body, if_none_match=True)
+    folder = request.folder("skipped")
+    _remember(request, objects, folder)
+    _put(objects, folder + MANIFEST, manifest)
     return manifest
 
 
@@ -318,8 +321,6 @@ class Unreadable:
         self._problem = problem
 
     def __iter__(self) -> Iterator[Read]:
-        from fnmodel.batch.chunk import Bad, TextChunk
-
         yield Read(TextChunk((), (), (), ()), [Bad(1, "", self._problem, "")], self._problem)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ _ERRORS = ["input", "line", "column", "reason", "text"]
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes parts of one format; `strict` is whether each row must have the same columns."""
+    """Writes parts of one format; `all_columns` is whether results keep all of the input's."""
 
     format: Format
     compression: Compression
@@ -142,7 +142,7 @@ class File:
 
 
 class Errors(File):
-    """The bad rows of one segment."""
+    """The bad rows of one part."""
 
     def __init__(self, key: str) -> None:
         super().__init__()

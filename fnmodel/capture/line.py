@@ -7,7 +7,7 @@ labels are joined on. docs/capture.md lists the keys.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -81,6 +81,11 @@ def lines_of(content: bytes) -> Iterator[bytes]:
     for found in parted.split(b"\n"):
         if found.strip():
             yield found + b"\n"
+
+
+def time_of(moment: datetime) -> str:
+    """Return a moment as lines have it: ISO 8601 in UTC, to the millisecond. Such texts sort."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def folder_of(endpoint: str, variant: str, time: datetime) -> str:

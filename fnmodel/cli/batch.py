@@ -1,5 +1,6 @@
 """`fnmodel batch`: scores an S3 prefix now; schedules live in fnmodel.yaml."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +51,7 @@ def run(
     Example: fnmodel batch run nightly --upload customers.csv
     """
     from fnmodel.cli import objects
-    from fnmodel.cli.runs import MANUAL, attempt
+    from fnmodel.cli.runs import MANUAL
 
     for path in upload or ():
         if not path.is_file():
@@ -63,19 +64,14 @@ def run(
             step.progress(f"{path} → s3://{bucket}/{chosen.input}{path.name}")
             objects.upload(work.client("s3"), path, bucket, f"{chosen.input}{path.name}")
             step.done(f"s3://{bucket}/{chosen.input}{path.name}")
-    sizes, found = _estimated(work, chosen)
+    sizes, found = _estimated(work, chosen, _runs(work, chosen))
     if dry_run:
         work.console.data(asdict(found), shown(found))
         return
     work.console.note(f"estimate   {shown(found)}")
     moment = (at or datetime.now(UTC)).strftime(_MOMENT)
     event = chosen.event(bucket, moment, MANUAL)
-    with work.console.step("batch") as step:
-        step.progress(f"{chosen.name}: scoring s3://{bucket}/{chosen.input}")
-        manifest = attempt(work, chosen, event, sizes, step.progress)
-        step.done(_outcome(manifest))
-    work.console.data(manifest, _text(manifest, bucket))
-    _check(manifest, chosen, bucket)
+    _score(work, chosen, event, sizes, f"scoring s3://{bucket}/{chosen.input}")
 
 
 @app.command()
@@ -120,13 +116,14 @@ def retry(
     Example: fnmodel batch retry nightly
     """
     from fnmodel.cli import objects
-    from fnmodel.cli.runs import attempt, home, unfinished
+    from fnmodel.cli.runs import home, unfinished
 
     work = where.open()
     chosen = _job(work.project.batch, job)
     bucket = work.stack.outputs["Bucket"]
     asked = objects.manifests(work.client("s3"), bucket, home(chosen), "request.json")
-    events = unfinished(asked, _runs(work, chosen))
+    runs = _runs(work, chosen)
+    events = unfinished(asked, runs)
     if at is not None:
         events = [event for event in events if event["scheduled_time"] == at.strftime(_MOMENT)]
     if not events:
@@ -134,14 +131,9 @@ def retry(
             f"{chosen.name} has no run to go on with" + (f" of {at:{_MOMENT}}" if at else ""),
             hint=f"`fnmodel batch status {chosen.name}` lists its runs",
         )
-    sizes, _ = _estimated(work, chosen)
+    sizes, _ = _estimated(work, chosen, runs)
     event = events[0] | {"overlap": "queue"}
-    with work.console.step("batch") as step:
-        step.progress(f"{chosen.name}: going on with {event['scheduled_time']}")
-        manifest = attempt(work, chosen, event, sizes, step.progress)
-        step.done(_outcome(manifest))
-    work.console.data(manifest, _text(manifest, bucket))
-    _check(manifest, chosen, bucket)
+    _score(work, chosen, event, sizes, f"going on with {event['scheduled_time']}")
 
 
 @app.command()
@@ -177,11 +169,12 @@ def backfill(
     outputs = work.stack.outputs
     first = start.replace(tzinfo=UTC)
     last = end.replace(tzinfo=UTC) if end else datetime.now(UTC)
-    moments = [f"{one:{_MOMENT}}" for one in missed(chosen, first, last, _runs(work, chosen))]
+    runs = _runs(work, chosen)
+    moments = [f"{one:{_MOMENT}}" for one in missed(chosen, first, last, runs)]
     if dry_run:
         work.console.data(moments, "\n".join(moments) or "nothing was missed")
         return
-    sizes, _ = _estimated(work, chosen)
+    sizes, _ = _estimated(work, chosen, runs)
     arn = schedule_arn(outputs["AliasArn"], outputs["ScheduleGroup"], chosen.name)
     done = []
     for number, moment in enumerate(moments, 1):
@@ -220,6 +213,21 @@ def logs(
         typer.echo(line)
 
 
+def _score(
+    work: "Workspace", job: "BatchJob", event: Mapping[str, Any], sizes: Sequence[int], doing: str
+) -> None:
+    """Run an event until it is done, and print its manifest."""
+    from fnmodel.cli.runs import attempt
+
+    bucket = work.stack.outputs["Bucket"]
+    with work.console.step("batch") as step:
+        step.progress(f"{job.name}: {doing}")
+        manifest = attempt(work, job, event, sizes, step.progress)
+        step.done(_outcome(manifest))
+    work.console.data(manifest, _text(manifest, bucket))
+    _check(manifest, job, bucket)
+
+
 def _runs(work: "Workspace", job: "BatchJob") -> list[dict[str, Any]]:
     from fnmodel.cli import objects
     from fnmodel.cli.runs import home
@@ -227,17 +235,20 @@ def _runs(work: "Workspace", job: "BatchJob") -> list[dict[str, Any]]:
     return [*objects.manifests(work.client("s3"), work.stack.outputs["Bucket"], home(job))]
 
 
-def _estimated(work: "Workspace", job: "BatchJob") -> "tuple[list[int], Estimate]":
-    """Return the sizes of a job's objects, and what a run over them would take."""
+def _estimated(
+    work: "Workspace", job: "BatchJob", runs: Sequence[dict[str, Any]]
+) -> "tuple[list[int], Estimate]":
+    """Return the sizes of a job's objects, and what a run over them would take, by its runs."""
+    from fnmodel.batch.formats import chosen
     from fnmodel.cli import objects
     from fnmodel.cli.estimate import Function, Known, estimate
 
     bucket = work.stack.outputs["Bucket"]
     listed = objects.listed(work.client("s3"), bucket, job.input)
-    sizes = [size for key, size in listed if job.reads(key)]
-    runs = sorted(_runs(work, job), key=lambda run: str(run["scheduled_time"]))
+    sizes = [size for key, size in listed if chosen(key, job.format)]
+    ordered = sorted(runs, key=lambda run: str(run["scheduled_time"]))
     known = Known.of(job.format)
-    for run in reversed(runs):
+    for run in reversed(ordered):
         took = datetime.fromisoformat(run["finished"]) - datetime.fromisoformat(run["started"])
         size = sum(one.get("bytes", 0) for one in run["inputs"])
         known = Known.of(job.format, run["totals"]["rows"], size, took.total_seconds())

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import Console, Output, pairs, table
+from fnmodel.cli.console import Console, Output, listed, pairs, table
 from fnmodel.cli.options import LocalOption, OutputOption, ProjectOption, StageOption
 from fnmodel.errors import UsageError
 from fnmodel.units import size
 
 if TYPE_CHECKING:
     from fnmodel.cli.scaffold import Found
+
+_SHOWN = 8
 
 
 def init(
@@ -66,7 +68,7 @@ def init(
                 name,
                 one.framework,
                 one.signature.task,
-                _listed([f.name for f in one.signature.features]),
+                listed([f.name for f in one.signature.features], _SHOWN),
             ]
             for name, one in written.found.items()
         ]
@@ -80,8 +82,8 @@ def init(
             "wrote": ", ".join(files),
             "framework": one.framework,
             "task": one.signature.task,
-            "features": _listed([f.name for f in one.signature.features]),
-            "classes": _listed([str(label) for label in one.signature.classes]),
+            "features": listed([f.name for f in one.signature.features], _SHOWN),
+            "classes": listed([str(label) for label in one.signature.classes], _SHOWN),
             **after,
         }
     )
@@ -224,7 +226,3 @@ def lock(
     }
     text = table(["package", "before", "after"], rows) if rows else "nothing changed"
     work.console.data(data, f"{text}\n\n{pairs({'lock': found.path})}")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

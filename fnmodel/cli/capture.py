@@ -35,9 +35,7 @@ def export(
     from fnmodel.cli import captured
 
     now = datetime.now(UTC)
-    begin, end = moment(since, now), moment(until, now) if until else now
-    if begin >= end:
-        raise UsageError(f"--since {since} is not before --until", hint="exchange the two")
+    begin, end = span(since, until, now)
     if not to.parent.is_dir():
         raise UsageError(f"there is no folder {to.parent}", hint="make it first")
     work = where.open()
@@ -116,6 +114,19 @@ def erase(
         else f"{found.lines} lines are left; --logs deletes them",
     }
     work.console.data({**proof, "proof": kept}, pairs(shown))
+
+
+def span(since: str, until: str | None, now: datetime) -> tuple[datetime, datetime]:
+    """Return the two ends of `--since` and `--until`; without the latter it ends now.
+
+    Raises:
+        UsageError: one is no time, or the first is not before the second.
+
+    """
+    begin, end = moment(since, now), moment(until, now) if until else now
+    if begin >= end:
+        raise UsageError(f"--since {since} is not before --until", hint="exchange the two")
+    return begin, end
 
 
 def moment(text: str, now: datetime) -> datetime:

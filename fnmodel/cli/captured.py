@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fnmodel.aws import translated
-from fnmodel.capture.line import PREFIX, folder_of, lines_of
+from fnmodel.capture.line import PREFIX, folder_of, lines_of, time_of
 
 PROOFS = "erasures/"
 
@@ -24,7 +24,7 @@ def rows_between(
 
     Lines that are no rows, of which nobody knows when they were written, are left out.
     """
-    low, high = _text(since), _text(until)
+    low, high = time_of(since), time_of(until)
     # An object's key goes on where that of its hour's folder ends, so it sorts after it.
     first = folder_of(endpoint, "live", since)
     last = folder_of(endpoint, "live", until + _LATE)
@@ -164,7 +164,3 @@ def _time(line: bytes) -> str:
         return str(json.loads(line)["eventMetadata"]["inferenceTime"])
     except (KeyError, TypeError, ValueError):
         return ""
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -138,6 +138,11 @@ def pairs(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{key:<{width}}  {_cell(value)}" for key, value in shown.items())
 
 
+def listed(words: Sequence[str], most: int) -> str:
+    """Return words with commas between them, and how many there are beyond `most`."""
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

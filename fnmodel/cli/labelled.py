@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from fnmodel.aws import translated
+from fnmodel.cli import objects
 from fnmodel.watch import labels
 
 PREFIX = "labels/"
@@ -25,8 +26,7 @@ def get(client: Any, bucket: str) -> dict[str, labels.Label]:
     """Return all labels of the bucket by prediction id; of several for one id the latest."""
     found: dict[str, labels.Label] = {}
     with translated():
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
-        for key in sorted(item["Key"] for page in pages for item in page.get("Contents", ())):
+        for key in sorted(objects.keys(client, bucket, PREFIX)):
             content = client.get_object(Bucket=bucket, Key=key)["Body"].read()
             found |= labels.read(content, f"s3://{bucket}/{key}")
     return found

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import Console, Output, pairs, table
+from fnmodel.cli.console import Console, Output, listed, pairs, table
 from fnmodel.cli.options import OutputOption, Where, placed
 from fnmodel.errors import SignatureError, UsageError
 from fnmodel.units import size
@@ -143,5 +143,4 @@ def _shown(data: dict[str, Any]) -> str:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    shown = [f"{count} {name}" for name, count in counts.items()]
-    return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")
+    return listed([f"{count} {name}" for name, count in counts.items()], 6)

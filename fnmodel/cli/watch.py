@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli.capture import moment
+from fnmodel.cli.capture import span
 from fnmodel.cli.console import pairs, table
 from fnmodel.cli.options import Where, placed
 from fnmodel.errors import DriftError, InputError, UsageError
@@ -75,6 +75,7 @@ def report(
     """
     import orjson
 
+    from fnmodel.capture.line import time_of
     from fnmodel.watch import page
     from fnmodel.watch import report as reporting
     from fnmodel.watch.performance import Question
@@ -91,8 +92,8 @@ def report(
             reference,
             signature,
             Question(
-                _text(begin),
-                _text(end),
+                time_of(begin),
+                time_of(end),
                 name,
                 unkept=_unkept(work, signature, reference.features),
                 group=_known(group, reference.features),
@@ -101,7 +102,7 @@ def report(
         )
         if made is None:
             raise UsageError(
-                f"no captured row is from {_text(begin)} to {_text(end)}",
+                f"no captured row is from {time_of(begin)} to {time_of(end)}",
                 hint="name another --since, or see docs/capture.md: `no rows`",
             )
         to.write_text(page.render(made), "utf-8")
@@ -189,32 +190,28 @@ def _rows(
     version: str | None,
 ) -> tuple[datetime, datetime, "Reading"]:
     """Return the span of the report, and the rows of it and of the baseline before it."""
+    from fnmodel.capture.line import lines_of, time_of
     from fnmodel.cli import captured
     from fnmodel.cli.follow import seconds
     from fnmodel.watch.rows import read
 
     now = datetime.now(UTC)
     back = timedelta(seconds=seconds(baseline))
-    lines: Iterable[bytes]
     if file is not None:
-        from fnmodel.capture.line import lines_of
-
         found = read(lines_of(_bytes(file)))
         if not found.rows:
             raise InputError(f"{file} holds no captured row", hint="see `fnmodel capture export`")
         # A file may be old: the spans before now mean before its last row.
         now = datetime.fromisoformat(found.rows[-1].time) + timedelta(milliseconds=1)
-        begin, end = moment(since, now), moment(until, now) if until else now
+        begin, end = span(since, until, now)
     else:
-        begin, end = moment(since, now), moment(until, now) if until else now
+        begin, end = span(since, until, now)
         bucket = work.stack.outputs["Bucket"]
         with work.console.step("rows") as step:
             lines = captured.rows_between(work.client("s3"), bucket, work.name, begin - back, end)
             found = read(lines)
             step.done(f"{len(found.rows):,} captured rows")
-    if begin >= end:
-        raise UsageError(f"--since {since} is not before --until", hint="exchange the two")
-    first = _text(begin - back)
+    first = time_of(begin - back)
     kept = tuple(
         row
         for row in found.rows
@@ -287,7 +284,3 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint="name an existing file") from error
-
-
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -221,20 +221,22 @@ class Ledger:
             seconds=seconds,
             fence=fence,
             head=head,
-            copies=self._copies,
-            uncopied=self._uncopied,
+            copy=self._copy,
             interrupted=interrupted,
         )
 
-    def _uncopied(self) -> list[Entry]:
-        """Return the newest entries that have no copy, oldest first."""
+    def _copy(self) -> None:
+        """Copy what has no copy, the oldest first: a run killed here leaves no hole behind it."""
+        if self._copies is None:
+            return
         missing: list[Entry] = []
         for item in self._items():
             entry = _entry(item)
-            if entry is None or (self._copies is not None and self._copies.has(entry.number)):
+            if entry is None or self._copies.has(entry.number):
                 break
             missing.append(entry)
-        return missing[::-1]
+        for entry in reversed(missing):
+            self._copies.put(entry.number, entry.to_bytes())
 
     def _taken(self) -> LockHeldError:
         found = _holder(self._lock())
@@ -260,8 +262,7 @@ class Lease:
         seconds: float,
         fence: int,
         head: Head,
-        copies: Copies | None,
-        uncopied: Callable[[], list[Entry]],
+        copy: Callable[[], None],
         interrupted: bool,
     ) -> None:
         self.name = name
@@ -274,8 +275,7 @@ class Lease:
         self._seconds = seconds
         self._written = 0
         self._chain = head
-        self._copies = copies
-        self._uncopied = uncopied
+        self._copy = copy
 
     def append(self, record: Record) -> Record:
         """Write a record and extend the lease; return the record with time, writer and order.
@@ -317,12 +317,6 @@ class Lease:
             if record.action != "rollback":
                 raise
         return record
-
-    def _copy(self) -> None:
-        """Copy what has no copy, the oldest first: a run killed here leaves no hole behind it."""
-        if self._copies is not None:
-            for entry in self._uncopied():
-                self._copies.put(entry.number, entry.to_bytes())
 
     def keep_rollout(self, text: str) -> None:
         """Write a rollout over the one before, and extend the lease.

@@ -12,11 +12,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from fnmodel.aws import translated
-from fnmodel.capture.line import PREFIX, folder_of, lines_of
+from fnmodel.capture.line import PREFIX, folder_of, lines_of, time_of
 from fnmodel.release.analysis import SLOW, Cursor, Readings, Requests
 from fnmodel.release.tick import Rollout
 
@@ -86,7 +86,7 @@ class CloudWatchMeter:
         )
 
     def _requests(self, version: str, start: float, now: float, bound: float | None) -> Requests:
-        own = [("function_name", self._function), ("alias", self._alias), ("version", version)]
+        own = self._own(version)
         lambdas = [
             ("FunctionName", self._function),
             ("Resource", f"{self._function}:{self._alias}"),
@@ -117,11 +117,14 @@ class CloudWatchMeter:
 
     def _p99(self, version: str, end: float) -> float | None:
         """Return the latency that a hundredth of the requests of an hour was above."""
-        own = [("function_name", self._function), ("alias", self._alias), ("version", version)]
-        asked = [_query("p99", "fnmodel", "latency_ms", own, f"p{SLOW}", _BEFORE)]
+        asked = [_query("p99", "fnmodel", "latency_ms", self._own(version), f"p{SLOW}", _BEFORE)]
         found = self._data(asked, end - _BEFORE, end + 1)["p99"]
         # An hour may lie in two of CloudWatch's; percentiles do not add up.
         return max(found, default=None)
+
+    def _own(self, version: str) -> list[tuple[str, str]]:
+        """Return the dimensions of what the endpoint itself says of a version."""
+        return [("function_name", self._function), ("alias", self._alias), ("version", version)]
 
     def _data(
         self, queries: list[dict[str, Any]], start: float, end: float
@@ -158,7 +161,7 @@ class CloudWatchMeter:
         Firehose names objects by their time, so that they sort by it.
         """
         sides: dict[str, list[Row]] = {rollout.stable: [], rollout.candidate: []}
-        since = _text(rollout.started)
+        since = time_of(datetime.fromtimestamp(rollout.started - 1, UTC))
         requests: set[str] = set()
         cursor = rollout.evidence.cursor
         counted = set(cursor.beyond)
@@ -266,8 +269,3 @@ def _query(
             "Stat": statistic,
         },
     }
-
-
-def _text(time: float) -> str:
-    moment = datetime.fromtimestamp(time, UTC) - timedelta(seconds=1)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"

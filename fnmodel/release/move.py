@@ -18,6 +18,11 @@ def last_move(records: Iterable[Record]) -> Record | None:
     return next((record for record in records if record.action != "gate"), None)
 
 
+def describes(record: Record, state: AliasState) -> bool:
+    """Whether a record says of the alias what it says itself."""
+    return record.stable == state.version and dict(record.weights) == dict(state.weights)
+
+
 def repair(lease: Lease, last: Record | None, state: AliasState) -> None:
     """Write the result that a killed run owes the ledger, as the alias shows it.
 
@@ -25,7 +30,7 @@ def repair(lease: Lease, last: Record | None, state: AliasState) -> None:
     """
     if last is None or last.result != "started":
         return
-    if last.stable == state.version and dict(last.weights) == dict(state.weights):
+    if describes(last, state):
         lease.append(replace(last, result="done", reason="found done by a later run"))
 
 

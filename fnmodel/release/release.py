@@ -17,7 +17,7 @@ from fnmodel.release.alias import AliasRouter, AliasState
 from fnmodel.release.gate import GateResult
 from fnmodel.release.holder import this_process
 from fnmodel.release.ledger import Action, Lease, Ledger, Record, Result
-from fnmodel.release.move import last_move, move, release_id, repair
+from fnmodel.release.move import describes, last_move, move, release_id, repair
 from fnmodel.release.publish import Publisher, Version
 
 Gate = Callable[[str], GateResult]
@@ -271,10 +271,6 @@ def _deployed(records: Sequence[Record]) -> Record | None:
     return next((r for r in records if r.action == "deploy" and r.result == "done"), None)
 
 
-def _describes(record: Record, state: AliasState) -> bool:
-    return record.stable == state.version and dict(record.weights) == dict(state.weights)
-
-
 def _candidate(state: AliasState, records: Sequence[Record]) -> str:
     """Return the version that a move without a named one is about."""
     if state.candidate is not None:
@@ -305,7 +301,7 @@ def _previous(records: Sequence[Record], stable: str) -> str | None:
 def _is_rolled_back(records: Sequence[Record], state: AliasState, lease: Lease) -> bool:
     """Whether the last run rolled back to this state without living to say so."""
     last = last_move(records)
-    if last is None or last.action != "rollback" or not _describes(last, state):
+    if last is None or last.action != "rollback" or not describes(last, state):
         return False
     if last.result == "started":
         return True

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from fnmodel.capture.line import Origin, line
+from fnmodel.capture.line import Origin, line, time_of
 from fnmodel.capture.redact import Policy
 from fnmodel.capture.rows import pairs_of
 from fnmodel.serve.endpoint import Answer
@@ -118,7 +118,7 @@ class Capture:
         picked = self._picked(len(rows))
         origin = Origin(
             taken.request_id,
-            datetime.fromtimestamp(taken.time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            time_of(datetime.fromtimestamp(taken.time, UTC)),
             taken.model,
             self._version,
             taken.alias,

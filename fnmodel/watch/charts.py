@@ -49,8 +49,7 @@ def strip(rows: Sequence[tuple[str, Sequence[float | None]]], times: Sequence[st
         parts.append(f"<text x={left - 8} y={y + 14} text-anchor=end>{escape(shown)}</text>")
         parts += [f"<path class=e{level} d='{''.join(d)}'/>" for level, d in sorted(paths.items())]
     height = len(rows) * line + 18
-    ends = [(0, "start"), (len(times) - 1, "end")] if len(times) > 1 else [(0, "start")]
-    for column, anchor in ends:
+    for column, anchor in _ends(times):
         x = left + (column + (anchor == "end")) * step
         parts.append(
             f"<text x={x} y={height - 4} text-anchor={anchor}>{escape(times[column])}</text>"
@@ -98,13 +97,16 @@ def lines(
         if one
     )
     parts.append(f"<path class=range d='{bars}'/>{dots}")
-    for at, anchor in (
-        ((0, "start"), (len(times) - 1, "end")) if len(times) > 1 else ((0, "start"),)
-    ):
+    for at, anchor in _ends(times):
         parts.append(
             f"<text x={x(at)} y={height + 16} text-anchor={anchor}>{escape(times[at])}</text>"
         )
     return _svg(width, height + 20, "".join(parts), label)
+
+
+def _ends(times: Sequence[str]) -> list[tuple[int, str]]:
+    """Return the times that are written out, and the side on which each text is held."""
+    return [(0, "start"), (len(times) - 1, "end")] if len(times) > 1 else [(0, "start")]
 
 
 def _svg(width: float, height: float, inside: str, label: str) -> str:

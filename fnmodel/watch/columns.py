@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fnmodel.histogram import Column
+from fnmodel.arrays import objects
+from fnmodel.histogram import Column, as_text
 from fnmodel.model import Signature
 from fnmodel.profile import Array, Profile, answer_columns
 from fnmodel.watch.rows import Row
@@ -80,9 +81,7 @@ def _tensor(values: list[Any]) -> Array:
     try:
         return np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
-        texts = np.empty(len(values), dtype=object)
-        texts[:] = values
-        return texts
+        return objects(values)
 
 
 def fitting(kind: str, values: Iterable[Any]) -> tuple[list[Any], int]:
@@ -116,13 +115,6 @@ def _redacted(text: str, kind: str) -> bool:
     return bool(_HASHED(text) or (kind == "number" and _REPLACED(text)))
 
 
-def objects(values: Sequence[Any]) -> Array:
-    """Return an array of objects, whatever they are."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
 def _private(column: Column) -> Column:
     """Return the column without its smallest and largest value, which are some person's."""
     return column if column.kind == "category" else replace(column, minimum=None, maximum=None)
@@ -131,12 +123,3 @@ def _private(column: Column) -> Column:
 def texts(values: Array) -> Array:
     """Return labels as text, as labels of any type are compared."""
     return np.array([as_text(value) for value in values.tolist()], dtype=object)
-
-
-def as_text(value: object) -> str:
-    """Return one label as text: 1, 1.0 and "1" are the same one."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)

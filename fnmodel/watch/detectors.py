@@ -54,8 +54,7 @@ class Ddm:
     deviations: float = 3.0
     _count: int = 0
     _rate: float = 0.0
-    _best: float = math.inf
-    _best_rate: float = 0.0
+    _best_rate: float = math.inf
     _best_spread: float = 0.0
 
     def update(self, x: float) -> bool:
@@ -66,17 +65,11 @@ class Ddm:
             return False
         spread = math.sqrt(self._rate * (1 - self._rate) / self._count)
         # A rate of zero so far has no spread to be measured by.
-        if 0 < self._rate + spread <= self._best:
-            self._best, self._best_rate, self._best_spread = (
-                self._rate + spread,
-                self._rate,
-                spread,
-            )
+        if 0 < self._rate + spread <= self._best_rate + self._best_spread:
+            self._best_rate, self._best_spread = self._rate, spread
         if self._rate + spread <= self._best_rate + self.deviations * self._best_spread:
             return False
-        if math.isinf(self._best):
-            return False
-        self._count, self._rate, self._best = 0, 0.0, math.inf
+        self._count, self._rate, self._best_rate, self._best_spread = 0, 0.0, math.inf, 0.0
         return True
 
 
@@ -172,8 +165,6 @@ class Adwin:
         return [bucket for level in reversed(self._levels) for bucket in reversed(level)]
 
     def _drop(self) -> None:
-        while not self._levels[-1]:
-            self._levels.pop()
         self._levels[-1].pop()
         while len(self._levels) > 1 and not self._levels[-1]:
             self._levels.pop()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fnmodel.profile import Array
+from fnmodel.watch import statistics
 from fnmodel.watch.columns import texts
 from fnmodel.watch.table import Table
 
@@ -118,15 +119,9 @@ def _binary(chance: Array, positive: Array, scores: Array, weights: Array) -> di
             "recall": true / (true + lost),
             "f1": 2 * true / (2 * true + false + lost),
         }
-    return figures | ({"auc": _area(scores, hit, miss)} if true + lost and false + left else {})
-
-
-def _area(scores: Array, hit: Array, miss: Array) -> float:
-    """Return the expected area under the ROC curve; rows of one score are one step of it."""
-    _, at = np.unique(-scores, return_inverse=True)
-    hits, misses = np.bincount(at, weights=hit), np.bincount(at, weights=miss)
-    found = np.cumsum(hits) - hits / 2
-    return float((found * misses).sum() / (hits.sum() * misses.sum()))
+    return figures | (
+        {"auc": statistics.area(scores, hit, miss)} if true + lost and false + left else {}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fnmodel.histogram import as_text
 from fnmodel.model import Signature
 from fnmodel.profile import Array, Profile
 from fnmodel.watch import estimate, labels, multivariate, realised, statistics
-from fnmodel.watch.columns import as_text
 from fnmodel.watch.drift import Rules
 from fnmodel.watch.realised import Change, Group, Interval, Segment
 from fnmodel.watch.rows import Row
@@ -122,7 +122,7 @@ class Evidence:
 
     def between(self, first: str, last: str) -> tuple[float | None, Interval | None]:
         """Return the main figure of a stretch of hours, as estimated and as realised."""
-        expected, parts, true = None, [], []
+        expected, came = None, None
         for whole, labelled, known in (
             (self.before, self._earlier, self._earlier_labels),
             (self.now, self._labelled, self._labels),
@@ -133,9 +133,7 @@ class Evidence:
                 expected = found.figures[found.main] if found else expected
             own = _hours(labelled, first, last)
             if own.any():
-                parts.append(labelled.take(own))
-                true.append(known[own])
-        came = self._interval(parts[-1], true[-1]) if parts else None
+                came = self._interval(labelled.take(own), known[own])
         return expected, came
 
     def performance(self) -> Performance:

@@ -72,7 +72,7 @@ def _freshness(traffic: Traffic) -> list[Finding]:
 def _volume(traffic: Traffic) -> list[Finding]:
     """Compare rows an hour with the median of earlier hours, where there were a day of these."""
     hours = [_hourly(found) for found in (traffic.before, traffic.now)]
-    if min(len(hours[0]), 24) < 24 or not hours[1]:
+    if len(hours[0]) < 24 or not hours[1]:
         return []
     usual, now = (median(found.values()) for found in hours)
     if usual / _VOLUME <= now <= usual * _VOLUME:

@@ -94,16 +94,8 @@ def figures(table: Table, labels: Array, task: Task, classes: Sequence[str]) -> 
         if table.scores is not None:
             result["brier"] = float(weights @ (table.scores[:, 1] - true) ** 2)
             if 0 < true.sum() < len(true):
-                result["auc"] = _auc(table.scores[:, 1], true, weights)
+                result["auc"] = statistics.area(table.scores[:, 1], weights * true, weights * ~true)
     return result
-
-
-def _auc(scores: Array, true: Array, weights: Array) -> float:
-    _, at = np.unique(scores, return_inverse=True)
-    hits = np.bincount(at, weights=weights * true)
-    misses = np.bincount(at, weights=weights * ~true)
-    below = np.cumsum(misses) - misses / 2
-    return float((below * hits).sum() / (hits.sum() * misses.sum()))
 
 
 def interval(values: Array, weights: Array, *, share: bool) -> Interval:

@@ -3,7 +3,7 @@
 The report is plain values, so that the page, the JSON and an alarm say the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -114,15 +114,7 @@ def report(
         reference.rows,
         _versions(now),
         drift,
-        {
-            key: _cells(was, current_side[name])
-            for role, side, current_side in (
-                ("feature", trained.features, current.features),
-                ("prediction", trained.outputs, current.outputs),
-            )
-            for name, was in side.items()
-            if (key := f"{role}:{name}")
-        },
+        {f"{role}:{name}": _cells(was, now) for role, name, was, now in _columns(trained, current)},
         _slices({**earlier, **found}, trained, question, tables),
         findings(traffic, question.rules),
         tables.performance(),
@@ -133,6 +125,16 @@ def report(
 
 def _pooled(found: Windows) -> Sample:
     return sample((1 / key.rate, window.profile) for key, window in found.items())
+
+
+def _columns(was: Sample, is_now: Sample) -> Iterator[tuple[str, str, Histogram, Histogram]]:
+    """Yield each column's role and name, and its histograms of both."""
+    for role, before, now in (
+        ("feature", was.features, is_now.features),
+        ("prediction", was.outputs, is_now.outputs),
+    ):
+        for name, column in before.items():
+            yield role, name, column, now[name]
 
 
 def _versions(rows: Sequence[Row]) -> dict[str, int]:
@@ -155,18 +157,13 @@ def _slices(
     for time, hours in seasons.sliced(key.hour for key in found).items():
         chosen = set(hours)
         part = _pooled({key: window for key, window in found.items() if key.hour in chosen})
-        sides = (
-            (trained.features, part.features, "feature"),
-            (trained.outputs, part.outputs, "prediction"),
-        )
         effects: dict[str, float] = {}
-        for was, is_now, role in sides:
-            for name, column in was.items():
-                if name in question.unkept or not is_now[name].rows:
-                    continue
-                one = measure(name, "feature", column, is_now[name], rules)
-                if one.p is not None and one.excess is not None:
-                    effects[f"{role}:{name}"] = one.excess if one.p <= rules.alpha else 0.0
+        for role, name, was, is_now in _columns(trained, part):
+            if name in question.unkept or not is_now.rows:
+                continue
+            one = measure(name, "feature", was, is_now, rules)
+            if one.p is not None and one.excess is not None:
+                effects[f"{role}:{name}"] = one.excess if one.p <= rules.alpha else 0.0
         estimated, came_true = tables.between(hours[0], hours[-1])
         inside = hours[-1] >= question.since[:13]
         result.append(Slice(time, part.rows, inside, effects, estimated, came_true))

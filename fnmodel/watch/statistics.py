@@ -109,6 +109,17 @@ def normal_tail(z: float) -> float:
     return math.erfc(z / math.sqrt(2)) / 2
 
 
+def area(scores: Array, hit: Array, miss: Array) -> float:
+    """Return the area under the ROC curve of scores whose rows weigh as hits and as misses.
+
+    All of shape (rows,); rows of one score are one step of the curve.
+    """
+    _, at = np.unique(scores, return_inverse=True)
+    hits, misses = np.bincount(at, weights=hit), np.bincount(at, weights=miss)
+    below = np.cumsum(misses) - misses / 2
+    return float((below * hits).sum() / (hits.sum() * misses.sum()))
+
+
 def holm(probabilities: Array) -> Array:
     """Return p-values adjusted by Holm: under alpha, the chance of one false alarm is under it."""
     order = np.argsort(probabilities, kind="stable")

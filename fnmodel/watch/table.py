@@ -11,10 +11,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fnmodel.histogram import Column, Numbers, as_floats, as_lengths
+from fnmodel.arrays import objects
+from fnmodel.histogram import Column, Numbers, as_floats, as_lengths, as_text
 from fnmodel.model import Signature
 from fnmodel.profile import Array, Profile
-from fnmodel.watch.columns import REDACTED, answered, as_text, fitting, objects
+from fnmodel.watch.columns import REDACTED, answered, fitting
 from fnmodel.watch.rows import Row
 from fnmodel.watch.sample import histogram
 
