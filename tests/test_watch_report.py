@@ -76,6 +76,16 @@ def test_a_quiet_day_is_quiet(quiet):
     assert ">quiet<" in page.render(quiet)
 
 
+def test_too_few_rows_are_not_taken_for_quiet(reference):
+    """A report of a hundred rows has no alarm, and says that nobody can say."""
+    few = cases.lines(cases.world(np.random.default_rng(3), 100), hour=f"{DAY}T11")
+    rendered = page.render(made(reference, few))
+
+    assert ">quiet<" not in rendered
+    assert ">too few rows<" in rendered
+    assert "no column has the 200 rows" in rendered
+
+
 def test_a_day_that_moved_says_what_and_how_far(moved):
     """The feature and what it moves are named, and that errors became more frequent."""
     assert {"normal drifted", "probability:yes drifted"} <= set(moved.alarms)

@@ -271,9 +271,10 @@ def _summary(made: "Report", to: Path) -> str:
     ]
     heads = ["column", "verdict", "PSI", "moved", "p"]
     shown = table(heads, [["" if v is None else v for v in row] for row in rows]) + "\n\n"
+    nothing = "nothing" if made.drift.judged else "too few rows to say"
     facts = {
         "rows": made.rows,
-        "to look at": "; ".join(made.alarms) or "nothing",
+        "to look at": "; ".join(made.alarms) or nothing,
         "page": str(to),
     }
     return (shown if rows else "") + pairs(facts)

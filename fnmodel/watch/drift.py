@@ -102,6 +102,11 @@ class Drift:
         """The columns that call for a look."""
         return tuple(column for column in self.columns if column.verdict is Verdict.DRIFT)
 
+    @property
+    def judged(self) -> bool:
+        """Whether any column had the rows to be compared; without that, quiet means nothing."""
+        return any(one.verdict not in (Verdict.FEW, Verdict.UNKEPT) for one in self.columns)
+
 
 def compare(
     reference: Sample,

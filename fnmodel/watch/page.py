@@ -15,14 +15,13 @@ _STRIP = 20
 
 def render(report: Report) -> str:
     """Return the page."""
-    count = len(report.alarms)
-    verdict = "quiet" if not count else f"{count} thing{'s' if count > 1 else ''} to look at"
+    kind, verdict = _verdict(report)
     question = report.question
     title = f"Drift of {question.name}" if question.name else "Drift"
     body = [
         (
-            f"<header><h1>{text(title)} <span class='pill {'bad' if count else 'good'}'>"
-            f"{verdict}</span></h1>{_origin(report)}</header><main>"
+            f"<header><h1>{text(title)} <span class='pill {kind}'>{verdict}</span></h1>"
+            f"{_origin(report)}</header><main>"
         ),
         _figures(report),
         section("What to look at", _alarms(report)),
@@ -42,6 +41,14 @@ def render(report: Report) -> str:
         + "\n".join(part for part in body if part)
         + "</body></html>\n"
     )
+
+
+def _verdict(report: Report) -> tuple[str, str]:
+    """Return the class of the page's pill, and its words."""
+    count = len(report.alarms)
+    if count:
+        return "bad", f"{count} thing{'s' if count > 1 else ''} to look at"
+    return ("good", "quiet") if report.drift.judged else ("", "too few rows")
 
 
 def _origin(report: Report) -> str:
@@ -77,6 +84,12 @@ def _figures(report: Report) -> str:
 
 
 def _alarms(report: Report) -> str:
+    if not report.alarms and not report.drift.judged:
+        least = report.drift.rules.minimum
+        return (
+            f"<p>Nobody can say: no column has the {least:,} rows that a comparison needs. Take a "
+            "longer time, or capture a larger share.</p>"
+        )
     if not report.alarms:
         return "<p>Nothing differs beyond chance by as much as matters.</p>"
     items = []
