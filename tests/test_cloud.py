@@ -277,6 +277,8 @@ def test_batch_scores_a_prefix_and_counts_add_up(project: Project, first: Any) -
     lines = (project.folder / "rows.csv").read_text().splitlines()
     (project.folder / "some.csv").write_text("\n".join([*lines[:51], "not,enough,fields"]) + "\n")
     at = "2030-01-01T00:00:00"
+    estimate = project.json("batch", "run", "--upload", "some.csv", "--dry-run", "--local")
+    before = project.json("batch", "status", "--local")
     failed = project.run(
         "batch", "run", "--upload", "some.csv", "--at", at, "--local", "-o", "json", code=1
     )
@@ -286,6 +288,8 @@ def test_batch_scores_a_prefix_and_counts_add_up(project: Project, first: Any) -
     )
     listed = project.json("batch", "status", "--local")
 
+    assert (estimate["objects"], before) == (1, [])
+    assert estimate["size"] == (project.folder / "some.csv").stat().st_size
     assert manifest["totals"] == {"rows": 51, "scored": 50, "errors": 1}
     assert manifest["status"] == "failed"
     assert "error budget" in failed.stderr

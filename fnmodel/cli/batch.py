@@ -64,7 +64,9 @@ def run(
             step.progress(f"{path} → s3://{bucket}/{chosen.input}{path.name}")
             objects.upload(work.client("s3"), path, bucket, f"{chosen.input}{path.name}")
             step.done(f"s3://{bucket}/{chosen.input}{path.name}")
-    sizes, found = _estimated(work, chosen, _runs(work, chosen))
+    # A dry run sends nothing, and counts what would be sent.
+    sent = {f"{chosen.input}{path.name}": path.stat().st_size for path in upload or ()}
+    sizes, found = _estimated(work, chosen, _runs(work, chosen), sent)
     if dry_run:
         work.console.data(asdict(found), shown(found))
         return
@@ -236,16 +238,22 @@ def _runs(work: "Workspace", job: "BatchJob") -> list[dict[str, Any]]:
 
 
 def _estimated(
-    work: "Workspace", job: "BatchJob", runs: Sequence[dict[str, Any]]
+    work: "Workspace",
+    job: "BatchJob",
+    runs: Sequence[dict[str, Any]],
+    sent: Mapping[str, int] | None = None,
 ) -> "tuple[list[int], Estimate]":
-    """Return the sizes of a job's objects, and what a run over them would take, by its runs."""
+    """Return the sizes of a job's objects, and what a run over them would take, by its runs.
+
+    `sent` are objects that come to those of the bucket, by key, in bytes.
+    """
     from fnmodel.batch.formats import chosen
     from fnmodel.cli import objects
     from fnmodel.cli.estimate import Function, Known, estimate
 
     bucket = work.stack.outputs["Bucket"]
-    listed = objects.listed(work.client("s3"), bucket, job.input)
-    sizes = [size for key, size in listed if chosen(key, job.format)]
+    listed = dict(objects.listed(work.client("s3"), bucket, job.input)) | dict(sent or {})
+    sizes = [size for key, size in listed.items() if chosen(key, job.format)]
     ordered = sorted(runs, key=lambda run: str(run["scheduled_time"]))
     known = Known.of(job.format)
     for run in reversed(ordered):
