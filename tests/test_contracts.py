@@ -23,7 +23,7 @@ BREACHES = {
     "one door to AWS": {"fnmodel/provision/stack.py": "import botocore.exceptions\n"},
     "lean runtime": {
         "fnmodel/serve/app.py": "from fnmodel.config import load\n",
-        "fnmodel/config.py": "import yaml\n",
+        "fnmodel/config/__init__.py": "import yaml\n",
     },
     "bare packages": {"fnmodel/serve/__init__.py": '"""Doc."""\nimport numpy\n'},
     "no bags": {"fnmodel/pack/utils.py": ""},

@@ -1,0 +1,154 @@
+"""The whole of `fnmodel.yaml`."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from fnmodel.config.access import CorsConfig
+from fnmodel.config.base import FILE, NAME, ModelName, Name, Strict
+from fnmodel.config.batch import BatchJob
+from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
+from fnmodel.config.image import ImageConfig, SigningConfig
+from fnmodel.config.model import ModelConfig, OneModel
+from fnmodel.config.rollout import RolloutConfig
+from fnmodel.config.stage import Stage
+from fnmodel.errors import UsageError
+
+
+class _Named(Strict):
+    name: Name = Field(
+        description="the project's name: in the stack's and image's name, and in URLs as the name "
+        "of its one model"
+    )
+
+
+class Project(OneModel, _Named):
+    """A model, or several in one image, and how they are slimmed, packed, deployed and scored."""
+
+    models: Mapping[ModelName, ModelConfig] = Field(
+        default={},
+        validate_default=True,
+        description="several models by their names in URLs, instead of `model`; paths that name "
+        "none are the first one's",
+    )
+    requirements: Path | None = Field(
+        default=None,
+        description="packages that `processing` imports beyond the runtime's, one a line; `fnmodel "
+        "lock` pins them beside this file",
+    )
+    image: ImageConfig = ImageConfig()
+    signing: SigningConfig = SigningConfig()
+    function: FunctionConfig = FunctionConfig()
+    capture: CaptureConfig = CaptureConfig()
+    audit: AuditConfig = AuditConfig()
+    cors: CorsConfig | None = Field(
+        default=None, description="web pages that may call the endpoint; none by default"
+    )
+    batch: tuple[BatchJob, ...] = ()
+    rollout: RolloutConfig = RolloutConfig()
+    stage: Name = Field(default="dev", description="stage of commands that name none")
+    stages: Mapping[Name, Stage] = Field(default_factory=dict)
+
+    @property
+    def served(self) -> Mapping[str, ModelConfig]:
+        """The models by their names in URLs, the first one first; one has the project's name."""
+        if self.models:
+            return self.models
+        return {
+            self.name: ModelConfig(**{key: getattr(self, key) for key in OneModel.model_fields})
+        }
+
+    @field_validator("models")
+    @classmethod
+    def _instead(
+        cls, value: Mapping[str, ModelConfig], info: ValidationInfo
+    ) -> Mapping[str, ModelConfig]:
+        fields = OneModel.model_fields.items()
+        beside = [key for key, one in fields if info.data.get(key, one.default) != one.default]
+        if value and beside:
+            keys = ", ".join(f"`{key}`" for key in beside)
+            raise ValueError(f"{keys} of one model beside it; move that under a name in `models`")
+        if not value and info.data.get("model", ...) is None:
+            raise ValueError(
+                "there is no model; write `model: FILE`, or several as "
+                "`models: {NAME: {model: FILE}}`"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _jobs(self) -> Self:
+        names = [job.name for job in self.batch]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"batch job {twice[0]!r} is declared twice")
+        known = self.models or {self.name}
+        for job in self.batch:
+            if job.model is not None and job.model not in known:
+                raise ValueError(
+                    f"batch job {job.name!r} is of model {job.model!r}; there is: "
+                    + ", ".join(known)
+                )
+        return self
+
+    def model_name(self, given: str | None) -> str:
+        """Return the name of the model that is meant; the first one's where none is given.
+
+        Raises:
+            UsageError: there is no such model.
+
+        """
+        served = self.served
+        if given is not None and given not in served:
+            raise UsageError(
+                f"there is no model {given!r} in {FILE}", hint=f"use one of: {', '.join(served)}"
+            )
+        return given or next(iter(served))
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        rollouts = [self.rollout, *(s.rollout for s in self.stages.values() if s.rollout)]
+        asked = any(r.automatic and r.analysis.max_prediction_shift for r in rollouts)
+        if asked and not self.capture.rate:
+            raise ValueError(
+                "rollout.analysis.max_prediction_shift compares captured rows; set `capture.rate`"
+            )
+        if asked and self.models:
+            raise ValueError(
+                "rollout.analysis.max_prediction_shift compares the predictions of one model; with "
+                "`models` leave it out"
+            )
+        return self
+
+    def stage_of(self, name: str | None, *, local: bool = False) -> tuple[str, Stage]:
+        """Return the name and settings of a stage.
+
+        `name` wins over `FNMODEL_STAGE` and the project's `stage`. With `local`, the stage runs in
+        the embedded cloud, and is called `local` when nothing names one. The stage `local` is
+        there without being declared.
+
+        Raises:
+            UsageError: the stage is neither declared nor the default one.
+
+        """
+        chosen = name or os.environ.get("FNMODEL_STAGE") or ("local" if local else self.stage)
+        if not re.fullmatch(NAME, chosen):
+            raise UsageError(
+                f"{chosen!r} is not a stage name",
+                hint="lower-case letters, digits and hyphens, 2 to 32 characters",
+            )
+        stage = self.stages.get(chosen)
+        if stage is None:
+            if not local and chosen not in {self.stage, "local"}:
+                known = ", ".join(sorted({*self.stages, self.stage, "local"}))
+                raise UsageError(
+                    f"there is no stage {chosen!r} in {FILE}",
+                    hint=f"declare it under `stages:`, or use one of: {known}",
+                )
+            stage = Stage(cloud="local" if chosen == "local" else "aws")
+        if local and stage.cloud != "local":
+            stage = stage.model_copy(update={"cloud": "local"})
+        return chosen, stage
