@@ -34,6 +34,7 @@
     ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
     ├── AwsError                   1   FNM-A001  AWS refused a call
     │   ├── CredentialsError       6   FNM-A002  no credentials, or expired ones
+    │   │   └── WrongAccountError  6   FNM-A005  the credentials are of another account
     │   ├── ThrottledError         7   FNM-A003  AWS asks to slow down, or a quota is used up
     │   └── EndpointError          1   FNM-A004  AWS could not be reached
     └── InterruptedRunError      130   FNM-X130  stopped by a signal
@@ -366,6 +367,16 @@ class CredentialsError(AwsError):
 
     code = "FNM-A002"
     exit_code = 6
+
+
+class WrongAccountError(CredentialsError):
+    """The AWS credentials are of another account than the stage's `account` in fnmodel.yaml.
+
+    Nothing was read or changed there. Name the right profile (`profile:` or `role:` of the stage,
+    `--profile`, AWS_PROFILE), or correct `account`.
+    """
+
+    code = "FNM-A005"
 
 
 class ThrottledError(AwsError):

@@ -32,6 +32,7 @@ def plan(
     from fnmodel.cli import recipe
 
     work = where.open()
+    _ = work.cloud  # credentials of another account are refused before any work
     image = recipe.pack(work, recipe.slim(work))
     wanted = recipe.desired(work, image, work.repository_uri())
     planned = recipe.plan(work, wanted)

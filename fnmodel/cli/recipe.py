@@ -171,7 +171,7 @@ def desired(
     project = work.project
     uri = f"{repository_uri}@{image.digest}"
     keyed = serving and work.access.mode == "api_key"
-    secret = work.capture_key or secrets.token_hex(32) if project.capture.rate else ""
+    secret = work.capture_key or secrets.token_hex(32) if work.capture.rate else ""
     parameters = template.parameters(
         project,
         work.stage,
@@ -179,6 +179,7 @@ def desired(
         work.function,
         (authorizer or uri) if keyed else None,
         capture_key=secret,
+        capture=work.capture,
     )
     # The embedded cloud runs on this machine, whatever its processor is.
     parameters["Architecture"] = work.recipe.architecture
@@ -186,7 +187,7 @@ def desired(
         image=image,
         image_uri=uri,
         body=template.render(
-            shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
+            shipped("template.yaml").read_text("utf-8"), project.batch, capture=work.capture,
             function=work.function, audit=project.audit.retention is not None,
             access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
         ),
@@ -295,7 +296,8 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
         FnmodelError: one of the steps failed; what served before still serves.
 
     """
-    _ = work.keys  # a key that cannot be used is told before any work
+    _ = work.cloud  # credentials of another account are refused before any work
+    _ = work.keys  # as is a key that cannot be used
     if work.local and work.access.jwt and find_spec("cryptography") is None:
         raise UsageError(
             f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",

@@ -14,6 +14,7 @@ from fnmodel.cli.console import Console, Output
 from fnmodel.cli.trust import Keys, keys
 from fnmodel.config import (
     Access,
+    CaptureConfig,
     CorsConfig,
     FunctionConfig,
     Project,
@@ -22,7 +23,7 @@ from fnmodel.config import (
     find,
     load,
 )
-from fnmodel.errors import FnmodelError, StackNotFoundError, UsageError
+from fnmodel.errors import FnmodelError, StackNotFoundError, UsageError, WrongAccountError
 from fnmodel.hashes import Hashes
 from fnmodel.home import folder
 from fnmodel.local.control import Control
@@ -80,9 +81,10 @@ class Workspace:
         self.access: Access = self.settings.callers
         self.cors: CorsConfig | None = self.settings.cors or self.project.cors
         self.rollout: RolloutConfig = self.settings.rollout or self.project.rollout
+        self.capture: CaptureConfig = self.settings.capture or self.project.capture
         self._stack: Stack | None = None
-        self._profile = profile
-        self._region = region
+        self._profile = profile or self.settings.profile
+        self._region = region or self.settings.region
 
     @property
     def local(self) -> bool:
@@ -91,9 +93,18 @@ class Workspace:
 
     @cached_property
     def cloud(self) -> Cloud:
-        """The cloud of the stage; the embedded one is started when it does not run."""
+        """The cloud of the stage; the embedded one is started when it does not run.
+
+        Every client is made of it, so that no call reaches an account that is not the stage's.
+
+        Raises:
+            WrongAccountError: the credentials are of another account than the stage's.
+
+        """
         if not self.local:
-            return Cloud(region=self._region, profile=self._profile)
+            return self._in_account(
+                Cloud(region=self._region, profile=self._profile, role=self.settings.role)
+            )
         control = embedded_cloud()
         running = control.find()
         if running is None:
@@ -101,6 +112,15 @@ class Workspace:
                 running = control.start(step.progress)
                 step.done(f"the embedded cloud runs at {running.url}")
         return Cloud(endpoint_url=running.url, region=EMULATOR_REGION)
+
+    def _in_account(self, cloud: Cloud) -> Cloud:
+        wanted = self.settings.account
+        if wanted is not None and (found := cloud.account()) != wanted:
+            raise WrongAccountError(
+                f"stage {self.stage} is in account {wanted}, and the credentials are of {found}",
+                hint="name the right profile: `profile:` of the stage, --profile, or AWS_PROFILE",
+            )
+        return cloud
 
     def client(self, service: str) -> Any:
         """Return a boto3 client; one a service and command."""
