@@ -17,6 +17,7 @@ from fnmodel.cli import (
     rollout,
     supply,
     traffic,
+    unlock,
     watch,
 )
 
@@ -54,7 +55,7 @@ for command in (
     build.init, build.slim, build.lock, build.pack, supply.inspect, supply.keygen, deploy.plan,
     deploy.deploy, traffic.invoke, traffic.shift, traffic.promote, traffic.rollback, traffic.abort,
     operate.status, operate.history, operate.logs, operate.doctor, operate.explain, cache.prune,
-    deploy.destroy,
+    deploy.destroy, unlock.unlock,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(audit.app, name="audit")

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from fnmodel.errors import GateError, ReleaseError
+from fnmodel.errors import ConflictError, GateError, ReleaseError
 from fnmodel.release import rollout
 from fnmodel.release.alias import AliasRouter, AliasState
 from fnmodel.release.gate import GateResult
 from fnmodel.release.holder import this_process
-from fnmodel.release.ledger import Action, Lease, Ledger, Record, Result
+from fnmodel.release.ledger import Action, Holder, Lease, Ledger, Record, Result
 from fnmodel.release.move import describes, last_move, move, release_id, repair
 from fnmodel.release.publish import Publisher, Version
 
@@ -187,6 +187,29 @@ class Releases:
                 return state
             return self._go_back(lease, state, rollout.rollback(state, None))
 
+    def unlock(self, id_: str, reason: str = "") -> Holder:
+        """Break the lease that has this id; return who held it.
+
+        Its holder, should it live, can neither write to the ledger any more nor move the alias
+        from a state that it has read: the alias stays where it points and gets a new revision.
+
+        Raises:
+            UsageError, LockHeldError, ConflictError: as `Ledger.unlock`.
+
+        """
+        holder, lease = self._ledger.unlock(id_, self._who, reason)
+        try:
+            state = self._router.read()
+            try:
+                self._router.move(state, state)
+            except ConflictError:
+                # The old holder's last move; after it, its own record is refused.
+                state = self._router.read()
+                self._router.move(state, state)
+        finally:
+            lease.end()
+        return holder
+
     @contextmanager
     def _turn(self) -> Iterator[tuple[Lease, tuple[Record, ...]]]:
         with self._ledger.lease(self._who) as lease:
@@ -305,5 +328,7 @@ def _is_rolled_back(records: Sequence[Record], state: AliasState, lease: Lease) 
         return False
     if last.result == "started":
         return True
-    unseen = lease.interrupted and last.fence == lease.fence - 1
+    # Each lease that was broken since took one fence.
+    broken = sum(r.action == "unlock" and r.fence > last.fence for r in records)
+    unseen = (lease.interrupted or broken > 0) and last.fence == lease.fence - 1 - broken
     return last.result == "done" and unseen
