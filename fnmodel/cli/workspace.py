@@ -227,7 +227,7 @@ class Workspace:
         stack = self.stacks.find(self.name)
         if stack is None or "LedgerTable" not in stack.outputs:
             where = "the embedded cloud" if self.local else "AWS"
-            flag = " --local" if self.local else f" --stage {self.stage}"
+            flag = " --local" if self.stage == "local" else f" --stage {self.stage}"
             raise StackNotFoundError(
                 f"{self.project.name} is not deployed to stage {self.stage} in {where}",
                 hint=f"`fnmodel deploy{flag}` deploys it",

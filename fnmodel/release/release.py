@@ -120,6 +120,21 @@ class Releases:
                 state = self._move(lease, "deploy", version, state, target, previous=None)
             return Released(version, state, result)
 
+    def proof(self, version: str) -> str:
+        """Return what the ledger says of the gate that a version has passed; reads only.
+
+        Raises:
+            ReleaseError: it has passed none.
+
+        """
+        records = tuple(self._ledger.records())
+        _require_passed(records, version)
+        return next(
+            r.reason
+            for r in records
+            if r.action == "gate" and r.result == "passed" and r.version == version
+        )
+
     def shift(self, percent: float, version: str | None = None) -> AliasState:
         """Give the candidate `percent` of the requests, 0 to 100; 100 makes it the stable version.
 
