@@ -20,6 +20,7 @@
     │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
     │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
     │   ├── RolledBackError        4   FNM-L007  a rollout took a version's requests away again
+    │   ├── StagesDifferError      4   FNM-L008  two stages differ in what nobody asked for
     │   ├── LockHeldError          5   FNM-L003  someone else is releasing
     │   ├── ConflictError          5   FNM-L004  the alias moved under us
     │   └── AuditError             1   FNM-L006  the ledger, or a copy of it, was changed
@@ -239,6 +240,17 @@ class RolledBackError(ReleaseError):
     """
 
     code = "FNM-L007"
+    exit_code = 4
+
+
+class StagesDifferError(ReleaseError):
+    """`fnmodel parity` found that two stages differ in what fnmodel.yaml does not ask for.
+
+    The table lists each difference. `fnmodel promote --from A --to B` brings the same image; a
+    deploy of the stage brings what fnmodel.yaml says of it.
+    """
+
+    code = "FNM-L008"
     exit_code = 4
 
 

@@ -14,6 +14,7 @@ from fnmodel.cli import (
     keys,
     local,
     operate,
+    parity,
     rollout,
     supply,
     traffic,
@@ -55,7 +56,7 @@ for command in (
     build.init, build.slim, build.lock, build.pack, supply.inspect, supply.keygen, deploy.plan,
     deploy.deploy, traffic.invoke, traffic.shift, traffic.promote, traffic.rollback, traffic.abort,
     operate.status, operate.history, operate.logs, operate.doctor, operate.explain, cache.prune,
-    deploy.destroy, unlock.unlock,
+    deploy.destroy, parity.parity, unlock.unlock,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(audit.app, name="audit")

@@ -168,8 +168,16 @@ def desired(
 
     The authorizer runs this image too, or the one that `authorizer` names.
     """
-    project = work.project
     uri = f"{repository_uri}@{image.digest}"
+    body, parameters = stack_of(work, uri, serving=serving, authorizer=authorizer)
+    return Desired(image, uri, body, parameters, template.tags(work.project.name, work.stage))
+
+
+def stack_of(
+    work: Workspace, uri: str, *, serving: bool = True, authorizer: str | None = None
+) -> tuple[str, dict[str, str]]:
+    """Return the template's body and the parameters that the project asks for, for an image."""
+    project = work.project
     keyed = serving and work.access.mode == "api_key"
     secret = work.capture_key or secrets.token_hex(32) if work.capture.rate else ""
     parameters = template.parameters(
@@ -183,17 +191,12 @@ def desired(
     )
     # The embedded cloud runs on this machine, whatever its processor is.
     parameters["Architecture"] = work.recipe.architecture
-    return Desired(
-        image=image,
-        image_uri=uri,
-        body=template.render(
-            shipped("template.yaml").read_text("utf-8"), project.batch, capture=work.capture,
-            function=work.function, audit=project.audit.retention is not None,
-            access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
-        ),
-        parameters=parameters,
-        tags=template.tags(project.name, work.stage),
+    body = template.render(
+        shipped("template.yaml").read_text("utf-8"), project.batch, capture=work.capture,
+        function=work.function, audit=project.audit.retention is not None,
+        access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
     )  # fmt: skip
+    return body, parameters
 
 
 def push(work: Workspace, wanted: Desired) -> None:

@@ -286,7 +286,7 @@ class Workspace:
     @cached_property
     def caller(self) -> Caller:
         """How this machine calls the endpoint, as it was deployed."""
-        return caller(self.stack.access, self.cloud)
+        return caller(self.stack.access, self.cloud, self.stage)
 
     @cached_property
     def recipe(self) -> Recipe:

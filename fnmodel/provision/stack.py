@@ -138,9 +138,13 @@ class Stacks:
         masked = {key: value for key, value in parameters.items() if shown.get(key) == _MASK}
         if {**shown, **masked} != dict(parameters) or dict(stack.tags) != dict(tags):
             return False
+        return bool(self.template(stack) == json.loads(body))
+
+    def template(self, stack: Stack) -> Any:
+        """Return the template that CloudFormation applied last."""
         with translated():
             answer = self._client.get_template(StackName=stack.id, TemplateStage="Original")
-        return bool(answer["TemplateBody"] == json.loads(body))
+        return answer["TemplateBody"]
 
     def plan(
         self, name: str, body: str, parameters: Mapping[str, str], tags: Mapping[str, str]

@@ -85,6 +85,16 @@ class Publisher:
         """
         return _version(self._settled(number))
 
+    def configuration(self, number: str) -> Mapping[str, Any]:
+        """Return a version's configuration as Lambda shows it.
+
+        Raises:
+            ReleaseError: it does not exist.
+
+        """
+        found: Mapping[str, Any] = self._get(number)["Configuration"]
+        return found
+
     def published(self) -> Version | None:
         """Return the version that holds the function as it is now, or None; reads only.
 
