@@ -23,7 +23,7 @@ from fnmodel.pack.image import Image
 from fnmodel.pack.layout import Store
 from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
-from fnmodel.provision.stack import ChangeSet, ResourceEvent
+from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack
 from fnmodel.release.alias import AliasState
 from fnmodel.release.tick import Rollout
 from fnmodel.shipped import shipped
@@ -427,7 +427,34 @@ def land(
     compared: dict[str, Comparison] = {}
     if opened and not skip_champion:
         compared = _compared(work, models, image)
-    repository_uri = work.repositories.ensure(work.project.name).uri
+    with work.pins.held(image.digest, work.console.note):
+        return _landed(
+            work, image, models, bring, _Known(stack, opened, compared, tuple(evidence)),
+            skip_champion=skip_champion,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was found before anything is changed."""
+
+    stack: Stack | None
+    opened: bool
+    compared: "Mapping[str, Comparison]"
+    evidence: tuple[str, ...]
+
+
+def _landed(
+    work: Workspace,
+    image: Image,
+    models: Mapping[str, OnnxModel],
+    bring: Callable[[Desired], None],
+    known: _Known,
+    *,
+    skip_champion: bool,
+) -> Deployed:
+    stack, opened, compared = known.stack, known.opened, known.compared
+    repository_uri = work.repository_uri()
     # The authorizer is renewed last, so that an image that fails its gate keeps nobody out.
     guard = stack.parameters.get("AuthorizerImageUri") if stack is not None else None
     wanted = desired(work, image, repository_uri, serving=opened, authorizer=guard)
@@ -435,7 +462,7 @@ def land(
     provision(work, wanted)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")
-        found = [*evidence, *(work.words(one.words, name) for name, one in compared.items())]
+        found = [*known.evidence, *(work.words(one.words, name) for name, one in compared.items())]
         if skip_champion:
             found.append("the champion was not asked (--skip-champion)")
         released = work.releases.release(image.digest, work.gate(models), evidence="; ".join(found))

@@ -39,6 +39,7 @@ from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
 from fnmodel.pack.requirements import lock, tracing_lock
 from fnmodel.provision.keys import ApiKeys
+from fnmodel.provision.pins import Pins
 from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
@@ -151,6 +152,12 @@ class Workspace:
     def repositories(self) -> Repositories:
         """ECR's own API."""
         return Repositories(self.client("ecr"))
+
+    @property
+    def pins(self) -> Pins:
+        """The words about images in the project's repository, which is made if need be."""
+        repository = self.repositories.ensure(self.project.name)
+        return Pins(self.client("ecr"), repository.arn)
 
     @cached_property
     def publisher(self) -> Publisher:

@@ -10,15 +10,20 @@ same command then goes on where it was.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fnmodel.errors import ConflictError, GateError, ReleaseError
 from fnmodel.release import rollout
 from fnmodel.release.alias import AliasRouter, AliasState
+from fnmodel.release.garbage import Decision, decide
 from fnmodel.release.gate import GateResult
 from fnmodel.release.holder import this_process
 from fnmodel.release.ledger import Action, Holder, Lease, Ledger, Record, Result
 from fnmodel.release.move import describes, last_move, move, release_id, repair
 from fnmodel.release.publish import Publisher, Version
+
+if TYPE_CHECKING:
+    from fnmodel.release.tick import Rollout
 
 Gate = Callable[[str], GateResult]
 """Judges one version: returns what was compared, or raises GateError."""
@@ -225,6 +230,30 @@ class Releases:
             lease.end()
         return holder
 
+    def garbage(self, rollout: "Rollout | None", keep: int) -> Decision:
+        """Return which versions nothing can reach; reads only. `rollout` is the newest one."""
+        numbers = self._publisher.numbers()
+        return decide(numbers, self._publisher.aliases(), rollout, self._ledger.records(), keep)
+
+    def clean(self, rollout: "Callable[[], Rollout | None]", keep: int) -> Decision:
+        """Delete the versions that nothing can reach, and keep the ways back from falling asleep.
+
+        It is done with the lease in hand, so that no version is deleted that a release is about to
+        use. `rollout` reads the newest one.
+
+        Raises:
+            LockHeldError: someone is releasing.
+            ConflictError: a version was taken into use by hand.
+
+        """
+        with self._turn():
+            decision = self.garbage(rollout(), keep)
+            for number in decision.removed:
+                self._publisher.remove(number)
+        for number in decision.idle:
+            self._publisher.touch(number)
+        return decision
+
     @contextmanager
     def _turn(self) -> Iterator[tuple[Lease, tuple[Record, ...]]]:
         with self._ledger.lease(self._who) as lease:
@@ -232,7 +261,7 @@ class Releases:
 
     def _go_back(self, lease: Lease, state: AliasState, target: AliasState) -> AliasState:
         # Lambda would accept a version whose image is gone, and answer nothing but errors.
-        version = self._publisher.ready(target.version)
+        version = self._publisher.awake(target.version)
         return self._move(lease, "rollback", version, state, target, previous=state.version)
 
     def _move(
