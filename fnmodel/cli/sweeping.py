@@ -103,7 +103,8 @@ def _turn(pins: Pins, *, dry_run: bool) -> Iterator[Sweeping]:
 
 
 def _stacks(work: Workspace) -> list[str]:
-    return work.stacks.tagged("fnmodel:project", work.project.name)
+    project = work.project.name
+    return work.stacks.tagged("fnmodel:project", project, prefix=f"fnmodel-{project}-")
 
 
 def _unsettled(work: Workspace) -> Iterator[str]:

@@ -120,12 +120,20 @@ class Stacks:
                 raise
         return _stack(answer["Stacks"][0])
 
-    def tagged(self, key: str, value: str) -> list[str]:
-        """Return the names of the stacks that carry a tag, but for deleted ones."""
+    def tagged(self, key: str, value: str, *, prefix: str | None = None) -> list[str]:
+        """Return the names of the stacks that carry a tag, but for deleted ones.
+
+        With `prefix` also those whose names begin so: one that is only planned has no tags yet.
+        """
         with translated():
             pages = self._client.get_paginator("describe_stacks").paginate()
             found = [_stack(data) for page in pages for data in page["Stacks"]]
-        return [stack.name for stack in found if stack.tags.get(key) == value]
+        return [
+            stack.name
+            for stack in found
+            if stack.tags.get(key) == value
+            or (prefix is not None and stack.name.startswith(prefix))
+        ]
 
     def parameters_ahead(self, stack: Stack) -> list[dict[str, str]]:
         """Return the parameters of each change set that somebody may still apply."""
