@@ -171,3 +171,17 @@ def test_a_difference_is_on_purpose_if_the_project_says_exactly_so() -> None:
         ("function.environment.HAND", None, "1", False),
         ("function.environment.PLAIN", "x", None, False),
     ]
+
+
+def test_secrets_are_compared_and_never_shown() -> None:
+    """A variable that may hold one is told by its hash."""
+    one, two = (
+        compared("512", "512", {**SAME, "FNMODEL_CAPTURE_KEY": word}, "staging")
+        for word in ("first-secret", "second-secret")
+    )
+
+    [found] = differences(one, two)
+
+    assert found.where == "function.environment.FNMODEL_CAPTURE_KEY"
+    assert found.one != found.two
+    assert "secret" not in f"{found.one}{found.two}"

@@ -5,6 +5,8 @@ each stage has of its own by nature (its name, its image's registry, its secrets
 no fact.
 """
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ OWN = frozenset({"Stage", "ImageUri", "AuthorizerImageUri", "CaptureKey"})
 
 _MASK = "****"
 _SETTINGS = {"memory": "Memory", "timeout": "Timeout", "snapstart": "SnapStart"}
+_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|HEADERS")
 _THE_STAGES = "(the stage's own)"
 
 
@@ -72,7 +75,7 @@ def declared_function(template: Template, parameters: Mapping[str, str]) -> dict
     for name, value in _variables(template).items():
         own = _is_own(value, template)
         shown = parameters.get(value["Ref"]) if isinstance(value, dict) and not own else value
-        facts[f"function.environment.{name}"] = _THE_STAGES if own else shown
+        facts[f"function.environment.{name}"] = _THE_STAGES if own else _shown(name, shown)
     return facts
 
 
@@ -89,7 +92,7 @@ def live_function(configuration: Mapping[str, Any], template: Template) -> dict[
     written = _variables(template)
     for name, value in ((configuration.get("Environment") or {}).get("Variables") or {}).items():
         own = _is_own(written.get(name), template)
-        facts[f"function.environment.{name}"] = _THE_STAGES if own else value
+        facts[f"function.environment.{name}"] = _THE_STAGES if own else _shown(name, value)
     return facts
 
 
@@ -97,6 +100,13 @@ def _variables(template: Template) -> Mapping[str, Any]:
     properties = template["Resources"]["Function"]["Properties"]
     variables: Mapping[str, Any] = (properties.get("Environment") or {}).get("Variables") or {}
     return variables
+
+
+def _shown(name: str, value: Any) -> Any:
+    """Return a variable's value; of one that may be a secret its hash: it is printed."""
+    if not _SECRET.search(name):
+        return value
+    return f"sha256:{hashlib.sha256(str(value).encode()).hexdigest()[:12]}"
 
 
 def _is_own(value: Any, template: Template) -> bool:
