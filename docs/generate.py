@@ -54,9 +54,11 @@ EXIT_CODES = {
     1: "failed; standard error says why",
     2: "the command, its options or `fnmodel.yaml` are wrong; nothing was done",
     3: "`plan --detailed-exitcode` found changes",
-    4: "a gate refused: parity, or a version's probe; or a rollout was rolled back",
+    4: "a gate refused: parity, or a version's probe; or a rollout was rolled back; or two stages "
+    "differ",
     5: "someone else is releasing, or moved the alias; nothing was overwritten",
-    6: "no AWS credentials, or expired ones; or the endpoint does not let this caller in",
+    6: "no AWS credentials, expired ones, or another account's; or the endpoint does not let this "
+    "caller in",
     7: "AWS throttles, or a quota is used up",
     130: "stopped by a signal; the same command goes on",
 }

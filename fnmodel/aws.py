@@ -35,12 +35,14 @@ class Cloud:
     """Where calls go: the user's AWS account, or an endpoint with fixed credentials.
 
     With `endpoint_url` set this is the embedded cloud: its credentials mean nothing, and the
-    user's own are never sent to it.
+    user's own are never sent to it. With `role`, an ARN, that role is assumed with the credentials
+    of the profile, and again before it expires.
     """
 
     endpoint_url: str | None = None
     region: str | None = None
     profile: str | None = None
+    role: str | None = None
 
     def client(self, service: str, *, wait: float = _PATIENCE) -> Any:
         """Return a boto3 client with our retry mode; it waits `wait` seconds for an answer.
@@ -115,7 +117,54 @@ class Cloud:
                 region_name=self.region or EMULATOR_REGION,
                 botocore_session=bare,
             )
-        return boto3.Session(profile_name=self.profile, region_name=self.region or _region())
+        own = boto3.Session(profile_name=self.profile, region_name=self.region or _region())
+        return _assuming(own, self.role) if self.role else own
+
+    def account(self) -> str:
+        """Return the account that the credentials are of.
+
+        Raises:
+            CredentialsError: none found, or expired.
+            AwsError: the role cannot be assumed.
+
+        """
+        with translated():
+            number: str = self.client("sts").get_caller_identity()["Account"]
+        return number
+
+
+def _assuming(own: Any, role: str) -> Any:
+    """Return a session whose credentials are those of a role, renewed while it is used."""
+    import boto3
+    import botocore.session
+    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+
+    class Assumed:
+        """What botocore asks for credentials, before all else."""
+
+        METHOD = CANONICAL_NAME = "assume-role"
+
+        def load(self) -> Any:
+            fetcher = AssumeRoleCredentialFetcher(
+                lambda service, **given: own.client(
+                    service,
+                    aws_access_key_id=given["aws_access_key_id"],
+                    aws_secret_access_key=given["aws_secret_access_key"],
+                    aws_session_token=given["aws_session_token"],
+                ),
+                own.get_credentials() or _none_found(),
+                role,
+                extra_args={"RoleSessionName": "fnmodel"},
+            )
+            return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
+
+    session = botocore.session.Session()
+    session.get_component("credential_provider").providers.insert(0, Assumed())
+    return boto3.Session(region_name=own.region_name, botocore_session=session)
+
+
+def _none_found() -> Any:
+    raise CredentialsError("unable to locate credentials", hint=_renew())
 
 
 def credentials_source(profile: str | None = None) -> tuple[str | None, str | None]:

@@ -20,6 +20,7 @@
     │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
     │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
     │   ├── RolledBackError        4   FNM-L007  a rollout took a version's requests away again
+    │   ├── StagesDifferError      4   FNM-L008  two stages differ in what nobody asked for
     │   ├── LockHeldError          5   FNM-L003  someone else is releasing
     │   ├── ConflictError          5   FNM-L004  the alias moved under us
     │   └── AuditError             1   FNM-L006  the ledger, or a copy of it, was changed
@@ -34,6 +35,7 @@
     ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
     ├── AwsError                   1   FNM-A001  AWS refused a call
     │   ├── CredentialsError       6   FNM-A002  no credentials, or expired ones
+    │   │   └── WrongAccountError  6   FNM-A005  the credentials are of another account
     │   ├── ThrottledError         7   FNM-A003  AWS asks to slow down, or a quota is used up
     │   └── EndpointError          1   FNM-A004  AWS could not be reached
     └── InterruptedRunError      130   FNM-X130  stopped by a signal
@@ -241,6 +243,17 @@ class RolledBackError(ReleaseError):
     exit_code = 4
 
 
+class StagesDifferError(ReleaseError):
+    """`fnmodel parity` found that two stages differ in what fnmodel.yaml does not ask for.
+
+    The table lists each difference. `fnmodel promote --from A --to B` brings the same image; a
+    deploy of the stage brings what fnmodel.yaml says of it.
+    """
+
+    code = "FNM-L008"
+    exit_code = 4
+
+
 class LockHeldError(ReleaseError):
     """Another release of this model in this stage is under way.
 
@@ -366,6 +379,16 @@ class CredentialsError(AwsError):
 
     code = "FNM-A002"
     exit_code = 6
+
+
+class WrongAccountError(CredentialsError):
+    """The AWS credentials are of another account than the stage's `account` in fnmodel.yaml.
+
+    Nothing was read or changed there. Name the right profile (`profile:` or `role:` of the stage,
+    `--profile`, AWS_PROFILE), or correct `account`.
+    """
+
+    code = "FNM-A005"
 
 
 class ThrottledError(AwsError):

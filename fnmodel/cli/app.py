@@ -11,12 +11,15 @@ from fnmodel.cli import (
     cache,
     capture,
     deploy,
+    gc,
     keys,
     local,
     operate,
+    parity,
     rollout,
     supply,
     traffic,
+    unlock,
     watch,
 )
 
@@ -54,7 +57,7 @@ for command in (
     build.init, build.slim, build.lock, build.pack, supply.inspect, supply.keygen, deploy.plan,
     deploy.deploy, traffic.invoke, traffic.shift, traffic.promote, traffic.rollback, traffic.abort,
     operate.status, operate.history, operate.logs, operate.doctor, operate.explain, cache.prune,
-    deploy.destroy,
+    deploy.destroy, parity.parity, gc.gc, unlock.unlock,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(audit.app, name="audit")

@@ -103,20 +103,31 @@ class Signer:
         )
 
 
-def caller(access: str | None, cloud: Cloud) -> Caller:
-    """Return who calls an endpoint of this kind of access from this machine."""
+def caller(access: str | None, cloud: Cloud, stage: str = "") -> Caller:
+    """Return who calls an endpoint of this kind of access from this machine.
+
+    The variable of a secret may have the stage's name at its end (`FNMODEL_API_KEY_STAGING`), for
+    those who call several.
+    """
+    api_key, token = _of_stage(API_KEY, stage), _of_stage(TOKEN, stage)
     match access:
         case "iam":
             return Signer(cloud)
         case "api_key":
             return Bearer(
-                "x-api-key", "", API_KEY,
-                f"`fnmodel keys add NAME` makes a key; then: export {API_KEY}=…",
+                "x-api-key", "", api_key,
+                f"`fnmodel keys add NAME` makes a key; then: export {api_key}=…",
             )  # fmt: skip
         case "jwt":
             return Bearer(
-                "authorization", "Bearer ", TOKEN,
-                f"ask the issuer for a token; then: export {TOKEN}=…",
+                "authorization", "Bearer ", token,
+                f"ask the issuer for a token; then: export {token}=…",
             )  # fmt: skip
         case _:
             return Anybody()
+
+
+def _of_stage(variable: str, stage: str) -> str:
+    """Return the variable of this stage alone, if it is set."""
+    own = f"{variable}_{stage.upper().replace('-', '_')}"
+    return own if stage and own in os.environ else variable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fnmodel.cli.console import pairs, table
-from fnmodel.cli.options import Where, YesOption, placed
+from fnmodel.cli.options import PublicOption, Where, YesOption, placed
 from fnmodel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def plan(
     from fnmodel.cli import recipe
 
     work = where.open()
+    _ = work.cloud  # credentials of another account are refused before any work
     image = recipe.pack(work, recipe.slim(work))
     wanted = recipe.desired(work, image, work.repository_uri())
     planned = recipe.plan(work, wanted)
@@ -77,14 +78,7 @@ def deploy(
             "--watch", "-w", help="Follow the rollout to its end; exit 4 if it went back."
         ),
     ] = False,
-    public: Annotated[
-        str | None,
-        typer.Option(
-            "--public",
-            metavar="STAGE",
-            help="The stage's name once more: its access is public, and everybody may call it.",
-        ),
-    ] = None,
+    public: PublicOption = None,
     where: Where,
 ) -> None:
     """Slim, pack, push, provision, publish, prove, release; ends with a URL that answers.

@@ -47,7 +47,14 @@ def status(*, where: Where) -> None:
         "stack": {"name": stack.name, "status": stack.status},
         "alias": {"version": alias.version, "weights": dict(alias.weights)},
         "versions": listed,
-        "releasing": {"who": holder.name, "until": holder.until} if holder else None,
+        "releasing": {
+            "who": holder.name,
+            "until": holder.until,
+            "id": holder.id,
+            "since": holder.began or None,
+        }
+        if holder
+        else None,
     }
     rows = [[v["version"], f"{v['traffic']:.2%}", str(v["digest"])[:19]] for v in listed]
     shown = {
@@ -85,7 +92,7 @@ def history(
             r.time,
             r.action,
             r.result,
-            describe(r.stable, r.weights) if r.stable else f"version {r.version}",
+            describe(r.stable, r.weights) if r.stable else r.version and f"version {r.version}",
             r.digest[:19],
             r.who,
             r.reason if len(r.reason) <= _WHY else f"{r.reason[: _WHY - 1]}…",

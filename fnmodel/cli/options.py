@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +47,14 @@ OutputOption = Annotated[
     Output,
     typer.Option("--output", "-o", envvar="FNMODEL_OUTPUT", help="Form of the data on stdout."),
 ]
+PublicOption = Annotated[
+    str | None,
+    typer.Option(
+        "--public",
+        metavar="STAGE",
+        help="The stage's name once more: its access is public, and everybody may call it.",
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -60,6 +68,17 @@ class Where:
     profile: ProfileOption = None
     region: RegionOption = None
     output: OutputOption = Output.table
+
+    def beside(self, stage: str) -> "Workspace":
+        """Make the parts for one of several stages: what it says of its place wins over options."""
+        own = replace(self, stage=stage, profile=None, region=None).open()
+        settings = own.settings
+        if own.local or (self.profile is None and self.region is None):
+            return own
+        return replace(
+            self, stage=stage,
+            profile=settings.profile or self.profile, region=settings.region or self.region,
+        ).open()  # fmt: skip
 
     def open(self) -> "Workspace":
         """Read the project, and make the parts that work on this stage of it."""

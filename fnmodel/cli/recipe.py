@@ -1,7 +1,7 @@
 """The steps of a deployment, each shown while it runs: slim, pack, push, provision, release."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from fnmodel.pack.image import Image
 from fnmodel.pack.layout import Store
 from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
-from fnmodel.provision.stack import ChangeSet, ResourceEvent
+from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack
 from fnmodel.release.alias import AliasState
 from fnmodel.release.tick import Rollout
 from fnmodel.shipped import shipped
@@ -168,10 +168,18 @@ def desired(
 
     The authorizer runs this image too, or the one that `authorizer` names.
     """
-    project = work.project
     uri = f"{repository_uri}@{image.digest}"
+    body, parameters = stack_of(work, uri, serving=serving, authorizer=authorizer)
+    return Desired(image, uri, body, parameters, template.tags(work.project.name, work.stage))
+
+
+def stack_of(
+    work: Workspace, uri: str, *, serving: bool = True, authorizer: str | None = None
+) -> tuple[str, dict[str, str]]:
+    """Return the template's body and the parameters that the project asks for, for an image."""
+    project = work.project
     keyed = serving and work.access.mode == "api_key"
-    secret = work.capture_key or secrets.token_hex(32) if project.capture.rate else ""
+    secret = work.capture_key or secrets.token_hex(32) if work.capture.rate else ""
     parameters = template.parameters(
         project,
         work.stage,
@@ -179,20 +187,16 @@ def desired(
         work.function,
         (authorizer or uri) if keyed else None,
         capture_key=secret,
+        capture=work.capture,
     )
     # The embedded cloud runs on this machine, whatever its processor is.
     parameters["Architecture"] = work.recipe.architecture
-    return Desired(
-        image=image,
-        image_uri=uri,
-        body=template.render(
-            shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
-            function=work.function, audit=project.audit.retention is not None,
-            access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
-        ),
-        parameters=parameters,
-        tags=template.tags(project.name, work.stage),
+    body = template.render(
+        shipped("template.yaml").read_text("utf-8"), project.batch, capture=work.capture,
+        function=work.function, audit=project.audit.retention is not None,
+        access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
     )  # fmt: skip
+    return body, parameters
 
 
 def push(work: Workspace, wanted: Desired) -> None:
@@ -295,7 +299,8 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
         FnmodelError: one of the steps failed; what served before still serves.
 
     """
-    _ = work.keys  # a key that cannot be used is told before any work
+    _ = work.cloud  # credentials of another account are refused before any work
+    _ = work.keys  # as is a key that cannot be used
     if work.local and work.access.jwt and find_spec("cryptography") is None:
         raise UsageError(
             f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
@@ -303,11 +308,11 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
         )
     slims = slim(work)
     image = pack(work, slims)
-    done = _nothing_to_do(work, image)
+    done = nothing_to_do(work, image)
     if done is None:
         done = _deploy(work, slims, image, skip_champion=skip_champion)
     if not promote:
-        return _roll_out(work, slims, done)
+        return roll_out(work, _models(slims), done)
     if done.state.version != done.version:
         with work.console.step("promote") as step:
             state = work.releases.promote(done.version)
@@ -316,7 +321,7 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
     return done
 
 
-def _roll_out(work: Workspace, slims: Slims, done: Deployed) -> Deployed:
+def roll_out(work: Workspace, models: Mapping[str, OnnxModel], done: Deployed) -> Deployed:
     """Begin the rollout that the project asks for; one that was begun before goes on."""
     plan = orders.rollout(work.rollout)
     if plan is None:
@@ -331,20 +336,19 @@ def _roll_out(work: Workspace, slims: Slims, done: Deployed) -> Deployed:
             plan,
             work.publisher.ready(done.version),
             work.publisher.ready(done.state.version),
-            _bins(work, slims),
+            _bins(work, models),
         )
         state = work.router.read()
         step.done(describe(state.version, state.weights))
     return replace(done, rollout=rollout, state=state, changed=True)
 
 
-def _bins(work: Workspace, slims: Slims) -> "Shift | None":
+def _bins(work: Workspace, models: Mapping[str, OnnxModel]) -> "Shift | None":
     """Return the bins by which predictions are compared; None where they are not."""
     margin = work.rollout.analysis.max_prediction_shift
     if margin is None:
         return None
-    [slimmed] = slims.values()  # the project file allows it with one model only
-    model = slimmed.model
+    [model] = models.values()  # the project file allows it with one model only
     # They load numpy, which no other deploy needs here.
     from fnmodel.distribution import Shift
     from fnmodel.profile import REFERENCE, read_reference
@@ -354,7 +358,7 @@ def _bins(work: Workspace, slims: Slims) -> "Shift | None":
     return Shift.between(read_reference(model.folder).outputs, margin)
 
 
-def _nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
+def nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
     """Return the deploy that stands already, or None; makes no call that changes anything."""
     stack = work.stacks.find(work.name)
     if stack is None or "Url" not in stack.outputs:
@@ -381,6 +385,37 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
             hint="set it to NAME@sha256:… of AWS's Lambda image for Python "
             f"{work.recipe.python}; docs/pack.md says how to find the digest",
         )
+    evidence = [
+        work.words(gate["reason"], name)
+        for name, slimmed in slims.items()
+        for gate in slimmed.report.gates
+    ]
+
+    def bring(wanted: Desired) -> None:
+        push(work, wanted)
+        vouch.attach(work, image, wanted.image_uri)
+
+    return land(work, image, _models(slims), bring, evidence, skip_champion=skip_champion)
+
+
+def land(
+    work: Workspace,
+    image: Image,
+    models: Mapping[str, OnnxModel],
+    bring: Callable[[Desired], None],
+    evidence: Sequence[str],
+    *,
+    skip_champion: bool = False,
+) -> Deployed:
+    """Make an image with these models a version of the stage that has passed its gates.
+
+    `bring` puts the image, signed, into the stage's repository: Lambda does not check signatures,
+    so that is done before it hears of one. `evidence` is what is known of it, for the ledger.
+
+    Raises:
+        FnmodelError: one of the steps failed; what served before still serves.
+
+    """
     stack = work.stacks.find(work.name)
     if stack is not None and work.publisher.exists():
         work.releases.require_idle(image.digest)
@@ -391,28 +426,46 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
     opened = stack is not None and "Url" in stack.outputs
     compared: dict[str, Comparison] = {}
     if opened and not skip_champion:
-        compared = _compared(work, slims, image)
-    repository_uri = work.repositories.ensure(work.project.name).uri
+        compared = _compared(work, models, image)
+    with work.pins.held(image.digest, work.console.note):
+        return _landed(
+            work, image, models, bring, _Known(stack, opened, compared, tuple(evidence)),
+            skip_champion=skip_champion,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was found before anything is changed."""
+
+    stack: Stack | None
+    opened: bool
+    compared: "Mapping[str, Comparison]"
+    evidence: tuple[str, ...]
+
+
+def _landed(
+    work: Workspace,
+    image: Image,
+    models: Mapping[str, OnnxModel],
+    bring: Callable[[Desired], None],
+    known: _Known,
+    *,
+    skip_champion: bool,
+) -> Deployed:
+    stack, opened, compared = known.stack, known.opened, known.compared
+    repository_uri = work.repository_uri()
     # The authorizer is renewed last, so that an image that fails its gate keeps nobody out.
     guard = stack.parameters.get("AuthorizerImageUri") if stack is not None else None
     wanted = desired(work, image, repository_uri, serving=opened, authorizer=guard)
-    push(work, wanted)
-    # Lambda does not check signatures of images, so it is done before Lambda hears of one.
-    vouch.attach(work, image, wanted.image_uri)
+    bring(wanted)
     provision(work, wanted)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")
-        evidence = [
-            work.words(gate["reason"], name)
-            for name, slimmed in slims.items()
-            for gate in slimmed.report.gates
-        ]
-        evidence += [work.words(one.words, name) for name, one in compared.items()]
+        found = [*known.evidence, *(work.words(one.words, name) for name, one in compared.items())]
         if skip_champion:
-            evidence.append("the champion was not asked (--skip-champion)")
-        released = work.releases.release(
-            image.digest, work.gate(_models(slims)), evidence="; ".join(evidence)
-        )
+            found.append("the champion was not asked (--skip-champion)")
+        released = work.releases.release(image.digest, work.gate(models), evidence="; ".join(found))
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
     whole = desired(work, image, repository_uri)
@@ -423,7 +476,9 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
     )
 
 
-def _compared(work: Workspace, slims: Slims, image: Image) -> "dict[str, Comparison]":
+def _compared(
+    work: Workspace, models: Mapping[str, OnnxModel], image: Image
+) -> "dict[str, Comparison]":
     asked = {
         name: one
         for name, one in work.project.served.items()
@@ -437,7 +492,7 @@ def _compared(work: Workspace, slims: Slims, image: Image) -> "dict[str, Compari
     found = {}
     for name, one in asked.items():
         with work.naming(name):
-            judged = champion.judge(work, name, one, slims[name].model, image.digest)
+            judged = champion.judge(work, name, one, models[name], image.digest)
         if judged is not None:
             found[name] = judged
     return found

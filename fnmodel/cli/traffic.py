@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fnmodel.cli.console import pairs
-from fnmodel.cli.options import Where, placed
+from fnmodel.cli.options import PublicOption, Where, placed
 from fnmodel.errors import (
     AccessError,
     FnmodelError,
@@ -108,12 +108,42 @@ def shift(
 
 
 @placed
-def promote(*, version: VersionOption = None, where: Where) -> None:
+def promote(
+    *,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--version",
+            help="Version; else the newest candidate, or with --from what serves there.",
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STAGE", help="Release here the image that serves there."),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="STAGE", help="With --from: the same as --stage.")
+    ] = None,
+    public: PublicOption = None,
+    where: Where,
+) -> None:
     """Send all requests to the candidate; it becomes the stable version.
 
-    Example: fnmodel promote
+    With `--from` the image of another stage, the very digest, is released here as a deploy
+    releases one: copied where the stages have different registries, proven, then rolled out.
+
+    Example: fnmodel promote --from staging --to production
     """
-    _move(where, "promote", lambda release: release.promote(version))
+    if source is None:
+        if to is not None or public is not None:
+            raise UsageError(
+                "--to and --public need --from", hint="fnmodel promote --from staging --to …"
+            )
+        _move(where, "promote", lambda release: release.promote(version))
+        return
+    from fnmodel.cli import promoting
+
+    promoting.run(where, source, to, version, public)
 
 
 @placed

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fnmodel.pack import sbom, signature
-from fnmodel.pack.image import Image
+from fnmodel.pack.image import Image, digest_of
 from fnmodel.pack.reference import Reference
 
 if TYPE_CHECKING:
@@ -40,6 +40,33 @@ def attach(work: "Workspace", image: Image, image_uri: str) -> None:
             )
             said.append(f"verified by {verdict.key}")
         step.done("; ".join(said))
+
+
+def carry(work: "Workspace", image: Image, image_uri: str, bill: bytes | None) -> str:
+    """Sign an image that was copied here where the project's key has not, and check it.
+
+    `bill` is its bill of materials. Returns what was done, in words.
+
+    Raises:
+        SignatureError: no trusted key signed the image.
+        RegistryError: the registry refused, or the connection broke too often.
+
+    """
+    where = Reference.parse(image_uri)
+    registry = work.registry(image_uri)
+    said = []
+    if work.keys.key is not None and not is_signed(work, image, image_uri):
+        signature.sign(
+            image.descriptor, f"{where.host}/{where.repository}", work.keys.key, registry,
+            where.repository, work.store, sbom=digest_of(bill) if bill is not None else None,
+        )  # fmt: skip
+        said.append(f"signed with {work.keys.key.name}")
+    if work.keys.trusted:
+        verdict = signature.verify(
+            image.digest, work.keys.trusted, registry, where.repository, work.store
+        )
+        said.append(f"verified by {verdict.key}")
+    return "; ".join(said)
 
 
 def is_signed(work: "Workspace", image: Image, image_uri: str) -> bool:

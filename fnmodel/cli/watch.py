@@ -240,7 +240,7 @@ def _reference(work: "Workspace", name: str, folder: Path | None) -> tuple[Any, 
 
 def _unkept(work: "Workspace", signature: Any, names: Iterable[str]) -> frozenset[str]:
     """Return the features that captured rows cannot tell of."""
-    policy = work.project.capture
+    policy = work.capture
     gone = {name for name, treatment in policy.fields.items() if treatment != "keep"}
     asked = {feature.name for feature in signature.asked}
     return frozenset(name for name in names if name in gone | {policy.subject} or name not in asked)

@@ -14,6 +14,7 @@ from fnmodel.cli.console import Console, Output
 from fnmodel.cli.trust import Keys, keys
 from fnmodel.config import (
     Access,
+    CaptureConfig,
     CorsConfig,
     FunctionConfig,
     Project,
@@ -22,7 +23,7 @@ from fnmodel.config import (
     find,
     load,
 )
-from fnmodel.errors import FnmodelError, StackNotFoundError, UsageError
+from fnmodel.errors import FnmodelError, StackNotFoundError, UsageError, WrongAccountError
 from fnmodel.hashes import Hashes
 from fnmodel.home import folder
 from fnmodel.local.control import Control
@@ -39,6 +40,7 @@ from fnmodel.pack.registry import Registry
 from fnmodel.pack.requirements import lock, tracing_lock
 from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.keys import ApiKeys
+from fnmodel.provision.pins import Pins
 from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
@@ -81,9 +83,10 @@ class Workspace:
         self.access: Access = self.settings.callers
         self.cors: CorsConfig | None = self.settings.cors or self.project.cors
         self.rollout: RolloutConfig = self.settings.rollout or self.project.rollout
+        self.capture: CaptureConfig = self.settings.capture or self.project.capture
         self._stack: Stack | None = None
-        self._profile = profile
-        self._region = region
+        self._profile = profile or self.settings.profile
+        self._region = region or self.settings.region
 
     @property
     def local(self) -> bool:
@@ -92,9 +95,18 @@ class Workspace:
 
     @cached_property
     def cloud(self) -> Cloud:
-        """The cloud of the stage; the embedded one is started when it does not run."""
+        """The cloud of the stage; the embedded one is started when it does not run.
+
+        Every client is made of it, so that no call reaches an account that is not the stage's.
+
+        Raises:
+            WrongAccountError: the credentials are of another account than the stage's.
+
+        """
         if not self.local:
-            return Cloud(region=self._region, profile=self._profile)
+            return self._in_account(
+                Cloud(region=self._region, profile=self._profile, role=self.settings.role)
+            )
         control = embedded_cloud()
         running = control.find()
         if running is None:
@@ -102,6 +114,15 @@ class Workspace:
                 running = control.start(step.progress)
                 step.done(f"the embedded cloud runs at {running.url}")
         return Cloud(endpoint_url=running.url, region=EMULATOR_REGION)
+
+    def _in_account(self, cloud: Cloud) -> Cloud:
+        wanted = self.settings.account
+        if wanted is not None and (found := cloud.account()) != wanted:
+            raise WrongAccountError(
+                f"stage {self.stage} is in account {wanted}, and the credentials are of {found}",
+                hint="name the right profile: `profile:` of the stage, --profile, or AWS_PROFILE",
+            )
+        return cloud
 
     def client(self, service: str) -> Any:
         """Return a boto3 client; one a service and command."""
@@ -136,6 +157,12 @@ class Workspace:
     def repositories(self) -> Repositories:
         """ECR's own API."""
         return Repositories(self.client("ecr"))
+
+    @property
+    def pins(self) -> Pins:
+        """The words about images in the project's repository, which is made if need be."""
+        repository = self.repositories.ensure(self.project.name)
+        return Pins(self.client("ecr"), repository.arn)
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -212,7 +239,7 @@ class Workspace:
         stack = self.stacks.find(self.name)
         if stack is None or "LedgerTable" not in stack.outputs:
             where = "the embedded cloud" if self.local else "AWS"
-            flag = " --local" if self.local else f" --stage {self.stage}"
+            flag = " --local" if self.stage == "local" else f" --stage {self.stage}"
             raise StackNotFoundError(
                 f"{self.project.name} is not deployed to stage {self.stage} in {where}",
                 hint=f"`fnmodel deploy{flag}` deploys it",
@@ -271,7 +298,7 @@ class Workspace:
     @cached_property
     def caller(self) -> Caller:
         """How this machine calls the endpoint, as it was deployed."""
-        return caller(self.stack.access, self.cloud)
+        return caller(self.stack.access, self.cloud, self.stage)
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -110,9 +110,12 @@ class Project(OneModel, _Named):
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
-        rollouts = [self.rollout, *(s.rollout for s in self.stages.values() if s.rollout)]
-        asked = any(r.automatic and r.analysis.max_prediction_shift for r in rollouts)
-        if asked and not self.capture.rate:
+        pairs = [(self.rollout, self.capture)]
+        pairs += [
+            (s.rollout or self.rollout, s.capture or self.capture) for s in self.stages.values()
+        ]
+        asked = [(r, c) for r, c in pairs if r.automatic and r.analysis.max_prediction_shift]
+        if any(not capture.rate for _, capture in asked):
             raise ValueError(
                 "rollout.analysis.max_prediction_shift compares captured rows; set `capture.rate`"
             )

@@ -14,6 +14,17 @@ class Difference:
 
 DIFFERENCES = (
     Difference(
+        "accounts and regions",
+        "one of each: stages share the image repository, and `account`, `region`, `role` are "
+        "refused for a local stage",
+        "a stage may have its own; `promote --from` copies the image",
+    ),
+    Difference(
+        "idle versions",
+        "stay ready for ever",
+        "sleep after weeks without a request; the first one is refused while they wake",
+    ),
+    Difference(
         "IAM",
         "only signatures are checked, with `test` as key and secret; calls of AWS's own APIs not "
         "even for that",

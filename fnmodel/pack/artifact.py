@@ -106,7 +106,7 @@ def enlist(manifest: bytes, kind: str, digest: str, registry: Registry, reposito
 
     """
     made = Descriptor(MANIFEST_TYPE, digest_of(manifest), len(manifest))
-    listed = _referrers(registry, repository, digest)
+    listed = referrers(registry, repository, digest)
     if any(item.get("digest") == made.digest for item in listed):
         return
     entry = {**made.to_json(), "artifactType": kind}
@@ -121,11 +121,17 @@ def attached(kind: str, digest: str, registry: Registry, repository: str) -> tup
         RegistryError: the registry refused, or its list is none.
 
     """
-    listed = _referrers(registry, repository, digest)
+    listed = referrers(registry, repository, digest)
     return tuple(Descriptor.from_json(item) for item in listed if item.get("artifactType") == kind)
 
 
-def _referrers(registry: Registry, repository: str, digest: str) -> list[dict[str, Any]]:
+def referrers(registry: Registry, repository: str, digest: str) -> list[dict[str, Any]]:
+    """Return the entries of the index of what refers to a manifest.
+
+    Raises:
+        RegistryError: the registry refused, or its list is none.
+
+    """
     index = registry.referrers(repository, digest)
     if index is None:
         index = registry.manifest(repository, fallback_tag(digest))

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import fnmodel
 from fnmodel.model import OnnxModel
-from fnmodel.pack import base, bundle, bytecode, compression, layer, limits
+from fnmodel.pack import base, bundle, bytecode, compression, layer, limits, requirements
 from fnmodel.pack.dependencies import AT as DEPENDENCIES
 from fnmodel.pack.dependencies import Install, Lock, dependency_layer
 from fnmodel.pack.formats import formats_layer
@@ -40,6 +40,11 @@ CODE = "var/task"
 CMD = ("handlers.model.handler",)
 ENTRYPOINT = ("-P", "-s", "-S", "-m", "handlers.start")
 """After the base's Python: neither the working folder nor the base's packages are on its path."""
+
+LAYERS: Mapping[str, str] = {
+    name: f"fnmodel pack: {what}" for name, what in requirements.WHAT.items()
+}
+"""What the history of an image says of layers that not every project has."""
 
 # Where the embedded cloud's host stands in for a base, nobody looks at this path.
 _PYTHON = "/usr/bin/python3"
@@ -68,6 +73,11 @@ class Recipe:
     architecture: Architecture
     base: str | None = None
     tracing: bool = False
+
+
+def has_base(image: Image) -> bool:
+    """Whether an image stands on a base, as AWS needs it, or is for the embedded cloud alone."""
+    return bool(image.layers) and not image.layers[0].created_by.startswith("fnmodel pack:")
 
 
 def build(

@@ -8,16 +8,21 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
+from fnmodel.errors import PackError, SlimError
 from fnmodel.model import OnnxModel
 from fnmodel.pack import compression, layer
-from fnmodel.pack.image import Layer, encode
+from fnmodel.pack.archive import entries
+from fnmodel.pack.compression import Inflated
+from fnmodel.pack.image import Image, Layer, encode
 from fnmodel.pack.layout import Store
 
 MODEL_DIRECTORY = "opt/ml/model"
 MODEL_DIRECTORIES = "opt/ml/models"
 
 _ONE, _SEVERAL = "io.fnmodel.model", "io.fnmodel.models"
+_MADE = "fnmodel pack"
 _FORMAT = 2
 
 
@@ -90,6 +95,52 @@ def digests(labels: Mapping[str, str]) -> dict[str, str]:
         return {}  # an image that others made
 
 
+def model_layers(image: Image) -> tuple[Layer, ...]:
+    """Return the layers of an image that hold its models."""
+    return tuple(one for one in image.layers if one.created_by.startswith(f"{_MADE}: model"))
+
+
+def unpack(image: Image, store: Store, folder: Path) -> dict[str, OnnxModel]:
+    """Write the models of an image into a folder, and return them by name; the first one first.
+
+    Its model layers must be in the store.
+
+    Raises:
+        PackError: a layer is missing or damaged, or does not hold the models that the image names.
+
+    """
+    wanted = digests(image.labels)
+    for one in model_layers(image):
+        for member, stream in entries(one, store):
+            if member.isreg() and _inside(member.name):
+                _write(folder / member.name, stream, member.size)
+    several = _SEVERAL in image.labels
+    found = {}
+    for name, digest in wanted.items():
+        at = folder / (f"{MODEL_DIRECTORIES}/{name}" if several else MODEL_DIRECTORY)
+        try:
+            found[name] = OnnxModel.load(at)
+        except SlimError as error:
+            raise PackError(f"image {image.digest} has no model {name}: {error.message}") from error
+        if found[name].digest != digest:
+            raise PackError(f"image {image.digest} has another model {name} than it names")
+    if not found:
+        raise PackError(f"image {image.digest} names no model; fnmodel did not make it")
+    return found
+
+
+def _inside(path: str) -> bool:
+    return PurePosixPath(path).parts[:2] == ("opt", "ml") and ".." not in path.split("/")
+
+
+def _write(path: Path, stream: Inflated, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        while size and (chunk := stream.read(min(size, 1 << 20))):
+            file.write(chunk)
+            size -= len(chunk)
+
+
 def _layer(store: Store, model: OnnxModel, name: str, progress: Callable[[str], None]) -> Layer:
     """Return the layer of a model directory, stored uncompressed: weights hardly shrink."""
     inputs = [_FORMAT, model.digest, *([name] if name else [])]
@@ -104,6 +155,6 @@ def _layer(store: Store, model: OnnxModel, name: str, progress: Callable[[str], 
     files: dict[str, layer.Content] = {f"{at}/{file}": model.folder / file for file in model.hashes}
     # The files are hashed as they go into the layer: it holds what the model's digest names.
     expected = {f"{at}/{file}": found for file, found in model.hashes.items()}
-    made = layer.write(store, files, f"fnmodel pack: {words}", compression.stored, expected)
+    made = layer.write(store, files, f"{_MADE}: {words}", compression.stored, expected)
     store.remember_layer(key, made)
     return made

@@ -213,6 +213,33 @@ class Registry:
         """Send one blob of the store, unless it is there."""
         self._send(blob, store, repository, _unheard)
 
+    def relay(
+        self,
+        blob: Descriptor,
+        source: "Registry",
+        source_repository: str,
+        store: Store,
+        repository: str,
+        report: Report = lambda _: None,
+    ) -> str:
+        """Bring a blob of another registry here; return by which way.
+
+        What is here stays, what another repository of this registry has is mounted, and only what
+        is neither comes through the store, a megabyte at a time.
+        """
+        if source is self:
+            places.remember(store, blob, self._transport.host, source_repository)
+        return self._send(
+            blob, store, repository, report,
+            lambda: source.download(blob, store, source_repository, report),
+        )  # fmt: skip
+
+    def download(
+        self, blob: Descriptor, store: Store, repository: str, report: Report = lambda _: None
+    ) -> str:
+        """Bring one blob into the store, checked, unless it is there."""
+        return self._fetch(blob, store, repository, report)
+
     def fetch(self, blob: Descriptor, store: Store, repository: str) -> bytes:
         """Return one blob, checked; it is kept in the store."""
         self._fetch(blob, store, repository, _unheard)
@@ -249,13 +276,30 @@ class Registry:
         scopes = [f"repository:{name}:pull" for name in sources if name]
         self._transport.wish([f"repository:{repository}:pull,push", *scopes])
 
-    def _send(self, blob: Descriptor, store: Store, repository: str, report: Report) -> str:
-        done = self._transferred(blob, store, repository, report)
+    def _send(
+        self,
+        blob: Descriptor,
+        store: Store,
+        repository: str,
+        report: Report,
+        fetch: Callable[[], object] = lambda: None,
+    ) -> str:
+        done = self._transferred(blob, store, repository, report, fetch)
         places.remember(store, blob, self._transport.host, repository)
         return f"{_short(blob)} {done}"
 
-    def _transferred(self, blob: Descriptor, store: Store, repository: str, report: Report) -> str:
-        """Bring a blob into a repository by the cheapest way, and return what that was."""
+    def _transferred(
+        self,
+        blob: Descriptor,
+        store: Store,
+        repository: str,
+        report: Report,
+        fetch: Callable[[], object],
+    ) -> str:
+        """Bring a blob into a repository by the cheapest way, and return what that was.
+
+        `fetch` is called before its bytes are read from the store.
+        """
         answer = self._request("HEAD", f"/v2/{repository}/blobs/{blob.digest}")
         stated = answer.headers.get("Content-Length", str(blob.size))
         if answer.status == 200 and stated == str(blob.size):
@@ -267,6 +311,7 @@ class Registry:
         if opened is not None and opened.status == 201:
             return f"mounted from {source}"
         sessions = [] if opened is None else [opened]
+        fetch()
 
         def attempt() -> None:
             session = sessions.pop() if sessions else self._open(repository)

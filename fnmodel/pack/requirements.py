@@ -30,7 +30,7 @@ from fnmodel.shipped import shipped
 
 _INPUTS = re.compile(r"^# inputs: (sha256:[0-9a-f]{64})$", re.MULTILINE)
 _FORMAT = 1
-_WHAT = {"project": "the project's packages", "tracing": "what sends traces"}
+WHAT = {"project": "the project's packages", "tracing": "what sends traces"}
 
 
 def lock(
@@ -108,7 +108,7 @@ def extra_layer(
     """
     lists = [_rules(shipped("layers") / "project"), _rules(runtime_folder())]
     imports = bundle.startup()
-    what = _WHAT[own.layer]
+    what = WHAT[own.layer]
     inputs = [
         _FORMAT, own.digest, runtime.digest, *lists, imports,
         architecture, compression.DEFLATED, compiler.identity,

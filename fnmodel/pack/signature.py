@@ -110,6 +110,45 @@ def sign(
     mine = Part(blob, {SIGNATURE: base64.b64encode(key.sign(text)).decode()})
     # The newest first: readers that look at one only see this one.
     listed = (mine, *(signature.part for signature in present))
+    _put(image, listed, registry, repository, store)
+    return True
+
+
+def carry(
+    image: Descriptor,
+    source: tuple[Registry, str],
+    target: tuple[Registry, str],
+    store: Store,
+) -> int:
+    """Add the signatures that an image has in one repository to those it has in another.
+
+    A place is a registry and a repository. Returns how many signatures were added; those that are
+    there stay, whoever made them.
+
+    Raises:
+        RegistryError: a registry refused, or the connection broke too often.
+        PackError: what lies under the signature's tag is no artifact.
+
+    """
+    present = signatures(image.digest, *target, store)
+    known = {signature.part.blob.digest + str(signature.value) for signature in present}
+    missing = [
+        signature
+        for signature in signatures(image.digest, *source, store)
+        if signature.part.blob.digest + str(signature.value) not in known
+    ]
+    if missing:
+        parts = tuple(signature.part for signature in (*present, *missing))
+        _put(image, parts, *target, store)
+    elif present and (manifest := target[0].manifest(target[1], tag(image.digest))) is not None:
+        # It may have broken off before the last step.
+        enlist(manifest, KIND, image.digest, *target)
+    return len(missing)
+
+
+def _put(
+    image: Descriptor, listed: tuple[Part, ...], registry: Registry, repository: str, store: Store
+) -> None:
     config = encode(
         {
             "architecture": "",
@@ -120,7 +159,6 @@ def sign(
     )
     artifact = Artifact(KIND, image, store.write(CONFIG_TYPE, config), listed)
     attach(artifact, registry, repository, store, tag(image.digest))
-    return True
 
 
 def signatures(

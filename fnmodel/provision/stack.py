@@ -120,12 +120,46 @@ class Stacks:
                 raise
         return _stack(answer["Stacks"][0])
 
-    def tagged(self, key: str, value: str) -> list[str]:
-        """Return the names of the stacks that carry a tag, but for deleted ones."""
+    def tagged(self, key: str, value: str, *, prefix: str | None = None) -> list[str]:
+        """Return the names of the stacks that carry a tag, but for deleted ones.
+
+        With `prefix` also those whose names begin so: one that is only planned has no tags yet.
+        """
         with translated():
             pages = self._client.get_paginator("describe_stacks").paginate()
             found = [_stack(data) for page in pages for data in page["Stacks"]]
-        return [stack.name for stack in found if stack.tags.get(key) == value]
+        return [
+            stack.name
+            for stack in found
+            if stack.tags.get(key) == value
+            or (prefix is not None and stack.name.startswith(prefix))
+        ]
+
+    def parameters_ahead(self, stack: Stack) -> list[dict[str, str]]:
+        """Return the parameters of each change set that somebody may still apply."""
+        found = []
+        with translated():
+            pages = self._client.get_paginator("list_change_sets").paginate(StackName=stack.id)
+            names = [item["ChangeSetId"] for page in pages for item in page["Summaries"]]
+            for name in names:
+                try:
+                    answer = self._client.describe_change_set(ChangeSetName=name)
+                except self._client.exceptions.ChangeSetNotFoundException:
+                    continue  # applied or discarded meanwhile
+                found.append(_parameters(answer))
+        return found
+
+    def functions(self, stack: Stack) -> list[str]:
+        """Return the names of the stack's Lambda functions."""
+        with translated():
+            pages = self._client.get_paginator("list_stack_resources").paginate(StackName=stack.id)
+            return [
+                item["PhysicalResourceId"]
+                for page in pages
+                for item in page["StackResourceSummaries"]
+                if item["ResourceType"] == "AWS::Lambda::Function"
+                and item.get("PhysicalResourceId")
+            ]
 
     def is_unchanged(
         self, stack: Stack, body: str, parameters: Mapping[str, str], tags: Mapping[str, str]
@@ -142,9 +176,13 @@ class Stacks:
         masked = {key: value for key, value in parameters.items() if shown.get(key) == _MASK}
         if {**shown, **masked} != dict(parameters) or dict(stack.tags) != dict(tags):
             return False
+        return bool(self.template(stack) == json.loads(body))
+
+    def template(self, stack: Stack) -> Any:
+        """Return the template that CloudFormation applied last."""
         with translated():
             answer = self._client.get_template(StackName=stack.id, TemplateStage="Original")
-        return bool(answer["TemplateBody"] == json.loads(body))
+        return answer["TemplateBody"]
 
     def plan(
         self, name: str, body: str, parameters: Mapping[str, str], tags: Mapping[str, str]
@@ -383,9 +421,13 @@ def _stack(data: Mapping[str, Any]) -> Stack:
         status=data["StackStatus"],
         reason=data.get("StackStatusReason", ""),
         outputs={o["OutputKey"]: o["OutputValue"] for o in data.get("Outputs", [])},
-        parameters={p["ParameterKey"]: p["ParameterValue"] for p in data.get("Parameters", [])},
+        parameters=_parameters(data),
         tags={t["Key"]: t["Value"] for t in data.get("Tags", [])},
     )
+
+
+def _parameters(data: Mapping[str, Any]) -> dict[str, str]:
+    return {p["ParameterKey"]: p["ParameterValue"] for p in data.get("Parameters", [])}
 
 
 def _change(data: Mapping[str, Any]) -> Change:

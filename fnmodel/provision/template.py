@@ -205,13 +205,15 @@ def parameters(
     authorizer_uri: str | None = None,
     *,
     capture_key: str = "",
+    capture: CaptureConfig | None = None,
 ) -> dict[str, str]:
-    """Return the stack's parameters; `function` stands in for the project's own settings.
+    """Return the stack's parameters; `function`, `capture` stand in for the project's settings.
 
     `authorizer_uri` is the authorizer's image, where the stack has an authorizer. `capture_key` is
     the stage's secret for keyed hashes, in hex.
     """
     settings = function or project.function
+    captured = capture or project.capture
     authorizer = {"AuthorizerImageUri": authorizer_uri} if authorizer_uri else {}
     given = {
         **authorizer,
@@ -223,20 +225,20 @@ def parameters(
         "Timeout": str(settings.timeout),
         "SnapStart": "PublishedVersions" if settings.snapstart else "None",
         "Tracing": "Active" if settings.tracing == "xray" else "PassThrough",
-        "CaptureRetention": str(project.capture.retention),
+        "CaptureRetention": str(captured.retention),
     }
     if project.audit.retention:
         given |= {
             "AuditRetention": str(project.audit.retention),
             "AuditMode": project.audit.mode.upper(),
         }
-    if project.capture.rate:
+    if captured.rate:
         given |= {
-            "Capture": policy(project.capture),
+            "Capture": policy(captured),
             "CaptureKey": capture_key,
         }
-        if project.capture.kms_key:
-            given["CaptureKmsKey"] = project.capture.kms_key
+        if captured.kms_key:
+            given["CaptureKmsKey"] = captured.kms_key
     return given
 
 

@@ -66,7 +66,7 @@ class AliasRouter:
                 raise ReleaseError(
                     f"{self.function} has no alias {self.alias!r}", hint="run `fnmodel deploy`"
                 ) from error
-        return _state(answer)
+        return state_of(answer)
 
     def move(self, state: AliasState, expected: AliasState) -> AliasState:
         """Move the alias to `state` if it still is `expected`; return it with its new revision.
@@ -104,10 +104,11 @@ class AliasRouter:
                     f"{error.response['Error']['Message']}",
                     hint="`fnmodel status` lists the versions",
                 ) from error
-        return _state(answer)
+        return state_of(answer)
 
 
-def _state(answer: Mapping[str, Any]) -> AliasState:
+def state_of(answer: Mapping[str, Any]) -> AliasState:
+    """Return what Lambda's API says of an alias."""
     routing = answer.get("RoutingConfig") or {}
     weights = routing.get("AdditionalVersionWeights") or {}
     version = answer["FunctionVersion"]

@@ -2,7 +2,8 @@
 
 A stage has a table of its own. Its keys are strings: `pk` is the alias, `sk` is one of
 
-    lock                       the lease: holder, expires (epoch seconds), fence; the chain's end
+    lock                       the lease: holder, since and expires (epoch seconds), fence, and an
+                               id of its own; the chain's end
     event#FENCE#NUMBER         one record; zero-padded, so that the order does not rest on clocks
     rollout                    the newest rollout, as JSON; each look at it writes it anew
 
@@ -24,17 +25,19 @@ from itertools import islice
 from typing import Any, Literal
 
 from fnmodel.aws import translated
-from fnmodel.errors import ConflictError, FnmodelError, LockHeldError
+from fnmodel.errors import ConflictError, FnmodelError, LockHeldError, UsageError
 from fnmodel.release.chain import Entry, Head
 from fnmodel.release.copies import Copies
 from fnmodel.release.holder import is_gone
 
-Action = Literal["deploy", "gate", "shift", "promote", "rollback"]
+Action = Literal["deploy", "gate", "shift", "promote", "rollback", "unlock"]
 Result = Literal["started", "done", "passed", "failed"]
 
 _LOCK = "lock"
 _ROLLOUT = "rollout"
 _PAGE = 50
+_BREAKING = 60.0
+"""Seconds that whoever breaks a lease holds the next one, at most."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class Record:
     """One entry: what was done with `version`, and where the alias points afterwards.
 
     `stable` and `weights` are the alias's state after it, `previous` the stable version before;
-    a gate, which moves nothing, has none of them. `started` says that the alias is about to be
-    moved, `done` that it was. `time` is ISO 8601 UTC; `order` is the sort key. The lease fills in
-    `who`, `time` and `order`.
+    a gate or an unlock, which moves nothing, has none of them. `started` says that the alias is
+    about to be moved, `done` that it was. `time` is ISO 8601 UTC; `order` is the sort key. The
+    lease fills in `who`, `time` and `order`.
     """
 
     release: str
@@ -68,16 +71,27 @@ class Record:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lease, until when (epoch seconds), and the fence that came with it."""
+    """Who holds the lease, until when (epoch seconds), and the fence that came with it.
+
+    `id` names this lease and no other. `since` is when it was taken; None of one that an older
+    fnmodel took.
+    """
 
     name: str
     expires: float
     fence: int
+    id: str = ""
+    since: float | None = None
 
     @property
     def until(self) -> str:
         """The end of the lease, ISO 8601 UTC."""
-        return datetime.fromtimestamp(self.expires, UTC).isoformat(timespec="seconds")
+        return _iso(self.expires)
+
+    @property
+    def began(self) -> str:
+        """When the lease was taken, ISO 8601 UTC; empty where that is not known."""
+        return _iso(self.since) if self.since is not None else ""
 
 
 class Ledger:
@@ -135,6 +149,42 @@ class Ledger:
         finally:
             lease.end()
 
+    def unlock(self, id_: str, name: str, reason: str = "") -> "tuple[Holder, Lease]":
+        """Break the lease that has this id, whoever holds it; return its holder and a new lease.
+
+        The fence rises, so that the old holder can write no more. The new lease is for the caller
+        to end.
+
+        Raises:
+            UsageError: nobody holds a lease, or the one that is held has another id.
+            LockHeldError: it was given back, or another one taken, at this moment.
+            ConflictError: as `Lease.append`.
+
+        """
+        lock = self._lock()
+        found = _holder(lock)
+        if found is None or found.expires <= self._clock():
+            raise UsageError(
+                "nobody holds the lock; nothing was broken", hint="run the command that you want"
+            )
+        if found.id != id_:
+            raise UsageError(
+                f"{id_!r} is not the id of the lease; {found.name} holds {found.id!r}",
+                hint="`fnmodel unlock` without --id shows who holds it since when",
+            )
+        lease = self._replace(lock, name, _BREAKING)
+        lease.append(
+            Record(
+                release=f"lease-{found.id}",
+                action="unlock",
+                version="",
+                digest="",
+                result="done",
+                reason=f"broke the lease of {found.name}" + (f": {reason}" if reason else ""),
+            )
+        )
+        return found, lease
+
     def records(self) -> Iterator[Record]:
         """Yield all records, newest first; reads a page at a time, as far as they are asked for."""
         return map(_record, self._items())
@@ -185,14 +235,21 @@ class Ledger:
 
     def _take(self, name: str, seconds: float) -> "Lease":
         lock = self._lock()
+        found = _holder(lock)
+        if found is not None and found.expires > self._clock() and not self._gone(found.name):
+            raise _held(found)
+        return self._replace(lock, name, seconds)
+
+    def _replace(self, lock: Mapping[str, Any] | None, name: str, seconds: float) -> "Lease":
+        """Take the lease over from the one that was read, if that is still the newest."""
         found, head = _holder(lock), _head(lock)
         now = self._clock()
-        if found is not None and found.expires > now and not self._gone(found.name):
-            raise _held(found)
         fence = found.fence + 1 if found else 1
         item = {
             **_at(self._key, _LOCK),
             "holder": {"S": name},
+            "since": {"N": repr(now)},
+            "id": {"S": f"{fence}-{uuid.uuid4().hex[:8]}"},
             "expires": {"N": repr(now + seconds)},
             "fence": {"N": str(fence)},
             **_end(head),
@@ -417,7 +474,14 @@ def _end(head: Head) -> dict[str, Any]:
 def _holder(lock: Mapping[str, Any] | None) -> Holder | None:
     if lock is None:
         return None
-    return Holder(lock["holder"]["S"], float(lock["expires"]["N"]), int(lock["fence"]["N"]))
+    fence = int(lock["fence"]["N"])
+    return Holder(
+        lock["holder"]["S"],
+        float(lock["expires"]["N"]),
+        fence,
+        lock["id"]["S"] if "id" in lock else str(fence),
+        float(lock["since"]["N"]) if "since" in lock else None,
+    )
 
 
 def _record(item: Mapping[str, Any]) -> Record:
@@ -427,5 +491,10 @@ def _record(item: Mapping[str, Any]) -> Record:
 def _held(holder: Holder) -> LockHeldError:
     return LockHeldError(
         f"{holder.name} is releasing this model, until {holder.until} at the latest",
-        hint="wait for it, then run the same command again",
+        hint="wait for it, then run the same command again; if it is certainly dead: "
+        f"fnmodel unlock --id {holder.id}",
     )
+
+
+def _iso(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds")

@@ -14,8 +14,8 @@ def release_id(version: str, digest: str) -> str:
 
 
 def last_move(records: Iterable[Record]) -> Record | None:
-    """Return the newest record that is about the alias; a gate moves nothing."""
-    return next((record for record in records if record.action != "gate"), None)
+    """Return the newest record that is about the alias; a gate and an unlock move nothing."""
+    return next((record for record in records if record.action not in {"gate", "unlock"}), None)
 
 
 def describes(record: Record, state: AliasState) -> bool:

@@ -1,5 +1,6 @@
 """Versions of a function: immutable, published once a build, each with its image's digest."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,9 +8,13 @@ from typing import Any
 
 from fnmodel.aws import translated
 from fnmodel.errors import ConflictError, ReleaseError
+from fnmodel.release.alias import AliasState, state_of
+from fnmodel.release.probe import http_event
 from fnmodel.release.reasons import remedy
 
 _LATEST = "$LATEST"
+
+_READY = json.dumps(http_event("/v2/health/ready", "", method="GET")).encode()
 
 # What makes a version differ from the next one, besides its image.
 _SETTINGS = (
@@ -74,7 +79,7 @@ class Publisher:
 
     def versions(self) -> tuple[Version, ...]:
         """Return all published versions, oldest first."""
-        return tuple(_version(self._get(number)) for number in self._numbers())
+        return tuple(_version(self._get(number)) for number in self.numbers())
 
     def ready(self, number: str) -> Version:
         """Return one version that can take requests.
@@ -85,12 +90,74 @@ class Publisher:
         """
         return _version(self._settled(number))
 
+    def awake(self, number: str) -> Version:
+        """Return one version that takes requests now; one that sleeps is woken first.
+
+        Lambda reclaims what nobody has invoked for weeks, and rejects the first invocation after
+        that while it loads the image again.
+        https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+
+        Raises:
+            ReleaseError: as `ready`.
+
+        """
+        if self._get(number)["Configuration"].get("State") == "Inactive":
+            self.touch(number)
+        return self.ready(number)
+
+    def touch(self, number: str) -> None:
+        """Invoke a version with a question that costs next to nothing, so that it does not sleep.
+
+        What it answers is of no matter: one that sleeps refuses, and begins to wake.
+        """
+        errors = self._client.exceptions
+        with translated():
+            try:
+                self._client.invoke(FunctionName=self.function, Qualifier=number, Payload=_READY)
+            except (errors.ResourceNotReadyException, errors.ResourceConflictException):
+                return
+
+    def remove(self, number: str) -> None:
+        """Delete a version and its snapshot; one that is gone is no error.
+
+        Raises:
+            ConflictError: an alias uses it.
+
+        """
+        errors = self._client.exceptions
+        with translated():
+            try:
+                self._client.delete_function(FunctionName=self.function, Qualifier=number)
+            except errors.ResourceNotFoundException:
+                return
+            except errors.ResourceConflictException as error:
+                raise ConflictError(
+                    f"{self.function}:{number} is used: {error.response['Error']['Message']}",
+                    hint="an alias was pointed to it just now; run the same command again",
+                ) from error
+
+    def aliases(self) -> dict[str, AliasState]:
+        """Return what each alias of the function says, by name."""
+        with translated():
+            pages = self._client.get_paginator("list_aliases").paginate(FunctionName=self.function)
+            return {item["Name"]: state_of(item) for page in pages for item in page["Aliases"]}
+
+    def configuration(self, number: str) -> Mapping[str, Any]:
+        """Return a version's configuration as Lambda shows it.
+
+        Raises:
+            ReleaseError: it does not exist.
+
+        """
+        found: Mapping[str, Any] = self._get(number)["Configuration"]
+        return found
+
     def published(self) -> Version | None:
         """Return the version that holds the function as it is now, or None; reads only.
 
         Lambda compares with the newest version alone, and so does this.
         """
-        numbers = self._numbers()
+        numbers = self.numbers()
         newest = _version(self._get(numbers[-1])) if numbers else None
         return newest if newest is not None and newest.same_build(self.latest()) else None
 
@@ -133,7 +200,13 @@ class Publisher:
             hint="look at `fnmodel status`, then run `fnmodel deploy` again",
         )
 
-    def _numbers(self) -> list[str]:
+    def numbers(self) -> list[str]:
+        """Return the numbers of all published versions, oldest first.
+
+        Raises:
+            ReleaseError: there is no such function.
+
+        """
         with translated():
             try:
                 pages = self._client.get_paginator("list_versions_by_function").paginate(
@@ -213,7 +286,5 @@ def _asked(configuration: Mapping[str, Any], key: str) -> Any:
 
 
 def _stable(value: Any) -> str:
-    import json
-
     # Absent and empty settings are the same to Lambda.
     return json.dumps(value, sort_keys=True, default=str) if value else ""

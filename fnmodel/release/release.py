@@ -10,15 +10,20 @@ same command then goes on where it was.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fnmodel.errors import GateError, ReleaseError
+from fnmodel.errors import ConflictError, GateError, ReleaseError
 from fnmodel.release import rollout
 from fnmodel.release.alias import AliasRouter, AliasState
+from fnmodel.release.garbage import Decision, decide
 from fnmodel.release.gate import GateResult
 from fnmodel.release.holder import this_process
-from fnmodel.release.ledger import Action, Lease, Ledger, Record, Result
+from fnmodel.release.ledger import Action, Holder, Lease, Ledger, Record, Result
 from fnmodel.release.move import describes, last_move, move, release_id, repair
 from fnmodel.release.publish import Publisher, Version
+
+if TYPE_CHECKING:
+    from fnmodel.release.tick import Rollout
 
 Gate = Callable[[str], GateResult]
 """Judges one version: returns what was compared, or raises GateError."""
@@ -120,6 +125,21 @@ class Releases:
                 state = self._move(lease, "deploy", version, state, target, previous=None)
             return Released(version, state, result)
 
+    def proof(self, version: str) -> str:
+        """Return what the ledger says of the gate that a version has passed; reads only.
+
+        Raises:
+            ReleaseError: it has passed none.
+
+        """
+        records = tuple(self._ledger.records())
+        _require_passed(records, version)
+        return next(
+            r.reason
+            for r in records
+            if r.action == "gate" and r.result == "passed" and r.version == version
+        )
+
     def shift(self, percent: float, version: str | None = None) -> AliasState:
         """Give the candidate `percent` of the requests, 0 to 100; 100 makes it the stable version.
 
@@ -187,6 +207,53 @@ class Releases:
                 return state
             return self._go_back(lease, state, rollout.rollback(state, None))
 
+    def unlock(self, id_: str, reason: str = "") -> Holder:
+        """Break the lease that has this id; return who held it.
+
+        Its holder, should it live, can neither write to the ledger any more nor move the alias
+        from a state that it has read: the alias stays where it points and gets a new revision.
+
+        Raises:
+            UsageError, LockHeldError, ConflictError: as `Ledger.unlock`.
+
+        """
+        holder, lease = self._ledger.unlock(id_, self._who, reason)
+        try:
+            state = self._router.read()
+            try:
+                self._router.move(state, state)
+            except ConflictError:
+                # The old holder's last move; after it, its own record is refused.
+                state = self._router.read()
+                self._router.move(state, state)
+        finally:
+            lease.end()
+        return holder
+
+    def garbage(self, rollout: "Rollout | None", keep: int) -> Decision:
+        """Return which versions nothing can reach; reads only. `rollout` is the newest one."""
+        numbers = self._publisher.numbers()
+        return decide(numbers, self._publisher.aliases(), rollout, self._ledger.records(), keep)
+
+    def clean(self, rollout: "Callable[[], Rollout | None]", keep: int) -> Decision:
+        """Delete the versions that nothing can reach, and keep the ways back from falling asleep.
+
+        It is done with the lease in hand, so that no version is deleted that a release is about to
+        use. `rollout` reads the newest one.
+
+        Raises:
+            LockHeldError: someone is releasing.
+            ConflictError: a version was taken into use by hand.
+
+        """
+        with self._turn():
+            decision = self.garbage(rollout(), keep)
+            for number in decision.removed:
+                self._publisher.remove(number)
+        for number in decision.idle:
+            self._publisher.touch(number)
+        return decision
+
     @contextmanager
     def _turn(self) -> Iterator[tuple[Lease, tuple[Record, ...]]]:
         with self._ledger.lease(self._who) as lease:
@@ -194,7 +261,7 @@ class Releases:
 
     def _go_back(self, lease: Lease, state: AliasState, target: AliasState) -> AliasState:
         # Lambda would accept a version whose image is gone, and answer nothing but errors.
-        version = self._publisher.ready(target.version)
+        version = self._publisher.awake(target.version)
         return self._move(lease, "rollback", version, state, target, previous=state.version)
 
     def _move(
@@ -305,5 +372,7 @@ def _is_rolled_back(records: Sequence[Record], state: AliasState, lease: Lease) 
         return False
     if last.result == "started":
         return True
-    unseen = lease.interrupted and last.fence == lease.fence - 1
+    # Each lease that was broken since took one fence.
+    broken = sum(r.action == "unlock" and r.fence > last.fence for r in records)
+    unseen = (lease.interrupted or broken > 0) and last.fence == lease.fence - 1 - broken
     return last.result == "done" and unseen

@@ -79,6 +79,10 @@ class InMemoryLambda:
                 "StateReason": reason,
             }
 
+    def fall_asleep(self, version: str) -> None:
+        """Let a version be as one that nobody invoked for weeks: the next invocation is refused."""
+        self._versions[version]["state"] = {"State": "Inactive", "StateReasonCode": "Idle"}
+
     def _answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         if asked.get("FunctionName", self.function) != self.function:
             raise RefusedError("ResourceNotFoundException", "Function not found", 404)
@@ -94,6 +98,8 @@ class InMemoryLambda:
                 return self._delete_version(asked)
             case "GetAlias":
                 return self._alias(asked["Name"])
+            case "ListAliases":
+                return {"Aliases": [self._alias(name) for name in self._aliases]}
             case "UpdateAlias":
                 return self._update_alias(asked)
             case "Invoke":
@@ -137,7 +143,10 @@ class InMemoryLambda:
             if self._in_progress:
                 configuration["LastUpdateStatus"] = "InProgress"
             configuration.update(self._state)
-        return {**configuration, **build.get("state", {})}
+        state = build.get("state", {})
+        if state.get("State") == "Pending":
+            build["state"] = {} if state["reads"] == "0" else {**state, "reads": "0"}
+        return {**configuration, **{k: v for k, v in state.items() if k != "reads"}}
 
     def _publish(self) -> str:
         newest = self._versions.get(str(self._next - 1))
@@ -200,7 +209,11 @@ class InMemoryLambda:
 
     def _invoke(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         number = asked.get("Qualifier", _LATEST)
-        self._find(number)
+        state = self._find(number).get("state", {})
+        if state.get("State") in {"Inactive", "Pending"}:
+            # It wakes while it is looked at.
+            self._find(number)["state"] = {"State": "Pending", "reads": "1"}
+            raise RefusedError("ResourceConflictException", f"version {number} is Pending", 409)
         assert self.respond is not None, "this function has nothing to answer with"
         answer = {"StatusCode": 200, "ExecutedVersion": number}
         try:
