@@ -83,10 +83,13 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("rollout.", config.RolloutConfig, "`rollout`: how a new version gets its requests"),
     ("rollout.steps[].", config.RolloutStep, "`rollout.steps`: a list of steps"),
     ("rollout.analysis.", config.Analysis, "`rollout.analysis`: what a candidate must not do"),
+    ("alarms.", config.AlarmsConfig, "`alarms`: when a stage rings"),
+    ("stack.", config.StackConfig, "`stack`: what everything in the stack has in common"),
     ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
     ("stages.NAME.access.", config.Access, "`access`: who may call the endpoint of a stage"),
     ("stages.NAME.access.jwt.", config.JwtAccess, "`access.jwt`: the tokens that are accepted"),
+    ("stages.NAME.domain.", config.DomainConfig, "`domain`: a name of your own for the endpoint"),
 )
 
 

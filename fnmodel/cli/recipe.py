@@ -23,7 +23,7 @@ from fnmodel.pack.image import Image
 from fnmodel.pack.layout import Store
 from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
-from fnmodel.provision.stack import ChangeSet, ResourceEvent
+from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack
 from fnmodel.release.alias import AliasState
 from fnmodel.release.tick import Rollout
 from fnmodel.shipped import shipped
@@ -156,28 +156,52 @@ def _models(slims: Slims) -> dict[str, OnnxModel]:
     return {name: slimmed.model for name, slimmed in slims.items()}
 
 
+@dataclass(frozen=True)
+class Beside:
+    """The images that the functions beside the model's run; None where there is no such function.
+
+    They run the model's own image, and are renewed once it has passed its gate: a bad one neither
+    keeps callers out nor drives a rollout.
+    """
+
+    authorizer: str | None
+    controller: str | None
+
+
+def beside(stack: Stack | None) -> Beside:
+    """Return what runs beside the model in a stack as it stands."""
+    given = stack.parameters if stack is not None else {}
+    # A stack of an older fnmodel has one image for the model and its controller.
+    driven = stack is not None and "RolloutClock" in stack.outputs
+    controller = given.get("ControllerImageUri", given.get("ImageUri")) if driven else None
+    return Beside(given.get("AuthorizerImageUri"), controller)
+
+
 def desired(
     work: Workspace,
     image: Image,
     repository_uri: str,
     *,
     serving: bool = True,
-    authorizer: str | None = None,
+    others: Beside | None = None,
 ) -> Desired:
     """Return what the stage is to be with this image, open to requests or not yet.
 
-    The authorizer runs this image too, or the one that `authorizer` names.
+    The functions beside the model's run this image too, or those that `others` names.
     """
     project = work.project
     uri = f"{repository_uri}@{image.digest}"
     keyed = serving and work.access.mode == "api_key"
     secret = work.capture_key or secrets.token_hex(32) if project.capture.rate else ""
+    others = others or Beside(uri, uri)
+    driven = serving and work.rollout.automatic and others.controller is not None
     parameters = template.parameters(
         project,
         work.stage,
         uri,
         work.function,
-        (authorizer or uri) if keyed else None,
+        (others.authorizer or uri) if keyed else None,
+        controller_uri=others.controller if driven else None,
         capture_key=secret,
     )
     # The embedded cloud runs on this machine, whatever its processor is.
@@ -188,10 +212,11 @@ def desired(
         body=template.render(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
             function=work.function, audit=project.audit.retention is not None,
-            access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
+            access=work.access, cors=work.cors, serving=serving, rollout=driven,
+            surroundings=replace(work.around, account_concurrency=work.quota),
         ),
         parameters=parameters,
-        tags=template.tags(project.name, work.stage),
+        tags=template.tags(project.name, work.stage, work.around.stack.tags),
     )  # fmt: skip
 
 
@@ -296,6 +321,8 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
 
     """
     _ = work.keys  # a key that cannot be used is told before any work
+    if work.around.left_out:
+        work.console.note(f"not in the embedded cloud: {', '.join(work.around.left_out)}")
     if work.local and work.access.jwt and find_spec("cryptography") is None:
         raise UsageError(
             f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
@@ -393,9 +420,7 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
     if opened and not skip_champion:
         compared = _compared(work, slims, image)
     repository_uri = work.repositories.ensure(work.project.name).uri
-    # The authorizer is renewed last, so that an image that fails its gate keeps nobody out.
-    guard = stack.parameters.get("AuthorizerImageUri") if stack is not None else None
-    wanted = desired(work, image, repository_uri, serving=opened, authorizer=guard)
+    wanted = desired(work, image, repository_uri, serving=opened, others=beside(stack))
     push(work, wanted)
     # Lambda does not check signatures of images, so it is done before Lambda hears of one.
     vouch.attach(work, image, wanted.image_uri)
@@ -417,7 +442,7 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
         step.done(f"version {released.version.number}: {proof}")
     whole = desired(work, image, repository_uri)
     if whole != wanted:
-        provision(work, whole, name="authorizer" if opened else "open")
+        provision(work, whole, name="beside" if opened else "open")
     return Deployed(
         released.version.number, image.digest, released.state, changed=True, champions=compared
     )

@@ -37,6 +37,7 @@ from fnmodel.pack.lock import Change
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
 from fnmodel.pack.requirements import lock, tracing_lock
+from fnmodel.provision.around import Around
 from fnmodel.provision.keys import ApiKeys
 from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
@@ -154,6 +155,30 @@ class Workspace:
         """The locked copies of the ledger, where the stage has a bucket for them."""
         bucket = self.stack.outputs.get("AuditBucket")
         return S3Copies(self.client("s3"), bucket, f"{ALIAS}/") if bucket else None
+
+    @cached_property
+    def around(self) -> Around:
+        """What the stage has around its function: alarms, a key, a name; asks AWS for nothing."""
+        alarms, stack = self.settings.alarms, self.settings.stack
+        return Around(
+            alarms=self.project.alarms if alarms is None else alarms,
+            stack=self.project.stack if stack is None else stack,
+            domain=self.settings.domain,
+            local=self.local,
+        )
+
+    @cached_property
+    def quota(self) -> int | None:
+        """The account's quota of requests at once; None where no alarm asks for it.
+
+        The embedded cloud has a number of its own, which limits nothing.
+        """
+        asked = self.around.alarms.concurrency is not None
+        if self.local or not asked or self.function.reserved_concurrency:
+            return None
+        with translated():
+            limit = self.client("lambda").get_account_settings()["AccountLimit"]
+        return int(limit["ConcurrentExecutions"])
 
     @cached_property
     def api_keys(self) -> ApiKeys:
