@@ -138,14 +138,14 @@ def _search(schema: str, metric: str, stat: str = "Sum") -> Metric:
 def _graph(
     title: str, metrics: Sequence[Metric], *, stat: str = "Sum", stacked: bool = False
 ) -> Widget:
+    # What is as by default is left out: the template has a limit.
     properties = {
         "title": title,
         "region": "${AWS::Region}",
-        "view": "timeSeries",
-        "stacked": stacked,
         "stat": stat,
         "period": 60,
         "metrics": list(metrics),
+        **({"stacked": True} if stacked else {}),
     }
     return {"type": "metric", "width": _WIDTH, "height": _HEIGHT, "properties": properties}
 

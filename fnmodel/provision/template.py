@@ -161,12 +161,15 @@ def render(
     settings = function or FunctionConfig()
     _trace(template, settings)
     _surround(template, jobs, surroundings, settings, capture=capture, audit=audit)
+    for parameter in template["Parameters"].values():
+        parameter.pop("Description", None)  # for who reads the file; the body has a limit
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
     if size > _BODY_LIMIT:
         raise ProvisionError(
             f"the template has {size:,} bytes; CloudFormation accepts {_BODY_LIMIT:,}",
-            hint=f"declare fewer than the {len(jobs)} batch jobs in one project",
+            hint=f"declare fewer than the {len(jobs)} batch jobs in one project, or leave out what "
+            "the stage can do without: `stack.dashboard: false`",
         )
     return body
 
