@@ -214,6 +214,23 @@ def test_the_largest_stage_leaves_room() -> None:
     assert len(json.dumps(LARGEST, separators=(",", ":"))) < 45_000
 
 
+def test_the_controller_keeps_started_what_the_stage_asks_for() -> None:
+    """It has the number and the right where there is one; the commands read it from the stack."""
+    settings = FunctionConfig(provisioned_concurrency=2)
+    started, without = body(function=settings), LARGEST
+    variables = started["Resources"]["RolloutFunction"]["Properties"]["Environment"]["Variables"]
+    rights = {s["Sid"]: s for role, s in statements(started) if role == "RolloutRole"}
+
+    assert started["Outputs"]["Provisioned"]["Value"] == variables["FNMODEL_PROVISIONED"] == "2"
+    assert rights["KeepStarted"]["Resource"] == {"Fn::Sub": "${Function.Arn}:*"}
+    assert rights["ListStarted"]["Resource"] == {"Fn::GetAtt": ["Function", "Arn"]}
+    assert "Provisioned" not in json.dumps(without)
+    # Never the alias's: https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
+    assert "ProvisionedConcurrencyConfig" not in json.dumps(started["Resources"]["LiveAlias"])
+    here = body(function=settings, surroundings=Around(local=True))
+    assert "Provisioned" not in here["Outputs"]
+
+
 # ------------------------------------------------------------------ one key
 
 
@@ -374,7 +391,10 @@ def combinations() -> Iterator[dict[str, Any]]:
         "audit": [True, False],
         "capture": [CaptureConfig(), CaptureConfig(rate=1), CaptureConfig(rate=1, kms_key=KEY)],
         "serving": [True, False],
-        "function": [FunctionConfig(), FunctionConfig(reserved_concurrency=5, tracing="xray")],
+        "function": [
+            FunctionConfig(),
+            FunctionConfig(reserved_concurrency=5, provisioned_concurrency=2, tracing="xray"),
+        ],
     }
     names = list(choices)
     open_pairs = {

@@ -25,6 +25,7 @@ from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack
 from fnmodel.release.alias import AliasState
+from fnmodel.release.release import Released
 from fnmodel.release.tick import Rollout
 from fnmodel.shipped import shipped
 from fnmodel.slim.slim import Slimmed
@@ -321,8 +322,11 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
 
     """
     _ = work.keys  # a key that cannot be used is told before any work
-    if work.around.left_out:
-        work.console.note(f"not in the embedded cloud: {', '.join(work.around.left_out)}")
+    left_out = work.around.left_out
+    if work.local and work.function.provisioned_concurrency:
+        left_out += ("function.provisioned_concurrency",)
+    if left_out:
+        work.console.note(f"not in the embedded cloud: {', '.join(left_out)}")
     if work.local and work.access.jwt and find_spec("cryptography") is None:
         raise UsageError(
             f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
@@ -440,12 +444,27 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
         )
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
+    _keep_started(work, stack, released)
     whole = desired(work, image, repository_uri)
     if whole != wanted:
         provision(work, whole, name="beside" if opened else "open")
     return Deployed(
         released.version.number, image.digest, released.state, changed=True, champions=compared
     )
+
+
+def _keep_started(work: Workspace, before: Stack | None, released: Released) -> None:
+    """Start what is to be kept started of a version, before it gets its first request."""
+    count = work.provisioned.count
+    if not count and (before is None or "Provisioned" not in before.outputs):
+        return
+    state, number = released.state, released.version.number
+    with work.console.step("start") as step:
+        work.provisioned.keep({state.version, *state.weights, number})
+        if count:
+            step.progress(f"starting {count} environments of version {number}")
+            work.provisioned.started(number)
+        step.done(f"version {number}: {count} environments are kept started")
 
 
 def _compared(work: Workspace, slims: Slims, image: Image) -> "dict[str, Comparison]":

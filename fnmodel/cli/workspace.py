@@ -48,6 +48,7 @@ from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger
 from fnmodel.release.meter import CloudWatchMeter
 from fnmodel.release.probe import AllGates, ProbeGate
+from fnmodel.release.provisioned import Provisioned, StartedRouter
 from fnmodel.release.publish import Publisher
 from fnmodel.release.release import Gate, Releases
 from fnmodel.release.rollouts import Rollouts
@@ -141,7 +142,17 @@ class Workspace:
     @cached_property
     def router(self) -> AliasRouter:
         """Reads and moves the alias that serves."""
-        return AliasRouter(self.client("lambda"), self.name, ALIAS)
+        if not self.provisioned.count:
+            return AliasRouter(self.client("lambda"), self.name, ALIAS)
+        return StartedRouter(
+            self.client("lambda"), self.name, ALIAS, self.provisioned, self.console.note
+        )
+
+    @cached_property
+    def provisioned(self) -> Provisioned:
+        """Keeps versions started; the embedded cloud does not, and bills nothing for it."""
+        count = 0 if self.local else self.function.provisioned_concurrency or 0
+        return Provisioned(self.client("lambda"), self.name, count)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -110,9 +110,9 @@ DIFFERENCES = (
         "they ring",
     ),
     Difference(
-        "domains, keys of KMS, e-mail",
+        "domains, keys of KMS, e-mail, provisioned concurrency",
         "left out; `deploy` says so",
-        "as `domain`, `stack.kms_key` and `alarms.email` say",
+        "as `domain`, `stack.kms_key`, `alarms.email` and `function` say",
     ),
     Difference(
         "events that fail in every attempt",

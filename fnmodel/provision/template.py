@@ -188,6 +188,7 @@ def _surround(
     if function.reserved_concurrency is not None:
         reserved = function.reserved_concurrency
         resources["Function"]["Properties"]["ReservedConcurrentExecutions"] = reserved
+    _keep_started(template, None if given.local else function.provisioned_concurrency)
     around.name(template, None if given.local else given.domain)
     limits = alarms.Limits(function, given.account_concurrency)
     told = given.alarms.model_copy(update={"email": ()}) if given.local else given.alarms
@@ -205,6 +206,26 @@ def _surround(
     around.bound(template, stack)
     plain = stack.model_copy(update={"kms_key": None})
     around.encrypt(template, plain if given.local else stack, kept=audit)
+
+
+def _keep_started(template: Template, count: int | None) -> None:
+    """Say how many environments the controller keeps started; without any it may not."""
+    resources, outputs = template["Resources"], template["Outputs"]
+    controller = resources.get("RolloutFunction")
+    if count:
+        # What the commands go by: a number that only this file had would move without the stack.
+        outputs["Provisioned"]["Value"] = str(count)
+    else:
+        del outputs["Provisioned"]
+    if controller is None:
+        return
+    variables = controller["Properties"]["Environment"]["Variables"]
+    if count:
+        variables["FNMODEL_PROVISIONED"] = str(count)
+        return
+    del variables["FNMODEL_PROVISIONED"]
+    for right in ("KeepStarted", "ListStarted"):
+        _forbid(template, "RolloutRole", right)
 
 
 def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
