@@ -20,7 +20,7 @@ class AlarmsConfig(Strict):
         gt=0,
         lt=1,
         description="share of the live alias's invocations that crash, time out or answer 5xx: "
-        "more than now and then, for three of five minutes",
+        "callers notice, and it is no single bad request",
     )
     minimum_requests: int = Field(
         default=10,
@@ -32,8 +32,8 @@ class AlarmsConfig(Strict):
         default=10_000,
         ge=1,
         le=30_000,
-        description="ms within which 99 of 100 requests are answered: the API cuts off at 30,000, "
-        "and a third of that is left when it rings",
+        description="ms within which 99 of 100 requests are answered: at three times that the API "
+        "cuts off, so that there is time to look",
     )
     throttle_rate: float | None = Field(
         default=0.01,
@@ -59,8 +59,8 @@ class AlarmsConfig(Strict):
         default=0.05,
         gt=0,
         lt=1,
-        description="share of the API's answers that are 5xx, those that the function never saw "
-        "among them",
+        description="share of the API's answers that are 5xx: what callers see, requests that "
+        "the function never saw among it",
     )
     batch_failures: int | None = Field(
         default=1,
