@@ -159,23 +159,28 @@ def _models(slims: Slims) -> dict[str, OnnxModel]:
 
 @dataclass(frozen=True)
 class Beside:
-    """The images that the functions beside the model's run; None where there is no such function.
+    """What is renewed last, once the model's image has passed its gate and is started.
 
-    They run the model's own image, and are renewed once it has passed its gate: a bad one neither
-    keeps callers out nor drives a rollout.
+    The images that the functions beside the model's run, None where there is no such function: they
+    run the model's own, and a bad one neither keeps callers out nor drives a rollout. And how many
+    environments are kept started: a deploy that was killed before they are is not the same as done.
     """
 
     authorizer: str | None
     controller: str | None
+    provisioned: int
 
 
 def beside(stack: Stack | None) -> Beside:
-    """Return what runs beside the model in a stack as it stands."""
-    given = stack.parameters if stack is not None else {}
+    """Return that of a stack as it stands."""
+    if stack is None:
+        return Beside(None, None, 0)
+    given = stack.parameters
     # A stack of an older fnmodel has one image for the model and its controller.
-    driven = stack is not None and "RolloutClock" in stack.outputs
+    driven = "RolloutClock" in stack.outputs
     controller = given.get("ControllerImageUri", given.get("ImageUri")) if driven else None
-    return Beside(given.get("AuthorizerImageUri"), controller)
+    provisioned = int(stack.outputs.get("Provisioned", "0"))
+    return Beside(given.get("AuthorizerImageUri"), controller, provisioned)
 
 
 def desired(
@@ -188,13 +193,13 @@ def desired(
 ) -> Desired:
     """Return what the stage is to be with this image, open to requests or not yet.
 
-    The functions beside the model's run this image too, or those that `others` names.
+    What is renewed last is as the project says, too, or as `others` says.
     """
     project = work.project
     uri = f"{repository_uri}@{image.digest}"
     keyed = serving and work.access.mode == "api_key"
     secret = work.capture_key or secrets.token_hex(32) if project.capture.rate else ""
-    others = others or Beside(uri, uri)
+    others = others or Beside(uri, uri, work.provisioned.count)
     driven = serving and work.rollout.automatic and others.controller is not None
     parameters = template.parameters(
         project,
@@ -214,7 +219,9 @@ def desired(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
             function=work.function, audit=project.audit.retention is not None,
             access=work.access, cors=work.cors, serving=serving, rollout=driven,
-            surroundings=replace(work.around, account_concurrency=work.quota),
+            surroundings=replace(
+                work.around, account_concurrency=work.quota, provisioned=others.provisioned
+            ),
         ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage, work.around.stack.tags),

@@ -71,8 +71,8 @@ class AlarmsConfig(Strict):
     controller_failures: int | None = Field(
         default=3,
         ge=1,
-        description="failed looks of the rollout controller in five minutes, of five: one is made "
-        "up for by the next minute",
+        description="crashes of the rollout controller in five minutes, Lambda's repetitions among "
+        "them: one is made up for by the next minute",
     )
     authorizer_failures: int | None = Field(
         default=3,

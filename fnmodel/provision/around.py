@@ -31,7 +31,8 @@ _USE_KEY = "UseStackKey"
 class Around:
     """A stage's settings of everything around its function.
 
-    `account_concurrency` is the account's quota of requests at once, None where it is not known.
+    `account_concurrency` is the account's quota of requests at once, None where it is not known;
+    `provisioned` is how many environments of each version are kept started, as the stack says it.
     What the embedded cloud cannot do is left out with `local`; `left_out` says what.
     """
 
@@ -39,6 +40,7 @@ class Around:
     stack: StackConfig = field(default_factory=StackConfig)
     domain: DomainConfig | None = None
     account_concurrency: int | None = None
+    provisioned: int = 0
     local: bool = False
 
     @property

@@ -188,7 +188,7 @@ def _surround(
     if function.reserved_concurrency is not None:
         reserved = function.reserved_concurrency
         resources["Function"]["Properties"]["ReservedConcurrentExecutions"] = reserved
-    _keep_started(template, None if given.local else function.provisioned_concurrency)
+    _keep_started(template, given.provisioned)
     around.name(template, None if given.local else given.domain)
     limits = alarms.Limits(function, given.account_concurrency)
     told = given.alarms.model_copy(update={"email": ()}) if given.local else given.alarms
@@ -208,12 +208,14 @@ def _surround(
     around.encrypt(template, plain if given.local else stack, kept=audit)
 
 
-def _keep_started(template: Template, count: int | None) -> None:
-    """Say how many environments the controller keeps started; without any it may not."""
+def _keep_started(template: Template, count: int) -> None:
+    """Have the controller keep environments started; without any it may not.
+
+    The output lets a stack whose number has changed differ from the one before.
+    """
     resources, outputs = template["Resources"], template["Outputs"]
     controller = resources.get("RolloutFunction")
     if count:
-        # What the commands go by: a number that only this file had would move without the stack.
         outputs["Provisioned"]["Value"] = str(count)
     else:
         del outputs["Provisioned"]
