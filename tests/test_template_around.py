@@ -414,7 +414,7 @@ def combinations() -> Iterator[dict[str, Any]]:
         yield {name: choices[name][at] for name, at in zip(names, best, strict=True)}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_cfn_lint_finds_nothing_in_any_pair_of_choices(tmp_path: Path) -> None:
     """Whatever a stage asks for, the body breaks no rule of AWS's."""
     paths = []
