@@ -1,11 +1,11 @@
-# One word each: demo, base, networks, test, check, format, lock, fuzz, soak, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, bench-batch, bench-drift, matrix, clean.
+# One word each: demo, base, networks, test, check, checkov, format, lock, fuzz, soak, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, bench-batch, bench-drift, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base networks test lint check format lock fuzz soak imports bench bench-serve bench-cold bench-pack bench-slim bench-batch bench-drift matrix clean
+.PHONY: help demo base networks test lint check checkov format lock fuzz soak imports bench bench-serve bench-cold bench-pack bench-slim bench-batch bench-drift matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -64,6 +64,17 @@ lint: $(VENV)/dev
 # The import contracts are tests (tests/test_contracts.py). TESTED=1 says that they have just run.
 check: lint $(if $(TESTED),,test) ## Format, lint, types, template and tests
 
+# It has 100 packages of its own, among them an old boto3.
+CHECKOV := $(VENV)/checkov
+$(CHECKOV)/ready: $(BIN)/uv requirements/checkov.txt
+	@echo "install    checkov, apart from everything else …"
+	@$(BIN)/uv venv --quiet --clear $(CHECKOV)
+	@VIRTUAL_ENV=$(CHECKOV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/checkov.txt
+	@touch $@
+
+checkov: $(VENV)/dev $(CHECKOV)/ready ## Hold what checkov finds in the stack against tests/checkov.yaml
+	@$(BIN)/python tests/checkov.py $(CHECKOV)/bin/checkov
+
 format: $(VENV)/dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -75,7 +86,7 @@ lock: $(BIN)/uv ## Renew every lock file
 	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local --extra runtime --extra dev $(FRAMEWORKS) -o requirements/dev.txt pyproject.toml requirements/build.in
 	@$(BIN)/uv $(COMPILE) --extra sklearn --extra local -c requirements/dev.txt -o requirements/demo.txt pyproject.toml requirements/build.in
 	@$(BIN)/uv $(COMPILE) -c requirements/dev.txt -o requirements/networks.txt requirements/networks.in
-	@for name in clients mlserver; do $(BIN)/uv $(COMPILE) -o requirements/$$name.txt requirements/$$name.in || exit 1; done
+	@for name in clients mlserver checkov; do $(BIN)/uv $(COMPILE) -o requirements/$$name.txt requirements/$$name.in || exit 1; done
 	@$(BIN)/python -m fnmodel.pack.lock
 
 fuzz: $(VENV)/dev ## Send 10,000 requests made from the OpenAPI document, and 100,000 broken events

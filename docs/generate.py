@@ -20,10 +20,13 @@ from fnmodel import config
 from fnmodel.cli.app import app
 from fnmodel.errors import by_code
 from fnmodel.local.differences import DIFFERENCES
+from fnmodel.provision.alarms import SWITCHED
+from fnmodel.provision.template import read
+from fnmodel.shipped import shipped
 
 DOCS = Path(__file__).resolve().parent
 NOTICE = "<!-- Made by docs/generate.py; do not edit. -->"
-KEYS, DIFFERENT = "keys", "differences"
+KEYS, DIFFERENT, ALARMS = "keys", "differences", "alarms"
 """Parts of pages that are made here; comments mark where they begin and end."""
 
 # What every command has in common is explained once.
@@ -85,22 +88,26 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("rollout.", config.RolloutConfig, "`rollout`: how a new version gets its requests"),
     ("rollout.steps[].", config.RolloutStep, "`rollout.steps`: a list of steps"),
     ("rollout.analysis.", config.Analysis, "`rollout.analysis`: what a candidate must not do"),
+    ("alarms.", config.AlarmsConfig, "`alarms`: when a stage rings"),
+    ("stack.", config.StackConfig, "`stack`: what everything in the stack has in common"),
     ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
     ("stages.NAME.access.", config.Access, "`access`: who may call the endpoint of a stage"),
     ("stages.NAME.access.jwt.", config.JwtAccess, "`access.jwt`: the tokens that are accepted"),
+    ("stages.NAME.domain.", config.DomainConfig, "`domain`: a name of your own for the endpoint"),
 )
 
 
 def pages() -> dict[Path, str]:
     """Return the content of every generated file by its path."""
-    configuration, local = DOCS / "configuration.md", DOCS / "local.md"
+    configuration, local, stack = (DOCS / f"{n}.md" for n in ("configuration", "local", "stack"))
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **config.json_schema()}
     return {
         DOCS / "commands.md": commands(),
         DOCS / "errors.md": errors(),
         configuration: _with(configuration, KEYS, keys()),
         local: _with(local, DIFFERENT, differences()),
+        stack: _with(stack, ALARMS, alarms()),
         DOCS / "fnmodel.schema.json": json.dumps(schema, indent=2) + "\n",
     }
 
@@ -117,6 +124,35 @@ def differences() -> str:
     """Return the table of what is another thing in the embedded cloud than in AWS."""
     rows = [[one.topic, one.here, one.aws] for one in DIFFERENCES]
     return _table(["what", "here", "in AWS"], rows)
+
+
+def alarms() -> str:
+    """Return the table of a stage's alarms: what switches each, and what it asks for."""
+    resources = read(shipped("template.yaml").read_text("utf-8"))["Resources"]
+    rows = []
+    for key, names in SWITCHED.items():
+        field = config.AlarmsConfig.model_fields[key]
+        for name in names:
+            properties = resources[name]["Properties"]
+            reason = (field.description or "").partition(": ")[2]
+            rows.append(
+                [f"`alarms.{key}`", _default(field), f"`{name}`", _metrics(properties), reason]
+            )
+    return _table(["key", "default", "alarm", "asks for", "why"], rows)
+
+
+def _metrics(alarm: Mapping[str, Any]) -> str:
+    """Return in words what an alarm asks for, and how often it must be so."""
+    if "Metrics" in alarm:
+        asked = f"`{alarm['Metrics'][0]['Expression']}`"
+    else:
+        statistic = alarm.get("ExtendedStatistic") or alarm["Statistic"]
+        name = alarm["MetricName"]
+        asked = f"{statistic} of `{'memory' if isinstance(name, dict) else name}`"
+    points = alarm.get("DatapointsToAlarm", 1)
+    minutes = alarm["EvaluationPeriods"] * alarm.get("Period", 60) // 60
+    often = f"{points} of {minutes} minutes" if points > 1 else f"{minutes} min"
+    return f"{asked}, {often}"
 
 
 def leaves() -> Iterator[tuple[str, Any]]:

@@ -17,6 +17,12 @@ ALIAS = "live"
 cloud = Cloud()
 function = os.environ["FNMODEL_FUNCTION"]
 router = AliasRouter(cloud.client("lambda"), function, ALIAS)
+if provisioned := int(os.environ.get("FNMODEL_PROVISIONED", "0")):
+    # Only where asked for: its waits and its API are no part of other stages.
+    from fnmodel.release.provisioned import Provisioned, StartedRouter
+
+    keeper = Provisioned(cloud.client("lambda"), function, provisioned)
+    router = StartedRouter(cloud.client("lambda"), function, ALIAS, keeper, print)
 s3 = cloud.client("s3")
 audit = os.environ.get("FNMODEL_AUDIT")
 ledger = Ledger(

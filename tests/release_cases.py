@@ -10,6 +10,7 @@ from typing import Any
 from fnmodel.aws import Cloud
 from fnmodel.config import Access, BatchJob, Project
 from fnmodel.provision import template
+from fnmodel.provision.around import Around
 from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.stack import ChangeSet, Stack, Stacks
 from fnmodel.shipped import shipped
@@ -151,7 +152,10 @@ def inputs(
     **changes: str,
 ) -> tuple[str, str, dict[str, str], dict[str, str]]:
     """Return name, body, parameters and tags of a stage's stack."""
-    body = template.render(shipped("template.yaml").read_text("utf-8"), jobs, access=access)
+    body = template.render(
+        shipped("template.yaml").read_text("utf-8"), jobs, access=access,
+        surroundings=Around(local=True),
+    )  # fmt: skip
     authorizer = image_uri(letter) if access.mode == "api_key" else None
     given = template.parameters(PROJECT, stage, image_uri(letter), authorizer_uri=authorizer)
     parameters = {**given, **changes}

@@ -356,7 +356,7 @@ def test_outputs_are_what_the_commands_read() -> None:
     """Renaming an output would break deployed stages."""
     assert {
         "Url", "Access", "KeysTable", "ApiId", "FunctionName", "AliasArn", "Bucket", "LedgerTable",
-        "ScheduleGroup", "LogGroup",
+        "ScheduleGroup", "LogGroup", "AlarmTopic", "FailuresQueue", "Dashboard",
     } == set(TEMPLATE["Outputs"])  # fmt: skip
 
 

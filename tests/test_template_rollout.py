@@ -106,7 +106,7 @@ def test_only_its_own_rules_may_wake_it() -> None:
 
 def test_alarms_are_those_that_a_rollout_asks_for() -> None:
     """Each wakes the controller when it begins to ring, and silence does not ring."""
-    alarms = {k: r["Properties"] for k, r in RESOURCES.items() if "Alarm" in r["Type"]}
+    alarms = {name: RESOURCES[name]["Properties"] for name in ("CrashAlarm", "ErrorAlarm")}
     names = {a["AlarmName"]["Fn::Sub"].rpartition("-")[2] for a in alarms.values()}
     pattern = RESOURCES["RolloutAlarms"]["Properties"]["EventPattern"]
 
@@ -130,8 +130,21 @@ def test_a_stage_that_is_moved_by_hand_has_nothing_of_it() -> None:
     by_hand = body(rollout=False)
 
     assert "Rollout" not in json.dumps(by_hand)
-    assert "Alarm" not in json.dumps(by_hand)
+    assert not {"CrashAlarm", "ErrorAlarm", "ControllerAlarm"} & set(by_hand["Resources"])
     assert set(body()["Outputs"]) - set(by_hand["Outputs"]) == {"RolloutClock"}
+
+
+def test_the_controller_never_runs_an_image_before_its_gate() -> None:
+    """Its image is a parameter of its own; a stage that is not open yet has no controller."""
+    template = body()
+
+    assert template["Resources"]["RolloutFunction"]["Properties"]["Code"] == {
+        "ImageUri": {"Ref": "ControllerImageUri"}
+    }
+    assert "@sha256:" in template["Parameters"]["ControllerImageUri"]["AllowedPattern"]
+    for other in (body(serving=False), body(rollout=False)):
+        assert "ControllerImageUri" not in other["Parameters"]
+        assert "RolloutFunction" not in other["Resources"]
 
 
 @pytest.mark.parametrize("capture", [QUIET, CAPTURING], ids=["quiet", "capturing"])

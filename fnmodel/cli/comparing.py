@@ -110,9 +110,8 @@ def facts(work: Workspace, version: Version) -> Compared:
     live |= parity.live_function(work.publisher.configuration(version.number), standing)
     state = work.router.read()
     live["traffic"] = dict(state.weights) or "one version"
-    guard = stack.parameters.get("AuthorizerImageUri")
     body, parameters = recipe.stack_of(
-        work, stack.parameters["ImageUri"], serving=work.open, authorizer=guard
+        work, stack.parameters["ImageUri"], serving=work.open, others=recipe.beside(stack)
     )
     wanted = json.loads(body)
     declared = parity.stack_facts(wanted, parameters)

@@ -25,6 +25,7 @@ from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack
 from fnmodel.release.alias import AliasState
+from fnmodel.release.release import Released
 from fnmodel.release.tick import Rollout
 from fnmodel.shipped import shipped
 from fnmodel.slim.slim import Slimmed
@@ -156,36 +157,66 @@ def _models(slims: Slims) -> dict[str, OnnxModel]:
     return {name: slimmed.model for name, slimmed in slims.items()}
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is renewed last, once the model's image has passed its gate and is started.
+
+    The images that the functions beside the model's run, None where there is no such function: they
+    run the model's own, and a bad one neither keeps callers out nor drives a rollout. And how many
+    environments are kept started: a deploy that was killed before they are is not the same as done.
+    """
+
+    authorizer: str | None
+    controller: str | None
+    provisioned: int
+
+
+def beside(stack: Stack | None) -> Beside:
+    """Return that of a stack as it stands."""
+    if stack is None:
+        return Beside(None, None, 0)
+    given = stack.parameters
+    # A stack of an older fnmodel has one image for the model and its controller.
+    driven = "RolloutClock" in stack.outputs
+    controller = given.get("ControllerImageUri", given.get("ImageUri")) if driven else None
+    provisioned = int(stack.outputs.get("Provisioned", "0"))
+    return Beside(given.get("AuthorizerImageUri"), controller, provisioned)
+
+
 def desired(
     work: Workspace,
     image: Image,
     repository_uri: str,
     *,
     serving: bool = True,
-    authorizer: str | None = None,
+    others: Beside | None = None,
 ) -> Desired:
     """Return what the stage is to be with this image, open to requests or not yet.
 
-    The authorizer runs this image too, or the one that `authorizer` names.
+    What is renewed last is as the project says, too, or as `others` says.
     """
     uri = f"{repository_uri}@{image.digest}"
-    body, parameters = stack_of(work, uri, serving=serving, authorizer=authorizer)
-    return Desired(image, uri, body, parameters, template.tags(work.project.name, work.stage))
+    body, parameters = stack_of(work, uri, serving=serving, others=others)
+    tags = template.tags(work.project.name, work.stage, work.around.stack.tags)
+    return Desired(image, uri, body, parameters, tags)
 
 
 def stack_of(
-    work: Workspace, uri: str, *, serving: bool = True, authorizer: str | None = None
+    work: Workspace, uri: str, *, serving: bool = True, others: Beside | None = None
 ) -> tuple[str, dict[str, str]]:
     """Return the template's body and the parameters that the project asks for, for an image."""
     project = work.project
     keyed = serving and work.access.mode == "api_key"
     secret = work.capture_key or secrets.token_hex(32) if work.capture.rate else ""
+    others = others or Beside(uri, uri, work.provisioned.count)
+    driven = serving and work.rollout.automatic and others.controller is not None
     parameters = template.parameters(
         project,
         work.stage,
         uri,
         work.function,
-        (authorizer or uri) if keyed else None,
+        (others.authorizer or uri) if keyed else None,
+        controller_uri=others.controller if driven else None,
         capture_key=secret,
         capture=work.capture,
     )
@@ -194,7 +225,10 @@ def stack_of(
     body = template.render(
         shipped("template.yaml").read_text("utf-8"), project.batch, capture=work.capture,
         function=work.function, audit=project.audit.retention is not None,
-        access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
+        access=work.access, cors=work.cors, serving=serving, rollout=driven,
+        surroundings=replace(
+            work.around, account_concurrency=work.quota, provisioned=others.provisioned
+        ),
     )  # fmt: skip
     return body, parameters
 
@@ -301,6 +335,11 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
     """
     _ = work.cloud  # credentials of another account are refused before any work
     _ = work.keys  # as is a key that cannot be used
+    left_out = work.around.left_out
+    if work.local and work.function.provisioned_concurrency:
+        left_out += ("function.provisioned_concurrency",)
+    if left_out:
+        work.console.note(f"not in the embedded cloud: {', '.join(left_out)}")
     if work.local and work.access.jwt and find_spec("cryptography") is None:
         raise UsageError(
             f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
@@ -455,9 +494,7 @@ def _landed(
 ) -> Deployed:
     stack, opened, compared = known.stack, known.opened, known.compared
     repository_uri = work.repository_uri()
-    # The authorizer is renewed last, so that an image that fails its gate keeps nobody out.
-    guard = stack.parameters.get("AuthorizerImageUri") if stack is not None else None
-    wanted = desired(work, image, repository_uri, serving=opened, authorizer=guard)
+    wanted = desired(work, image, repository_uri, serving=opened, others=beside(stack))
     bring(wanted)
     provision(work, wanted)
     with work.console.step("release") as step:
@@ -468,12 +505,27 @@ def _landed(
         released = work.releases.release(image.digest, work.gate(models), evidence="; ".join(found))
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
+    _keep_started(work, stack, released)
     whole = desired(work, image, repository_uri)
     if whole != wanted:
-        provision(work, whole, name="authorizer" if opened else "open")
+        provision(work, whole, name="beside" if opened else "open")
     return Deployed(
         released.version.number, image.digest, released.state, changed=True, champions=compared
     )
+
+
+def _keep_started(work: Workspace, before: Stack | None, released: Released) -> None:
+    """Start what is to be kept started of a version, before it gets its first request."""
+    count = work.provisioned.count
+    if not count and (before is None or "Provisioned" not in before.outputs):
+        return
+    state, number = released.state, released.version.number
+    with work.console.step("start") as step:
+        work.provisioned.keep({state.version, *state.weights, number})
+        if count:
+            step.progress(f"starting {count} environments of version {number}")
+            work.provisioned.started(number)
+        step.done(f"version {number}: {count} environments are kept started")
 
 
 def _compared(

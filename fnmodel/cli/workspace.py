@@ -38,6 +38,7 @@ from fnmodel.pack.lock import Change
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
 from fnmodel.pack.requirements import lock, tracing_lock
+from fnmodel.provision.around import Around
 from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.keys import ApiKeys
 from fnmodel.provision.pins import Pins
@@ -50,6 +51,7 @@ from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger
 from fnmodel.release.meter import CloudWatchMeter
 from fnmodel.release.probe import AllGates, ProbeGate
+from fnmodel.release.provisioned import Provisioned, StartedRouter
 from fnmodel.release.publish import Publisher
 from fnmodel.release.release import Gate, Releases
 from fnmodel.release.rollouts import Rollouts
@@ -172,7 +174,17 @@ class Workspace:
     @cached_property
     def router(self) -> AliasRouter:
         """Reads and moves the alias that serves."""
-        return AliasRouter(self.client("lambda"), self.name, ALIAS)
+        if not self.provisioned.count:
+            return AliasRouter(self.client("lambda"), self.name, ALIAS)
+        return StartedRouter(
+            self.client("lambda"), self.name, ALIAS, self.provisioned, self.console.note
+        )
+
+    @cached_property
+    def provisioned(self) -> Provisioned:
+        """Keeps versions started; the embedded cloud does not, and bills nothing for it."""
+        count = 0 if self.local else self.function.provisioned_concurrency or 0
+        return Provisioned(self.client("lambda"), self.name, count)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -186,6 +198,30 @@ class Workspace:
         """The locked copies of the ledger, where the stage has a bucket for them."""
         bucket = self.stack.outputs.get("AuditBucket")
         return S3Copies(self.client("s3"), bucket, f"{ALIAS}/") if bucket else None
+
+    @cached_property
+    def around(self) -> Around:
+        """What the stage has around its function: alarms, a key, a name; asks AWS for nothing."""
+        alarms, stack = self.settings.alarms, self.settings.stack
+        return Around(
+            alarms=self.project.alarms if alarms is None else alarms,
+            stack=self.project.stack if stack is None else stack,
+            domain=self.settings.domain,
+            local=self.local,
+        )
+
+    @cached_property
+    def quota(self) -> int | None:
+        """The account's quota of requests at once; None where no alarm asks for it.
+
+        The embedded cloud has a number of its own, which limits nothing.
+        """
+        asked = self.around.alarms.concurrency is not None
+        if self.local or not asked or self.function.reserved_concurrency:
+            return None
+        with translated():
+            limit = self.client("lambda").get_account_settings()["AccountLimit"]
+        return int(limit["ConcurrentExecutions"])
 
     @cached_property
     def api_keys(self) -> ApiKeys:

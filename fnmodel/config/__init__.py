@@ -1,6 +1,7 @@
 """`fnmodel.yaml`: one model of pydantic, a module for each part of it."""
 
 from fnmodel.config.access import Access, AccessMode, ApiKeyAccess, CorsConfig, JwtAccess
+from fnmodel.config.alarms import AlarmsConfig
 from fnmodel.config.base import FILE, NAME, Duration, ModelName, Name, seconds
 from fnmodel.config.batch import BatchJob
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
@@ -20,6 +21,7 @@ from fnmodel.config.model import (
 )
 from fnmodel.config.project import Project
 from fnmodel.config.rollout import Analysis, RolloutConfig, RolloutStep
+from fnmodel.config.stack import DomainConfig, StackConfig
 from fnmodel.config.stage import Stage
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "NAME",
     "Access",
     "AccessMode",
+    "AlarmsConfig",
     "Analysis",
     "ApiKeyAccess",
     "AuditConfig",
@@ -34,6 +37,7 @@ __all__ = [
     "CaptureConfig",
     "ChampionConfig",
     "CorsConfig",
+    "DomainConfig",
     "Duration",
     "FairnessGate",
     "FunctionConfig",
@@ -53,6 +57,7 @@ __all__ = [
     "RolloutStep",
     "SigningConfig",
     "SlimConfig",
+    "StackConfig",
     "Stage",
     "find",
     "json_schema",

@@ -20,6 +20,18 @@ class FunctionConfig(Strict):
         default=False,
         description="start from a snapshot of the loaded model; AWS bills it for each version",
     )
+    reserved_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        description="requests at once: kept free for this function, and never exceeded; without it "
+        "the account's quota is shared",
+    )
+    provisioned_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        description="environments of each version that serves which are kept started; billed by "
+        "the hour",
+    )
     tracing: Literal["none", "xray", "otlp"] = Field(
         default="none",
         description="`xray` samples requests into AWS X-Ray, which bills them; `otlp` sends spans "
@@ -30,6 +42,21 @@ class FunctionConfig(Strict):
         description="OpenTelemetry's own variables, with `tracing: otlp`: "
         "`OTEL_EXPORTER_OTLP_ENDPOINT` at least",
     )
+
+    @model_validator(mode="after")
+    def _started(self) -> Self:
+        provisioned = self.provisioned_concurrency
+        if provisioned and self.snapstart:
+            raise ValueError(
+                "snapstart and provisioned_concurrency exclude each other in Lambda: one starts "
+                "environments fast, the other keeps them started; leave one out"
+            )
+        if provisioned and self.reserved_concurrency and provisioned > self.reserved_concurrency:
+            raise ValueError(
+                f"provisioned_concurrency: {provisioned} is more than the "
+                f"{self.reserved_concurrency} of reserved_concurrency"
+            )
+        return self
 
     @model_validator(mode="after")
     def _collector(self) -> Self:

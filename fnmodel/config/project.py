@@ -9,12 +9,14 @@ from typing import Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fnmodel.config.access import CorsConfig
+from fnmodel.config.alarms import AlarmsConfig
 from fnmodel.config.base import FILE, NAME, ModelName, Name, Strict
 from fnmodel.config.batch import BatchJob
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
 from fnmodel.config.model import ModelConfig, OneModel
 from fnmodel.config.rollout import RolloutConfig
+from fnmodel.config.stack import StackConfig
 from fnmodel.config.stage import Stage
 from fnmodel.errors import UsageError
 
@@ -50,6 +52,8 @@ class Project(OneModel, _Named):
     )
     batch: tuple[BatchJob, ...] = ()
     rollout: RolloutConfig = RolloutConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
+    stack: StackConfig = StackConfig()
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)
 

@@ -5,9 +5,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fnmodel.config.access import Access, CorsConfig
+from fnmodel.config.alarms import AlarmsConfig
 from fnmodel.config.base import Strict
 from fnmodel.config.function import CaptureConfig, FunctionConfig
 from fnmodel.config.rollout import RolloutConfig
+from fnmodel.config.stack import DomainConfig, StackConfig
 
 
 class Stage(Strict):
@@ -43,6 +45,11 @@ class Stage(Strict):
     )
     cors: CorsConfig | None = Field(default=None, description="instead of the project's")
     rollout: RolloutConfig | None = Field(default=None, description="instead of the project's")
+    alarms: AlarmsConfig | None = Field(default=None, description="instead of the project's")
+    stack: StackConfig | None = Field(default=None, description="instead of the project's")
+    domain: DomainConfig | None = Field(
+        default=None, description="a name of your own for the endpoint"
+    )
     sandbox: Literal["auto", "bubblewrap", "process"] = Field(
         default="auto",
         description="how the embedded cloud runs the image: `bubblewrap` the one that AWS gets, by "

@@ -100,7 +100,7 @@ DIFFERENCES = (
     ),
     Difference(
         "properties that are accepted and forgotten",
-        "lifecycle rules of buckets; recovery and encryption of tables",
+        "lifecycle rules of buckets; recovery and encryption of tables; reserved concurrency",
         "they hold",
     ),
     Difference(
@@ -114,6 +114,26 @@ DIFFERENCES = (
         "looked at when they are made or changed, and when PutMetricData is called; the metric's "
         "dimensions do not matter",
         "looked at all the time, by dimensions",
+    ),
+    Difference(
+        "alarms that calculate",
+        "left out: shares of failed and of throttled invocations",
+        "they ring",
+    ),
+    Difference(
+        "domains, keys of KMS, e-mail, provisioned concurrency",
+        "left out; `deploy` says so",
+        "as `domain`, `stack.kms_key`, `alarms.email` and `function` say",
+    ),
+    Difference(
+        "events that fail in every attempt",
+        "not in the alias's queue: destinations are looked for at the function only",
+        "in the queue, which an alarm watches",
+    ),
+    Difference(
+        "metrics of the API, of queues and of memory",
+        "none; their alarms never ring",
+        "all of them",
     ),
     Difference(
         "scans",

@@ -17,6 +17,8 @@ from fnmodel.config import (
     Project,
 )
 from fnmodel.errors import ProvisionError, UsageError
+from fnmodel.provision import alarms, around, dashboard
+from fnmodel.provision.around import Around
 from fnmodel.provision.bodies import LARGEST
 
 Template = dict[str, Any]
@@ -44,12 +46,11 @@ _AUDIT = (
     ("Parameters", "AuditMode"),
     ("Outputs", "AuditBucket"),
 )
-# Of the retentions that CloudWatch Logs offers, those up to the template's own.
-_LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90)
 _NO_CAPTURE = CaptureConfig()
+_PLAIN = Around()
 _AUTHORIZER = (
     "KeyAuthorizer", "AuthorizerPermission", "AuthorizerLogs", "AuthorizerRole",
-    "AuthorizerFunction",
+    "AuthorizerFunction", "AuthorizerAlarm",
 )  # fmt: skip
 # What only a stage whose rollouts go by themselves has.
 _ROLLOUT = (
@@ -61,15 +62,19 @@ _ROLLOUT = (
     ("Resources", "ErrorAlarm"),
     ("Resources", "RolloutLogs"),
     ("Resources", "RolloutFailures"),
+    ("Resources", "RolloutFailuresPolicy"),
+    ("Resources", "ControllerAlarm"),
+    ("Resources", "FailedLooksAlarm"),
     ("Resources", "RolloutRole"),
     ("Resources", "RolloutFunction"),
+    ("Parameters", "ControllerImageUri"),
     ("Outputs", "RolloutClock"),
 )
 _HEALTH = ("LiveRoute", "ReadyRoute")
 _DOCS = ("DocsRoute", "DocumentRoute")
 _DOORS = (
     "ApiRoute", "ApiStage", "ApiPermission", "PreflightRoute", "TokenAuthorizer", *_HEALTH,
-    *_DOCS, *_AUTHORIZER,
+    *_DOCS, *_AUTHORIZER, *around.DOMAIN,
 )  # fmt: skip
 _AUTHORIZATION: Mapping[AccessMode, Mapping[str, Any]] = {
     "iam": {"AuthorizationType": "AWS_IAM"},
@@ -117,15 +122,18 @@ def render(
     function: FunctionConfig | None = None,
     audit: bool = False,
     rollout: bool = False,
+    surroundings: Around = _PLAIN,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
-    with `rollout` there is a controller of rollouts.
+    with `rollout` there is a controller of rollouts. `surroundings` are alarms, keys, names, and
+    what else is the same for a model of any kind.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
-    the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
-    the embedded cloud's change sets do not see one that changes.)
+    the API, and the stack no `Url`; nor is there a controller, which would run the new image. (Not
+    a condition of the template, nor are the kinds of access: the embedded cloud's change sets do
+    not see one that changes.)
 
     Pure and deterministic: the same arguments give the same bytes.
 
@@ -145,11 +153,15 @@ def render(
         for door in _DOORS:
             resources.pop(door, None)
         template["Parameters"].pop("AuthorizerImageUri", None)
-        for output in ("Url", "Access"):
+        for output in ("Url", "Access", "DomainTarget"):
             del template["Outputs"][output]
     _trim(template, capture)
-    _leave_out(template, audit=audit, rollout=rollout)
-    _trace(template, function or FunctionConfig())
+    _leave_out(template, audit=audit, rollout=rollout and serving)
+    settings = function or FunctionConfig()
+    _trace(template, settings)
+    _surround(template, jobs, surroundings, settings, capture=capture, audit=audit)
+    for parameter in template["Parameters"].values():
+        parameter.pop("Description", None)  # for who reads the file; a request has a limit
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
     if size > LARGEST:
@@ -158,6 +170,62 @@ def render(
             hint=f"declare fewer than the {len(jobs)} batch jobs in one project",
         )
     return body
+
+
+def _surround(
+    template: Template,
+    jobs: Sequence[BatchJob],
+    given: Around,
+    function: FunctionConfig,
+    *,
+    capture: CaptureConfig,
+    audit: bool,
+) -> None:
+    """Put around the function what is the same for a model of any kind."""
+    resources, stack = template["Resources"], given.stack
+    if function.reserved_concurrency is not None:
+        reserved = function.reserved_concurrency
+        resources["Function"]["Properties"]["ReservedConcurrentExecutions"] = reserved
+    _keep_started(template, given.provisioned)
+    around.name(template, None if given.local else given.domain)
+    limits = alarms.Limits(function, given.account_concurrency)
+    told = given.alarms.model_copy(update={"email": ()}) if given.local else given.alarms
+    alarms.ring(template, told, limits, math=not given.local)
+    if stack.dashboard:
+        resources["Dashboard"]["Properties"]["DashboardBody"] = dashboard.body(
+            jobs,
+            rollout="RolloutFunction" in resources,
+            keyed="AuthorizerFunction" in resources,
+            captures=bool(capture.rate),
+        )
+    else:
+        del resources["Dashboard"], template["Outputs"]["Dashboard"]
+    around.retain(template, stack, capture.retention if capture.rate else None)
+    around.bound(template, stack)
+    plain = stack.model_copy(update={"kms_key": None})
+    around.encrypt(template, plain if given.local else stack, kept=audit)
+
+
+def _keep_started(template: Template, count: int) -> None:
+    """Have the controller keep environments started; without any it may not.
+
+    The output lets a stack whose number has changed differ from the one before.
+    """
+    resources, outputs = template["Resources"], template["Outputs"]
+    controller = resources.get("RolloutFunction")
+    if count:
+        outputs["Provisioned"]["Value"] = str(count)
+    else:
+        del outputs["Provisioned"]
+    if controller is None:
+        return
+    variables = controller["Properties"]["Environment"]["Variables"]
+    if count:
+        variables["FNMODEL_PROVISIONED"] = str(count)
+        return
+    del variables["FNMODEL_PROVISIONED"]
+    for right in ("KeepStarted", "ListStarted"):
+        _forbid(template, "RolloutRole", right)
 
 
 def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
@@ -204,19 +272,22 @@ def parameters(
     function: FunctionConfig | None = None,
     authorizer_uri: str | None = None,
     *,
+    controller_uri: str | None = None,
     capture_key: str = "",
     capture: CaptureConfig | None = None,
 ) -> dict[str, str]:
     """Return the stack's parameters; `function`, `capture` stand in for the project's settings.
 
-    `authorizer_uri` is the authorizer's image, where the stack has an authorizer. `capture_key` is
-    the stage's secret for keyed hashes, in hex.
+    `authorizer_uri` is the authorizer's image, where the stack has an authorizer, `controller_uri`
+    that of the rollout controller. `capture_key` is the stage's secret for keyed hashes, in hex.
     """
     settings = function or project.function
     captured = capture or project.capture
     authorizer = {"AuthorizerImageUri": authorizer_uri} if authorizer_uri else {}
+    controller = {"ControllerImageUri": controller_uri} if controller_uri else {}
     given = {
         **authorizer,
+        **controller,
         "Project": project.name,
         "Stage": stage,
         "ImageUri": image_uri,
@@ -259,12 +330,13 @@ def policy(capture: CaptureConfig) -> str:
     return text
 
 
-def tags(project: str, stage: str) -> dict[str, str]:
+def tags(project: str, stage: str, own: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the stack's tags, which CloudFormation copies to every resource that has tags.
 
-    They never change between deploys: a changed stack tag would modify all of them.
+    fnmodel's own never change between deploys: a changed stack tag modifies all of them. `own` are
+    those of `stack.tags`.
     """
-    return {"fnmodel:project": project, "fnmodel:stage": stage}
+    return {**(own or {}), "fnmodel:project": project, "fnmodel:stage": stage}
 
 
 def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
@@ -291,9 +363,6 @@ def _trim(template: Template, capture: CaptureConfig) -> None:
         del variables["FNMODEL_CAPTURE"], variables["FNMODEL_CAPTURE_KEY"]
         # The bucket's rule stays: rows that were captured before still have to go.
         return
-    # The log holds the rows too, and must not hold them for longer.
-    log = resources["FunctionLogs"]["Properties"]
-    log["RetentionInDays"] = max(days for days in _LOG_DAYS if days <= capture.retention)
     if not capture.kms_key:
         del template["Parameters"]["CaptureKmsKey"]
         destination = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]

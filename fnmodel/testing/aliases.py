@@ -22,6 +22,7 @@ class InMemoryLambda:
     0 to 1, and keeps the versions it uses from being deleted. Every mutating call is noted in
     `mutations`.
 
+    `unreserved` is what may be kept started of all versions together.
     `respond(version, event)` answers invocations; an exception it raises is the function's crash.
     """
 
@@ -37,6 +38,7 @@ class InMemoryLambda:
         self.function = function
         self.respond = respond
         self.mutations: list[str] = []
+        self.unreserved: int | None = None
         self.client = client_answered_by("lambda", self._answer)
         self._pending_reads = pending_reads
         self._in_progress = 0
@@ -44,6 +46,7 @@ class InMemoryLambda:
         self._latest: dict[str, Any] = {
             "image": image_uri, "memory": 1769, "snapstart": "None", "revision": _revision(),
         }  # fmt: skip
+        self._kept: dict[str, dict[str, Any]] = {}
         self._state: dict[str, str] = {}
         self._versions: dict[str, dict[str, Any]] = {}
         number = self._publish()
@@ -104,6 +107,19 @@ class InMemoryLambda:
                 return self._update_alias(asked)
             case "Invoke":
                 return self._invoke(asked)
+            case _:
+                return self._answer_started(operation, asked)
+
+    def _answer_started(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        match operation:
+            case "PutProvisionedConcurrencyConfig":
+                return self._keep(asked)
+            case "DeleteProvisionedConcurrencyConfig":
+                self.mutations.append("DeleteProvisionedConcurrencyConfig")
+                self._kept.pop(asked["Qualifier"], None)
+                return {}
+            case "ListProvisionedConcurrencyConfigs":
+                return {"ProvisionedConcurrencyConfigs": [*map(self._started, self._kept)]}
             case _:
                 message = f"InMemoryLambda does not know {operation}"
                 raise NotImplementedError(message)
@@ -206,6 +222,32 @@ class InMemoryLambda:
         self.mutations.append("UpdateAlias")
         alias.update(version=version, weights=weights, revision=_revision())
         return self._alias(asked["Name"])
+
+    def _keep(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep environments started; they are in progress for as many looks as updates are."""
+        number, count = asked["Qualifier"], asked["ProvisionedConcurrentExecutions"]
+        alias = self._aliases.get(number)
+        if alias is not None and alias["weights"]:
+            message = "Alias with weights can not be used with Provisioned Concurrency"
+            raise _invalid(message)
+        if alias is None:
+            if self._find(number)["snapstart"] != "None" or number == _LATEST:
+                raise _invalid("provisioned concurrency needs a version without SnapStart")
+            others = sum(one["count"] for key, one in self._kept.items() if key != number)
+            if self.unreserved is not None and count + others > self.unreserved:
+                raise _invalid("there is not that much unreserved concurrency")
+        self.mutations.append("PutProvisionedConcurrencyConfig")
+        self._kept[number] = {"count": count, "pending": self._pending_reads}
+        return self._started(number)
+
+    def _started(self, number: str) -> dict[str, Any]:
+        kept = self._kept[number]
+        pending, kept["pending"] = kept["pending"], max(0, kept["pending"] - 1)
+        return {
+            "FunctionArn": f"arn:aws:lambda:us-east-1:{_ACCOUNT}:function:{self.function}:{number}",
+            "RequestedProvisionedConcurrentExecutions": kept["count"],
+            "Status": "IN_PROGRESS" if pending else "READY",
+        }
 
     def _invoke(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         number = asked.get("Qualifier", _LATEST)
