@@ -88,9 +88,7 @@ def _base(one: AccessLine) -> str:
 
 
 def _access(one: AccessLine) -> Iterator[str]:
-    state = "" if not one.added else " (gone)" if one.kind == "narrowing" else " (new)"
-    # Of a statement that denies, more is less.
-    yield f"  {one.kind.upper():<9}  {one.subject}: {one.sid or 'a statement'}{state}"
+    yield f"  {one.kind.upper():<9}  {one.subject}: {one.sid or 'a statement'} ({one.state})"
     if one.kind == "other":
         yield from _wrapped("it says what it is not about; read it yourself", 13)
     verb = "denies" if one.effect == "Deny" else "allows"
@@ -120,7 +118,8 @@ def _edit(one: DriftLine) -> str:
             return f"{one.logical_id}: added {one.found} ({one.path})"
         case _:
             return (
-                f"{one.logical_id} {one.path}: template {_value(one.expected)}, "
+                f"{one.logical_id} {one.path}: {'ledger' if one.path == 'traffic' else 'template'} "
+                f"{_value(one.expected)}, "
                 f"found {_value(one.found)}"
             )
 

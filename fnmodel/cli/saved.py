@@ -40,12 +40,12 @@ class ResourceLine(Part):
 
 
 class AccessLine(Part):
-    """One statement that would allow more or less than now; only the part that changes."""
+    """One statement that would say more or less than now; only the part that changes."""
 
     kind: Literal["widening", "narrowing", "other"]
     subject: str
     sid: str
-    added: bool
+    state: Literal["new", "grown", "gone", "shrunk"]
     effect: str
     principals: tuple[str, ...]
     actions: tuple[str, ...]
@@ -165,6 +165,14 @@ class Plan(Part):
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with the plan's id."""
         return {"id": self.id, **self.model_dump(mode="json")}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a saved plan, which `plan --output json` prints too."""
+    schema = Plan.model_json_schema(mode="serialization")
+    schema["properties"]["id"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    schema["required"] = ["id", *schema["required"]]
+    return schema
 
 
 def save(plan: Plan, path: Path) -> None:

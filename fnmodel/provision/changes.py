@@ -97,7 +97,7 @@ def fate(drift: Drift, changes: Mapping[str, ResourceChange]) -> str:
         if drift.path.split(".")[0] in _PUBLISHED:
             return "stays, and the next version is published with it"
     if drift.path == "traffic":
-        return "deploy goes on from it"
+        return "stays: only `shift`, `promote` and `rollback` move requests"
     return "stays: CloudFormation compares templates only"
 
 

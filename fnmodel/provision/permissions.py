@@ -17,6 +17,7 @@ from fnmodel.provision.edits import same
 from fnmodel.provision.resolve import Resource
 
 Kind = Literal["widening", "narrowing", "other"]
+State = Literal["new", "grown", "gone", "shrunk"]
 
 _RESOURCE_POLICIES = {
     "AWS::S3::BucketPolicy": "PolicyDocument",
@@ -62,15 +63,15 @@ class Grant:
 
 @dataclass(frozen=True)
 class AccessChange:
-    """What a statement allows more or less than before; only the part that changed.
+    """What a statement says more or less than before; only the part that changed.
 
-    `added` tells that there was no statement of that name before (or, of a narrowing, is none now).
+    `state` is the statement's own: one that denies and is new makes the whole narrower.
     """
 
     kind: Kind
     subject: str
     sid: str
-    added: bool
+    state: State
     effect: str
     principals: tuple[str, ...]
     actions: tuple[str, ...]
@@ -161,11 +162,13 @@ def _change(
     # To deny more is to allow less.
     wider = gained == (statement.effect == "Allow")
     kind: Kind = "other" if statement.negated else "widening" if wider else "narrowing"
+    there = (statement.subject, statement.sid) in known
+    state: State = ("grown" if there else "new") if gained else ("shrunk" if there else "gone")
     return AccessChange(
         kind,
         statement.subject,
         statement.sid,
-        (statement.subject, statement.sid) not in known,
+        state,
         statement.effect,
         _unique(g.principal for g in part) if part else statement.principals,
         _unique(g.action for g in part) if part else statement.actions,

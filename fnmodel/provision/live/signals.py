@@ -99,15 +99,20 @@ def topic(client: Client, arn: str, asked: Mapping[str, Any]) -> Found | None:
         if (one["Protocol"], one["Endpoint"]) not in own
     }
     listed = aws.list_tags_for_resource(ResourceArn=arn)["Tags"]
-    return Found(pick(answer, "KmsMasterKeyId", "DisplayName"), beside, tags(listed))
+    return Found(pick(answer, "KmsMasterKeyId"), beside, tags(listed))
 
 
 def subscription(client: Client, arn: str, _asked: Mapping[str, Any]) -> Found | None:
     """Read what a subscriber gets."""
+    # Protocol and endpoint cannot be changed: another one is another subscription.
     answer = client("sns").get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
     return Found(
-        pick(answer, "Protocol", "Endpoint")
-        | {"FilterPolicy": document(answer.get("FilterPolicy"))}
+        {
+            "FilterPolicy": document(answer.get("FilterPolicy")),
+            "RedrivePolicy": document(answer.get("RedrivePolicy")),
+            "RawMessageDelivery": answer.get("RawMessageDelivery"),
+        },
+        defaults={"RawMessageDelivery": "false"},
     )
 
 

@@ -92,7 +92,8 @@ def queue(client: Client, url: str, _asked: Mapping[str, Any]) -> Found | None:
             "RedrivePolicy": document(answer.get("RedrivePolicy")),
         },
         tags=tags(aws.list_queue_tags(QueueUrl=url).get("Tags")),
-        defaults=_QUEUE,
+        # AWS encrypts a queue with a key of its own, unless there is another.
+        defaults={**_QUEUE, "SqsManagedSseEnabled": not answer.get("KmsMasterKeyId")},
     )
 
 
