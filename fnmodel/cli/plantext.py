@@ -10,7 +10,7 @@ from fnmodel.units import size
 
 _WIDTH = 80
 _SIGNS = {"add": "+", "change": "~", "replace": "-/+", "may-replace": "-/+?", "remove": "-"}
-_LONGEST = 60
+_LONGEST = 56
 _MANY = 12
 
 
@@ -170,14 +170,14 @@ def _delta(before: float | None, after: float) -> str:
 
 
 def _pair(name: str, text: str) -> Iterator[str]:
-    first, *rest = _wrapped(text, 9)
+    first, *rest = _wrapped(text, 9, hang=0)
     yield f"{name:<9}{first[9:]}"
     yield from rest
 
 
-def _wrapped(text: str, indent: int) -> list[str]:
+def _wrapped(text: str, indent: int, hang: int = 2) -> list[str]:
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2),
+        text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + hang),
         break_long_words=False, break_on_hyphens=False,
     ) or [""]  # fmt: skip
 
