@@ -18,7 +18,8 @@ from fnmodel.provision import template
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 GENERATED = (
-    "commands.md", "configuration.md", "errors.md", "fnmodel.schema.json", "local.md", "plan.schema.json",
+    "commands.md", "configuration.md", "errors.md", "fnmodel.schema.json", "local.md",
+    "plan.schema.json",
 )  # fmt: skip
 PAGES = {
     path.relative_to(ROOT).as_posix(): path

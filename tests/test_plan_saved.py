@@ -239,6 +239,7 @@ def test_values_are_compared_as_services_give_them_back() -> None:
     assert same({"A": 1}, '{"A": 1}')
     assert same(None, {"A": {"B": []}})
     assert same(30, 30.0)
+    assert same("arn:aws:logs:r:1:log-group:x:*", "arn:aws:logs:r:1:log-group:x")
     assert not same(None, 0)
     assert not same(["a", "a"], ["a"])
     assert same("arn:${X.Arn}:z", "arn:abc:z", marks=True)

@@ -100,7 +100,9 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value)
+    text = str(value)
+    # Some services give the ARN of a log group without what stands for its streams.
+    return text.removesuffix(":*") if ":log-group:" in text else text
 
 
 def _named(*lists: list[Any]) -> bool:

@@ -68,6 +68,8 @@ def authorizer(client: Client, identity: str, asked: Mapping[str, Any]) -> Found
         answer, "Name", "AuthorizerType", "AuthorizerUri", "AuthorizerPayloadFormatVersion",
         "AuthorizerResultTtlInSeconds", "EnableSimpleResponses", "IdentitySource",
     )  # fmt: skip
+    # Where nothing is kept, the service may say 0 or nothing.
+    found["AuthorizerResultTtlInSeconds"] = found["AuthorizerResultTtlInSeconds"] or None
     token = answer.get("JwtConfiguration") or {}
     return Found(found | {"JwtConfiguration": pick(token, "Issuer", "Audience")})
 
