@@ -435,6 +435,16 @@ def test_a_default_that_stands_is_no_edit() -> None:
     ]
 
 
+@pytest.mark.parametrize("asked", [{}, {"Environment": {"Variables": {"A": "b"}}}])
+def test_what_a_variable_holds_is_never_told(asked: dict[str, Any]) -> None:
+    """Neither of one more variable, nor where the template has none at all."""
+    live = Found({"Environment": {"Variables": {"PASSWORD": "hunter2"}}})
+    found = compare("F", Resource("AWS::Lambda::Function", asked), live, tags={}, known=())
+
+    assert found
+    assert "hunter2" not in repr(found)
+
+
 def test_tags_of_others_are_no_edit() -> None:
     """An account may tag what it pays for; the stack's own tags must stay."""
     asked = Resource("AWS::S3::Bucket")

@@ -170,6 +170,8 @@ def _parts(identity: str) -> list[str]:
 
 def _hidden(drift: Drift) -> Drift:
     """Leave out what a variable holds that is not the template's: it may be a secret."""
+    if drift.path in {"Environment", "Environment.Variables"} and drift.found is not None:
+        return replace(drift, found="variables that are not shown")
     if not drift.path.startswith(_VARIABLES):
         return drift
     shown = drift.found if drift.found is None else _SECRET.format(len(str(drift.found)))
