@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from fnmodel import config
+from fnmodel.cli import saved
 from fnmodel.cli.app import app
 from fnmodel.errors import by_code
 from fnmodel.local.differences import DIFFERENCES
@@ -102,6 +103,7 @@ def pages() -> dict[Path, str]:
     """Return the content of every generated file by its path."""
     configuration, local, stack = (DOCS / f"{n}.md" for n in ("configuration", "local", "stack"))
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **config.json_schema()}
+    plan = {"$schema": "https://json-schema.org/draft/2020-12/schema", **saved.json_schema()}
     return {
         DOCS / "commands.md": commands(),
         DOCS / "errors.md": errors(),
@@ -109,6 +111,7 @@ def pages() -> dict[Path, str]:
         local: _with(local, DIFFERENT, differences()),
         stack: _with(stack, ALARMS, alarms()),
         DOCS / "fnmodel.schema.json": json.dumps(schema, indent=2) + "\n",
+        DOCS / "plan.schema.json": json.dumps(plan, indent=2) + "\n",
     }
 
 

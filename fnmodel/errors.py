@@ -15,7 +15,9 @@
     │       └── SignatureError     4   FNM-P005  an image is not signed by a trusted key
     ├── RegistryError              1   FNM-R001  the registry refused or broke off
     ├── ProvisionError             1   FNM-V001  CloudFormation refused or failed
-    │   └── StackNotFoundError     1   FNM-V002  nothing is deployed in that stage
+    │   ├── StackNotFoundError     1   FNM-V002  nothing is deployed in that stage
+    │   └── PlanError              1   FNM-V003  a saved plan cannot be read
+    │       └── StalePlanError     5   FNM-V004  a saved plan is not of the world as it is now
     ├── ReleaseError               1   FNM-L001  a version cannot be published or moved
     │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
     │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
@@ -204,6 +206,26 @@ class StackNotFoundError(ProvisionError):
     """Nothing is deployed under this name in this stage. Deploy it first."""
 
     code = "FNM-V002"
+
+
+class PlanError(ProvisionError):
+    """A file is no saved plan, was changed or cut off, or was written by another version.
+
+    Plan again: `fnmodel plan --out FILE`.
+    """
+
+    code = "FNM-V003"
+
+
+class StalePlanError(PlanError):
+    """Something has changed since the plan was saved, or the plan was applied already.
+
+    The message lists what. Nothing was changed. Plan again, look at what it says now, and apply
+    that.
+    """
+
+    code = "FNM-V004"
+    exit_code = 5
 
 
 class ReleaseError(FnmodelError):

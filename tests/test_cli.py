@@ -13,10 +13,10 @@ from fnmodel.errors import FnmodelError, by_code
 from fnmodel.local.differences import DIFFERENCES
 
 COMMANDS = [
-    "init", "slim", "lock", "pack", "inspect", "keygen", "plan", "deploy", "invoke", "shift",
-    "promote", "rollback", "abort", "status", "history", "logs", "doctor", "explain", "prune",
-    "destroy", "keys add", "keys list", "keys revoke", "batch run", "batch status", "local start",
-    "local stop", "local status", "watch report", "watch labels", "watch status",
+    "init", "slim", "lock", "pack", "inspect", "keygen", "plan", "apply", "deploy", "invoke",
+    "shift", "promote", "rollback", "abort", "status", "history", "logs", "doctor", "explain",
+    "prune", "destroy", "keys add", "keys list", "keys revoke", "batch run", "batch status",
+    "local start", "local stop", "local status", "watch report", "watch labels", "watch status",
 ]  # fmt: skip
 
 

@@ -106,6 +106,22 @@ def test_a_repeated_push_sends_nothing(store: Store, image: Image, client: Clien
         assert fake.tags(NAME) == {"v1": image.digest, "v2": more.digest}
 
 
+def test_what_a_push_would_send_is_known_before(store: Store, image: Image, client: Client) -> None:
+    """Everything, then nothing, then what a new image does not share; asking changes nothing."""
+    with InMemoryRegistry() as fake:
+        registry = client(fake.url)
+        blobs = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
+        assert registry.missing(image, NAME) == tuple(blobs)
+        registry.push(image, store, NAME)
+        assert registry.missing(image, NAME) == ()
+        added = small_image(store, {"more": b"1"}).layers[0]
+        more = image.append(added)
+        fake.requests.clear()
+
+        assert registry.missing(more, NAME) == (added.descriptor, more.config_descriptor)
+        assert {request.split()[0] for request in fake.requests} == {"HEAD"}
+
+
 def test_faults_are_outlived_with_a_new_session_each_time(
     store: Store, image: Image, client: Client, waits: list[float]
 ) -> None:

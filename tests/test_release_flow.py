@@ -143,6 +143,24 @@ def test_a_later_version_waits_as_the_candidate(world: World) -> None:
     assert world.function.mutations == ["PublishVersion"]
 
 
+def test_a_release_that_was_planned_waits_for_nobody_s_entries(world: World) -> None:
+    """Where the ledger has gone on since the plan, nothing is published, judged or moved."""
+    planned = world.ledger.head()
+    world.release("a")
+    world.function.update(image_uri("b"))
+    story = world.story()
+    gate = ProbeGate(world.function.client, FUNCTION, "churn", PROBE)
+
+    with pytest.raises(ConflictError, match="2 entries were added") as refused:
+        world.releases.release(digest("b"), gate, after=planned)
+    assert "plan again" in refused.value.hint
+    assert world.story() == story
+    assert world.function.mutations == []
+
+    released = world.releases.release(digest("b"), gate, after=world.ledger.head())
+    assert released.version.number == "2"
+
+
 def test_a_rollout_goes_up_and_ends_in_a_promotion(world: World) -> None:
     """Each step is one UpdateAlias; repeated, it is none."""
     world.release("a")

@@ -220,3 +220,18 @@ def test_a_process_knows_itself_alive_and_an_ended_one_gone() -> None:
     assert not is_gone(f"ada@{host}, process 1")
     assert not is_gone(f"ada@{host}, process {2**70}")
     assert not is_gone("somebody")
+
+
+def test_a_saved_plan_is_noted_once_it_was_applied(ledger: Ledger) -> None:
+    """By its id, with version, name and time; the chain of records does not notice."""
+    with ledger.lease("ada") as lease:
+        lease.append(record("2"))
+        before = lease.head
+        lease.keep_applied("a1b2", "2")
+
+    found = ledger.applied("a1b2")
+    assert found is not None
+    assert (found.version, found.who, found.time) == ("2", "ada", "2027-01-15T08:00:00+00:00")
+    assert ledger.applied("c3d4") is None
+    assert ledger.head() == before == ledger.chain()[1]
+    assert len(ledger.history()) == 1

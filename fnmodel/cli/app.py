@@ -16,6 +16,7 @@ from fnmodel.cli import (
     local,
     operate,
     parity,
+    plan,
     rollout,
     supply,
     traffic,
@@ -54,7 +55,8 @@ def main(
 
 
 for command in (
-    build.init, build.slim, build.lock, build.pack, supply.inspect, supply.keygen, deploy.plan,
+    build.init, build.slim, build.lock, build.pack, supply.inspect, supply.keygen, plan.plan,
+    plan.apply,
     deploy.deploy, traffic.invoke, traffic.shift, traffic.promote, traffic.rollback, traffic.abort,
     operate.status, operate.history, operate.logs, operate.doctor, operate.explain, cache.prune,
     deploy.destroy, parity.parity, gc.gc, unlock.unlock,

@@ -1,4 +1,4 @@
-"""`plan`, `deploy`, `destroy`: a project to a stage, and away again."""
+"""`deploy`, `destroy`: a project to a stage, and away again."""
 
 import time
 from dataclasses import replace
@@ -6,57 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import pairs, table
+from fnmodel.cli.console import pairs
 from fnmodel.cli.options import PublicOption, Where, YesOption, placed
 from fnmodel.errors import UsageError
 
 if TYPE_CHECKING:
     from fnmodel.cli.recipe import Deployed
     from fnmodel.cli.workspace import Workspace
-
-CHANGES_PENDING = 3
-
-
-@placed
-def plan(
-    *,
-    detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit 3 when there are changes.")
-    ] = False,
-    where: Where,
-) -> None:
-    """Show what `deploy` would change: the image, the stack's change set, the alias.
-
-    Example: fnmodel plan --detailed-exitcode
-    """
-    from fnmodel.cli import recipe
-
-    work = where.open()
-    _ = work.cloud  # credentials of another account are refused before any work
-    image = recipe.pack(work, recipe.slim(work))
-    wanted = recipe.desired(work, image, work.repository_uri())
-    planned = recipe.plan(work, wanted)
-    rows = [[c["action"], c["logical_id"], c["type"], c["replacement"]] for c in planned.changes]
-    text = table(["action", "resource", "type", "replacement"], rows) if rows else "no changes"
-    shown = {
-        "image": f"{planned.image_before or 'none'} → {image.digest}"
-        if planned.image_before != image.digest
-        else f"{image.digest} (unchanged)",
-        "access": work.access.mode
-        if planned.access_before in {None, work.access.mode}
-        else f"{planned.access_before} → {work.access.mode}",
-        "alias": planned.alias,
-    }
-    data = {
-        "changes": planned.changes,
-        "image": {"before": planned.image_before, "after": image.digest},
-        "access": {"before": planned.access_before, "after": work.access.mode},
-        "alias": planned.alias,
-        "pending": planned.pending,
-    }
-    work.console.data(data, f"{text}\n\n{pairs(shown)}")
-    if planned.pending and detailed_exitcode:
-        raise typer.Exit(CHANGES_PENDING)
 
 
 @placed
@@ -90,7 +46,6 @@ def deploy(
     Example: fnmodel deploy --local
     """
     from fnmodel.cli import recipe, rollout
-    from fnmodel.cli.traffic import describe
 
     work = where.open()
     confirm_public(work, public)
@@ -99,7 +54,17 @@ def deploy(
     if watch and rolling is not None and rolling.active:
         rolling = rollout.follow(work)
         deployed = replace(deployed, rollout=rolling, state=work.router.read())
-    weights = deployed.state.weights
+    present(work, deployed)
+    if rolling is not None:
+        rollout.require_not_rolled_back(rolling)
+
+
+def present(work: "Workspace", deployed: "Deployed") -> None:
+    """Print what came of a deploy."""
+    from fnmodel.cli import rollout
+    from fnmodel.cli.traffic import describe
+
+    rolling, weights = deployed.rollout, deployed.state.weights
     serving = {deployed.state.version, *weights}
     following = "" if deployed.version in serving else "fnmodel shift 10, or fnmodel promote"
     if rolling is not None and rolling.active:
@@ -129,8 +94,6 @@ def deploy(
         "keys": "fnmodel keys add NAME makes one" if work.access.mode == "api_key" else "",
     }
     work.console.data(data, pairs(shown))
-    if rolling is not None:
-        rollout.require_not_rolled_back(rolling)
 
 
 def _champions(work: "Workspace", deployed: "Deployed") -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Options that many commands share, declared once."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -112,5 +113,23 @@ def placed(command: Callable[..., None]) -> Callable[..., None]:
 
     own = inspect.signature(command).parameters.values()
     kept = [parameter for parameter in own if parameter.name != "where"]
-    run.__signature__ = inspect.Signature([*kept, *_WHERE])  # type: ignore[attr-defined]
+    taken = {name for parameter in kept for name in _names(parameter)}
+    where = [_without(parameter, taken) for parameter in _WHERE]
+    run.__signature__ = inspect.Signature([*kept, *where])  # type: ignore[attr-defined]
     return run
+
+
+def _names(parameter: inspect.Parameter) -> tuple[str, ...]:
+    """Return the names that a parameter has on the command line, such as `--output` and `-o`."""
+    declared = [one for one in get_args(parameter.annotation) if hasattr(one, "param_decls")]
+    return tuple(name for one in declared for name in one.param_decls or ())
+
+
+def _without(parameter: inspect.Parameter, taken: set[str]) -> inspect.Parameter:
+    """Take short names away from a shared option that a command has for one of its own."""
+    if not taken.intersection(_names(parameter)):
+        return parameter
+    kind, option = get_args(parameter.annotation)
+    option = copy.copy(option)
+    option.param_decls = tuple(name for name in option.param_decls if name not in taken)
+    return parameter.replace(annotation=Annotated[kind, option])

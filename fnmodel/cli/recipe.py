@@ -2,15 +2,15 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fnmodel.cli import orders, vouch
 from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE, ModelConfig
-from fnmodel.errors import ConfigError, UsageError
+from fnmodel.errors import ConfigError, PlanError, UsageError
 from fnmodel.hashes import Hashed
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
@@ -25,6 +25,7 @@ from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack
 from fnmodel.release.alias import AliasState
+from fnmodel.release.chain import Head
 from fnmodel.release.release import Released
 from fnmodel.release.tick import Rollout
 from fnmodel.shipped import shipped
@@ -247,7 +248,29 @@ def push(work: Workspace, wanted: Desired) -> None:
         step.done(f"{repository}@{wanted.image.digest[:19]}")
 
 
-def provision(work: Workspace, wanted: Desired, name: str = "provision") -> ChangeSet:
+class Approval(Protocol):
+    """What was agreed to before a deploy, and holds it to that: a saved plan."""
+
+    evidence: str
+    """For the ledger."""
+
+    @property
+    def head(self) -> Head:
+        """Where the ledger ended when it was agreed."""
+
+    def check(self, work: Workspace, wanted: Desired) -> None:
+        """Raise an error when the world is not the one that was agreed on."""
+
+    def admit(self, change_set: ChangeSet) -> None:
+        """Raise an error when a change set does what was not agreed on."""
+
+
+def provision(
+    work: Workspace,
+    wanted: Desired,
+    name: str = "provision",
+    approval: Approval | None = None,
+) -> ChangeSet:
     """Bring the stack to what is wanted; an empty change set says that it already was.
 
     Raises:
@@ -261,6 +284,12 @@ def provision(work: Workspace, wanted: Desired, name: str = "provision") -> Chan
 
         step.progress("asking CloudFormation what would change")
         change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
+        if approval is not None:
+            try:
+                approval.admit(change_set)
+            except PlanError:
+                work.stacks.discard(change_set)
+                raise
         stack = work.stacks.apply(change_set, show if work.console.live else _quiet)
         work.stack = stack
         count = len(change_set.changes)
@@ -270,43 +299,6 @@ def provision(work: Workspace, wanted: Desired, name: str = "provision") -> Chan
 
 def _quiet(_event: ResourceEvent) -> None:
     """Say nothing: forty lines of a stack's events help nobody who reads a log."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What `deploy` would change; `image_before` is the digest that the function runs now."""
-
-    changes: list[dict[str, str]]
-    image_before: str | None
-    alias: str
-    access_before: str | None
-    pending: bool
-
-
-def plan(work: Workspace, wanted: Desired) -> Planned:
-    """Ask CloudFormation what would change, and leave everything as it is."""
-    with work.console.step("plan") as step:
-        step.progress("asking CloudFormation what would change")
-        stack = work.stacks.find(work.name)
-        access = stack.access if stack is not None else None
-        change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
-        work.stacks.discard(change_set)
-        step.done(f"{work.name}: {len(change_set.changes)} resources would change")
-    before, alias = None, "live → version 1, once it has passed its gate"
-    pending = True
-    if access:
-        before = work.publisher.latest().digest
-        pending = not (change_set.empty and work.releases.is_current(wanted.image.digest))
-        state = work.router.read()
-        alias = f"live stays at {describe(state.version, state.weights)}"
-        if pending:
-            alias += (
-                f"; the next version begins a rollout ({work.rollout.strategy})"
-                if work.rollout.automatic
-                else "; the next version waits as the candidate"
-            )
-    changes = [asdict(change) for change in change_set.changes]
-    return Planned(changes, before, alias, access, pending)
 
 
 @dataclass(frozen=True)
@@ -324,10 +316,17 @@ class Deployed:
     rollout: Rollout | None = None
 
 
-def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = False) -> Deployed:
+def deploy(
+    work: Workspace,
+    *,
+    promote: bool = False,
+    skip_champion: bool = False,
+    approval: Approval | None = None,
+) -> Deployed:
     """Bring a stage to what the project says; repeated after any break, it goes on where it was.
 
-    With `skip_champion` no gate compares the model with what serves, and the ledger says so.
+    With `skip_champion` no gate compares the model with what serves, and the ledger says so. With
+    an `approval` nothing is done but what it admits.
 
     Raises:
         FnmodelError: one of the steps failed; what served before still serves.
@@ -347,9 +346,11 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
         )
     slims = slim(work)
     image = pack(work, slims)
+    if approval is not None:
+        approval.check(work, desired(work, image, work.repository_uri()))
     done = nothing_to_do(work, image)
     if done is None:
-        done = _deploy(work, slims, image, skip_champion=skip_champion)
+        done = _deploy(work, slims, image, skip_champion=skip_champion, approval=approval)
     if not promote:
         return roll_out(work, _models(slims), done)
     if done.state.version != done.version:
@@ -416,7 +417,14 @@ def nothing_to_do(work: Workspace, image: Image) -> Deployed | None:
     return Deployed(version.number, image.digest, work.router.read(), changed=False)
 
 
-def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool) -> Deployed:
+def _deploy(
+    work: Workspace,
+    slims: Slims,
+    image: Image,
+    *,
+    skip_champion: bool,
+    approval: Approval | None,
+) -> Deployed:
     if not work.local and work.recipe.base is None:
         raise ConfigError(
             FILE,
@@ -434,7 +442,10 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
         push(work, wanted)
         vouch.attach(work, image, wanted.image_uri)
 
-    return land(work, image, _models(slims), bring, evidence, skip_champion=skip_champion)
+    return land(
+        work, image, _models(slims), bring, evidence,
+        skip_champion=skip_champion, approval=approval,
+    )  # fmt: skip
 
 
 def land(
@@ -445,6 +456,7 @@ def land(
     evidence: Sequence[str],
     *,
     skip_champion: bool = False,
+    approval: Approval | None = None,
 ) -> Deployed:
     """Make an image with these models a version of the stage that has passed its gates.
 
@@ -469,7 +481,7 @@ def land(
     with work.pins.held(image.digest, work.console.note):
         return _landed(
             work, image, models, bring, _Known(stack, opened, compared, tuple(evidence)),
-            skip_champion=skip_champion,
+            skip_champion=skip_champion, approval=approval,
         )  # fmt: skip
 
 
@@ -491,24 +503,35 @@ def _landed(
     known: _Known,
     *,
     skip_champion: bool,
+    approval: Approval | None,
 ) -> Deployed:
     stack, opened, compared = known.stack, known.opened, known.compared
     repository_uri = work.repository_uri()
     wanted = desired(work, image, repository_uri, serving=opened, others=beside(stack))
     bring(wanted)
-    provision(work, wanted)
+    if approval is not None:
+        # The push may have taken minutes.
+        approval.check(work, desired(work, image, repository_uri))
+    provision(work, wanted, approval=approval)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")
         found = [*known.evidence, *(work.words(one.words, name) for name, one in compared.items())]
         if skip_champion:
             found.append("the champion was not asked (--skip-champion)")
-        released = work.releases.release(image.digest, work.gate(models), evidence="; ".join(found))
+        if approval is not None:
+            found.append(approval.evidence)
+        released = work.releases.release(
+            image.digest,
+            work.gate(models),
+            evidence="; ".join(found),
+            after=approval.head if approval is not None else None,
+        )
         proof = f"{released.gate.checked} values as proven" if released.gate else "proven before"
         step.done(f"version {released.version.number}: {proof}")
     _keep_started(work, stack, released)
     whole = desired(work, image, repository_uri)
     if whole != wanted:
-        provision(work, whole, name="beside" if opened else "open")
+        provision(work, whole, name="beside" if opened else "open", approval=approval)
     return Deployed(
         released.version.number, image.digest, released.state, changed=True, champions=compared
     )

@@ -76,6 +76,7 @@ class Workspace:
         output: Output = Output.table,
     ) -> None:
         self.console = Console(output)
+        self.folder = project
         self.project: Project = load(find(project))
         self.stage: str
         self.settings: Stage

@@ -100,8 +100,10 @@ DIFFERENCES = (
     ),
     Difference(
         "properties that are accepted and forgotten",
-        "lifecycle rules of buckets; recovery and encryption of tables; reserved concurrency",
-        "they hold",
+        "lifecycle rules, locks and tags of buckets; recovery and encryption of tables; throttling "
+        "of an API's stage, CORS, time zones of schedules, dead-letter queues of functions, "
+        "reserved concurrency: `plan` takes none of them for a hand edit where they are not set",
+        "they hold, and `plan` sees them go",
     ),
     Difference(
         "metrics",
@@ -156,3 +158,18 @@ DIFFERENCES = (
         "yours; a host of its own",
     ),
 )
+
+FORGOTTEN = frozenset({
+    ("AWS::ApiGatewayV2::Api", "CorsConfiguration"),
+    ("AWS::ApiGatewayV2::Stage", "DefaultRouteSettings"),
+    ("AWS::DynamoDB::Table", "PointInTimeRecoverySpecification"),
+    ("AWS::DynamoDB::Table", "SSESpecification"),
+    ("AWS::DynamoDB::Table", "TimeToLiveSpecification"),
+    ("AWS::Lambda::Function", "DeadLetterConfig"),
+    ("AWS::S3::Bucket", "LifecycleConfiguration"),
+    ("AWS::S3::Bucket", "ObjectLockConfiguration"),
+    ("AWS::S3::Bucket", "Tags"),
+    ("AWS::SNS::Topic", "KmsMasterKeyId"),
+    ("AWS::Scheduler::Schedule", "ScheduleExpressionTimezone"),
+})  # fmt: skip
+"""Properties, by type and name, that CloudFormation takes here and does not keep."""

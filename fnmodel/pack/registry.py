@@ -91,6 +91,28 @@ class Registry:
             self.put(repository, tag, image.manifest)
         return image.digest
 
+    def missing(self, image: Image, repository: str) -> tuple[Descriptor, ...]:
+        """Return the blobs that a push would bring into a repository; reads only.
+
+        What another repository has may be mounted from there, and is not sent then.
+
+        Raises:
+            RegistryError: the registry refused, or the connection broke too often.
+
+        """
+        if self.digest(repository, image.digest) is not None:
+            return ()
+        blobs = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
+        return tuple(blob for blob in blobs if not self._has(blob, repository))
+
+    def _has(self, blob: Descriptor, repository: str) -> bool:
+        answer = self._request("HEAD", f"/v2/{repository}/blobs/{blob.digest}")
+        if answer.status not in (200, 404):
+            raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
+        # With another size it is half a blob, so that it is sent.
+        stated = answer.headers.get("Content-Length", str(blob.size))
+        return answer.status == 200 and stated == str(blob.size)
+
     def digest(self, repository: str, reference: str) -> str | None:
         """Return the digest that a tag or digest means, or None when there is no such image.
 
@@ -300,12 +322,8 @@ class Registry:
 
         `fetch` is called before its bytes are read from the store.
         """
-        answer = self._request("HEAD", f"/v2/{repository}/blobs/{blob.digest}")
-        stated = answer.headers.get("Content-Length", str(blob.size))
-        if answer.status == 200 and stated == str(blob.size):
+        if self._has(blob, repository):
             return "is there already"
-        if answer.status not in (200, 404):  # 200 with another size: half a blob, so send it
-            raise self._transport.refused(answer, f"blob {blob.digest} of {repository}")
         source = places.other(store, blob, self._transport.host, repository)
         opened = self._mount(blob, repository, source) if source else None
         if opened is not None and opened.status == 201:

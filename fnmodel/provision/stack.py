@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any, Literal, TypeVar
 
 from fnmodel.aws import translated
@@ -28,6 +29,8 @@ class Stack:
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
+    updated: str = ""
+    """When it was made, or changed last; ISO 8601."""
 
     @property
     def access(self) -> str | None:
@@ -423,7 +426,13 @@ def _stack(data: Mapping[str, Any]) -> Stack:
         outputs={o["OutputKey"]: o["OutputValue"] for o in data.get("Outputs", [])},
         parameters=_parameters(data),
         tags={t["Key"]: t["Value"] for t in data.get("Tags", [])},
+        updated=_time(data.get("LastUpdatedTime") or data.get("CreationTime")),
     )
+
+
+def _time(moment: Any) -> str:
+    # A timestamp of boto3; scripts of tests have none.
+    return moment.astimezone(UTC).isoformat() if moment else ""
 
 
 def _parameters(data: Mapping[str, Any]) -> dict[str, str]:

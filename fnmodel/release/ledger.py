@@ -35,6 +35,7 @@ Result = Literal["started", "done", "passed", "failed"]
 
 _LOCK = "lock"
 _ROLLOUT = "rollout"
+_PLAN = "plan#"
 _PAGE = 50
 _BREAKING = 60.0
 """Seconds that whoever breaks a lease holds the next one, at most."""
@@ -92,6 +93,15 @@ class Holder:
     def began(self) -> str:
         """When the lease was taken, ISO 8601 UTC; empty where that is not known."""
         return _iso(self.since) if self.since is not None else ""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of a saved plan: the version, who applied it, and when (ISO 8601 UTC)."""
+
+    version: str
+    who: str
+    time: str
 
 
 class Ledger:
@@ -222,6 +232,17 @@ class Ledger:
         item = self._get(_ROLLOUT)
         text: str | None = item["rollout"]["S"] if item else None
         return text
+
+    def head(self) -> Head:
+        """Return the end of the chain; it moves with every record."""
+        return _head(self._lock())
+
+    def applied(self, plan: str) -> Applied | None:
+        """Return what came of a saved plan, by its id; None if it was never applied to the end."""
+        item = self._get(_PLAN + plan)
+        if item is None:
+            return None
+        return Applied(item["version"]["S"], item["who"]["S"], item["time"]["S"])
 
     def _lock(self) -> Mapping[str, Any] | None:
         return self._get(_LOCK)
@@ -386,6 +407,25 @@ class Lease:
             {"Item": {**_at(self._key, _ROLLOUT), "rollout": {"S": text}}},
             self._change_lock("SET expires = :expires", self._longer()),
         )
+
+    def keep_applied(self, plan: str, version: str) -> None:
+        """Note that a saved plan was applied to the end, and extend the lease.
+
+        Raises:
+            ConflictError: someone took the lease over.
+
+        """
+        now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
+        said = {"version": {"S": version}, "who": {"S": self.name}, "time": {"S": now}}
+        self._put(
+            {"Item": {**_at(self._key, _PLAN + plan), **said}},
+            self._change_lock("SET expires = :expires", self._longer()),
+        )
+
+    @property
+    def head(self) -> Head:
+        """The end of the chain, as this lease has left it."""
+        return self._chain
 
     def _longer(self) -> dict[str, dict[str, str]]:
         return {":expires": {"N": repr(self._clock() + self._seconds)}}

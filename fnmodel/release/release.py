@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fnmodel.errors import ConflictError, GateError, ReleaseError
 from fnmodel.release import rollout
 from fnmodel.release.alias import AliasRouter, AliasState
+from fnmodel.release.chain import Head
 from fnmodel.release.garbage import Decision, decide
 from fnmodel.release.gate import GateResult
 from fnmodel.release.holder import this_process
@@ -92,10 +93,13 @@ class Releases:
         if state.candidate and self._publisher.ready(state.candidate).digest != digest:
             raise _busy(state)
 
-    def release(self, digest: str, gate: Gate, *, evidence: str = "") -> Released:
+    def release(
+        self, digest: str, gate: Gate, *, evidence: str = "", after: Head | None = None
+    ) -> Released:
         """Publish what the function is now, judge it, and give it traffic if nothing serves yet.
 
-        `evidence` is what was found out about it before, for the ledger.
+        `evidence` is what was found out about it before, for the ledger. `after` is where the
+        ledger ended when this was decided; nothing is done when it has gone on since.
 
         The first version that passes gets all requests. A later one waits as the candidate,
         without requests, until `shift` or `promote`.
@@ -108,6 +112,12 @@ class Releases:
 
         """
         with self._turn() as (lease, records):
+            if after is not None and lease.head != after:
+                raise ConflictError(
+                    f"{self._publisher.function}: {lease.head.count - after.count} entries were "
+                    "added to the ledger since this release was planned",
+                    hint="look at `fnmodel history`, then plan again",
+                )
             version = self._publisher.publish(digest)
             state = self._router.read()
             if state.candidate not in {None, version.number}:
@@ -258,6 +268,16 @@ class Releases:
     def _turn(self) -> Iterator[tuple[Lease, tuple[Record, ...]]]:
         with self._ledger.lease(self._who) as lease:
             yield lease, tuple(self._ledger.records())
+
+    def applied(self, plan: str, version: str) -> None:
+        """Note in the ledger that a saved plan was applied to the end.
+
+        Raises:
+            LockHeldError: someone else is releasing.
+
+        """
+        with self._ledger.lease(self._who) as lease:
+            lease.keep_applied(plan, version)
 
     def _go_back(self, lease: Lease, state: AliasState, target: AliasState) -> AliasState:
         # Lambda would accept a version whose image is gone, and answer nothing but errors.

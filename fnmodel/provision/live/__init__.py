@@ -1,0 +1,1 @@
+"""A physical id goes in, the resource as it stands comes out, in CloudFormation's names."""
