@@ -2,6 +2,7 @@
 
 from fnmodel.watch.drift import ColumnDrift, Verdict
 from fnmodel.watch.report import Cells
+from fnmodel.watch.trend import Course, Trend
 
 WORDS = {
     Verdict.STEADY: "as in training",
@@ -52,3 +53,39 @@ def todo(column: ColumnDrift) -> str:
         "If its source changed (unit, default, form), mend that. If the world changed, see whether "
         "the performance held, and train again on newer rows if not."
     )
+
+
+def next_steps(trend: Trend) -> list[str]:
+    """Return what a person does about a trend, the most pressing first; nothing for a quiet one."""
+    lines = [_about(trend, one) for one in trend.drifted]
+    if trend.worse:
+        lines.insert(0, f"Realised figures fell: {'; '.join(trend.worse)}. {_RETRAIN}")
+    elif lines and trend.steps[-1].realised is not None:
+        lines.append("Predictions came true as often as before: there is time to look first.")
+    elif lines:
+        lines.append(
+            "Without labels nobody knows what it costs: `fnmodel watch labels` takes them."
+        )
+    usual = [one.name for one in trend.courses if one.state is Verdict.USUAL]
+    if usual:
+        some = ", ".join(usual[:5]) + (" …" if len(usual) > 5 else "")
+        lines.append(f"Add such hours to the training sample, which lacks them: {some}.")
+    return lines
+
+
+_RETRAIN = "Train again on rows that have labels."
+
+
+def _about(trend: Trend, one: Course) -> str:
+    since = one.since if one.since is not None else one.judged[-1]
+    steps = sum(at >= since for at in one.judged)
+    last = one.judged[-1]
+    line = (
+        f"{one.name} has drifted since {trend.steps[since].time} ({steps} step"
+        f"{'s' if steps > 1 else ''}), by now {one.reach[last]:.2g} times its limit "
+        f"({one.by[last]}). {todo(one.latest)}"
+    )
+    new = trend.began.get(since)
+    if new:
+        line += f" It began with version {', '.join(new)}: compare it with the one before."
+    return line

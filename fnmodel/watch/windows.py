@@ -20,6 +20,7 @@ from fnmodel.model import Signature
 from fnmodel.profile import Profile
 from fnmodel.watch.columns import Counted, count
 from fnmodel.watch.rows import Row
+from fnmodel.watch.sample import Sample, sample
 
 VERSION = 1
 LEAST = 5
@@ -68,6 +69,16 @@ def added(one: Counted, other: Counted) -> Counted:
     names = sorted({*one.invalid, *other.invalid})
     invalid = {name: one.invalid.get(name, 0) + other.invalid.get(name, 0) for name in names}
     return Counted(one.profile + other.profile, invalid)
+
+
+def pooled(found: Windows) -> Sample:
+    """Return windows of whatever hours, versions and rates as one sample.
+
+    Raises:
+        ValueError: there is none.
+
+    """
+    return sample((1 / key.rate, window.profile) for key, window in found.items())
 
 
 def to_lines(found: Windows) -> tuple[list[bytes], int]:
