@@ -14,13 +14,14 @@ from fnmodel.__main__ import run
 from fnmodel.cli import labelled
 from fnmodel.model import REFERENCE, SIGNATURE, Feature, Signature, Tensor
 from fnmodel.pages import frame
-from fnmodel.profile import Profile
+from fnmodel.profile import Profile, read_reference
 from fnmodel.slim.quality import reference as referring
 from fnmodel.watch import page
 from fnmodel.watch.performance import Question
 from fnmodel.watch.quality import Traffic, findings
 from fnmodel.watch.report import report
 from fnmodel.watch.rows import Reading, Row, read
+from fnmodel.watch.windows import to_lines, windows
 
 DAY = "2026-11-27"
 
@@ -219,8 +220,6 @@ def test_types_gaps_and_volume_are_findings(reference):
     assert [one.text for one in schema] == ["age: 120 of 360 values are of another type"]
     assert schema[0].serious
 
-    from fnmodel.watch.windows import windows
-
     rows = read(lines).rows
     now = windows(
         [replace(row, time=f"{DAY}T08:00") for row in rows[:40]], reference, cases.SIGNATURE
@@ -271,6 +270,28 @@ def test_report_of_a_file_writes_page_and_json(project, capsys):
     assert (project / "drift.html").read_text().startswith("<!doctype html>")
     assert run([*command, "--check"]) == 4
     assert "normal drifted" in capsys.readouterr().err
+
+
+def test_trend_of_a_file_writes_page_and_json(project, capsys):
+    """`fnmodel watch trend --rows` follows days; stored windows alone give the same columns."""
+    command = ["watch", "trend", "--folder", "model", "--since", "2026-11-22",
+               "--until", "2026-11-28", "--output", "json"]  # fmt: skip
+    more = ["--rows", "rows.jsonl", "--labels", "labels.csv", "--group", "flag"]
+
+    assert run([*command, *more]) == 0
+    data = json.loads(capsys.readouterr().out)
+
+    assert json.loads((project / "trend.json").read_text()) == data
+    assert (project / "trend.html").read_text().startswith("<!doctype html>")
+    assert "normal has drifted since 2026-11-27" in data["alarms"]
+    assert data["steps"][-1]["groups"][0]["selected"]["rows"] > 100
+    assert run([*command, *more, "--check"]) == 4
+    rows = read((project / "rows.jsonl").read_bytes().splitlines()).rows
+    kept, _ = to_lines(windows(rows, read_reference(project / "model"), cases.SIGNATURE))
+    (project / "windows.jsonl").write_bytes(b"".join(kept))
+    capsys.readouterr()
+    assert run([*command, "--windows", "windows.jsonl"]) == 0
+    assert json.loads(capsys.readouterr().out)["courses"] == data["courses"]
 
 
 @pytest.mark.parametrize(

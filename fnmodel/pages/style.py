@@ -6,6 +6,7 @@ STYLE = """
   --note: light-dark(#59636e, #9da7b1) }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem }
+h3 { font-size: .95rem; margin: 1rem 0 .35rem } table + table, .wide + .wide { margin-top: .75rem }
 .pill { display: inline-block; padding: 0 .55rem; border-radius: .4rem; font-size: .8em;
   font-weight: 400; background: var(--soft) }
 h1 .pill { font-size: .7em; font-weight: 600 }
@@ -19,9 +20,10 @@ table { border-collapse: collapse } caption { text-align: left; color: var(--not
   padding-bottom: .25rem }
 th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; font-variant-numeric: tabular-nums }
-th { font-weight: 600 } th[scope=row] { font-weight: 400; overflow-wrap: anywhere;
-  min-width: 7rem } .facts { width: 100% } .facts th { color: var(--note); width: 12rem }
-td, p, li, h1 { overflow-wrap: anywhere } pre { overflow-x: auto; background: var(--soft);
+th { font-weight: 600 } th[scope=row] { font-weight: 400; overflow-wrap: break-word;
+  max-width: 22rem } .facts { width: 100% } .facts th { color: var(--note); width: 12rem }
+p, li, h1, .facts td { overflow-wrap: anywhere } td { overflow-wrap: break-word;
+  max-width: 30rem } pre { overflow-x: auto; background: var(--soft);
   border-radius: .5rem; padding: .6rem .8rem } code, pre { font-size: .9em }
 [hidden] { display: none !important } .search { position: sticky; top: 0; padding: .4rem 0;
   background: Canvas; z-index: 1 } .search input { font: inherit; padding: .25rem .5rem }

@@ -105,9 +105,12 @@ class Trend:
 
     @property
     def drifted(self) -> tuple[Course, ...]:
-        """The columns that have drifted by the last step, the farthest first."""
+        """The columns that have drifted by the last step: features, then predictions, which follow.
+
+        Of each the farthest comes first.
+        """
         found = [one for one in self.courses if one.state is Verdict.DRIFT]
-        return tuple(sorted(found, key=lambda one: -(one.reach[one.judged[-1]] or 0.0)))
+        return tuple(sorted(found, key=lambda one: (one.role, -(one.reach[one.judged[-1]] or 0.0))))
 
     @property
     def alarms(self) -> tuple[str, ...]:
