@@ -84,6 +84,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("rollout.steps[].", config.RolloutStep, "`rollout.steps`: a list of steps"),
     ("rollout.analysis.", config.Analysis, "`rollout.analysis`: what a candidate must not do"),
     ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),
+    ("card.", config.CardConfig, "`card`: what only people know of a model"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
     ("stages.NAME.access.", config.Access, "`access`: who may call the endpoint of a stage"),
     ("stages.NAME.access.jwt.", config.JwtAccess, "`access.jwt`: the tokens that are accepted"),

@@ -10,6 +10,7 @@ from fnmodel.cli import (
     build,
     cache,
     capture,
+    card,
     deploy,
     keys,
     local,
@@ -53,8 +54,8 @@ def main(
 for command in (
     build.init, build.slim, build.lock, build.pack, supply.inspect, supply.keygen, deploy.plan,
     deploy.deploy, traffic.invoke, traffic.shift, traffic.promote, traffic.rollback, traffic.abort,
-    operate.status, operate.history, operate.logs, operate.doctor, operate.explain, cache.prune,
-    deploy.destroy,
+    operate.status, operate.history, operate.logs, operate.doctor, operate.explain, card.card,
+    cache.prune, deploy.destroy,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(audit.app, name="audit")

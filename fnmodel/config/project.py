@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from fnmodel.config.access import CorsConfig
 from fnmodel.config.base import FILE, NAME, ModelName, Name, Strict
 from fnmodel.config.batch import BatchJob
+from fnmodel.config.card import CardConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
 from fnmodel.config.model import ModelConfig, OneModel
@@ -50,6 +51,7 @@ class Project(OneModel, _Named):
     )
     batch: tuple[BatchJob, ...] = ()
     rollout: RolloutConfig = RolloutConfig()
+    card: CardConfig = CardConfig()
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)
 

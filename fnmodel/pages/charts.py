@@ -50,6 +50,19 @@ def shares(before: Sequence[float], now: Sequence[float], label: str) -> str:
     return _svg(_WIDTH, _HEIGHT + 1, inside, label)
 
 
+def histogram(counts: Sequence[float], label: str) -> str:
+    """Return small bars, one a cell, in the order of the cells."""
+    width, height = 160, 28
+    step, top = width / max(len(counts), 1), max(*counts, 1e-9)
+    bars = "".join(
+        f"M{_short(at * step)} {height}v-{_short(count / top * (height - 2))}"
+        f"h{_short(step * 0.9)}V{height}z"
+        for at, count in enumerate(counts)
+        if count
+    )
+    return _svg(width, height, f"<path class=now d='{bars}'/>", label, kind="bins")
+
+
 def strip(
     rows: Sequence[tuple[str, Sequence[float | None]]],
     times: Sequence[str],

@@ -43,6 +43,11 @@ def note(words: str) -> str:
     return f"<p class=note>{text(words)}</p>" if words else ""
 
 
+def absent(words: str) -> Html:
+    """Return words on what is not there, told from what is."""
+    return Html(f"<span class=absent>{text(words)}</span>")
+
+
 def listed(items: Iterable[str]) -> str:
     """Return a list of texts; nothing where there are none."""
     points = "".join(f"<li>{text(item)}</li>" for item in items)

@@ -43,7 +43,9 @@ summary { cursor: pointer } details[open] > summary { margin-bottom: .6rem }
 .e4 { fill: #b5173a } .line { fill: none; stroke: var(--now); stroke-width: 1.6 }
 .limit { stroke: var(--was); stroke-dasharray: 3 3; opacity: .55 } .mark { stroke: var(--warn) }
 .hot { fill: var(--bad) } .warm { fill: #bf8700 } .area { fill: var(--now); opacity: .35 }
-.spark { display: block; min-width: 13rem } .absent { color: var(--note); font-style: italic }
+.spark { display: block; min-width: 13rem } .bins { display: block; min-width: 10rem }
+.absent { color: var(--note); font-style: italic }
+section > .absent { display: block; margin: .3rem 0 }
 a { color: inherit } :focus-visible { outline: 2px solid var(--now); outline-offset: 2px }
 @media print { body { max-width: none; margin: 0 } details, tr, svg { break-inside: avoid }
   .search { display: none } .good, .bad, .drift, .small, .usual { color: inherit;
