@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli import trends
+from fnmodel.cli import digests, trends
 from fnmodel.cli.console import pairs, table
 from fnmodel.cli.options import Where, placed
 from fnmodel.errors import DriftError, InputError, UsageError
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 
 app.command()(trends.trend)
+app.command()(digests.digest)
 RowsOption = Annotated[
     Path | None,
     typer.Option(help="Captured rows in a file (`fnmodel capture export`); else the stage's."),

@@ -57,7 +57,7 @@ def todo(column: ColumnDrift) -> str:
 
 def next_steps(trend: Trend) -> list[str]:
     """Return what a person does about a trend, the most pressing first; nothing for a quiet one."""
-    lines = [_about(trend, one) for one in trend.drifted]
+    lines = _groups(trend)
     if trend.worse:
         lines.insert(0, f"Realised figures fell: {'; '.join(trend.worse)}. {_RETRAIN}")
     elif lines and trend.steps[-1].realised is not None:
@@ -68,24 +68,45 @@ def next_steps(trend: Trend) -> list[str]:
         )
     usual = [one.name for one in trend.courses if one.state is Verdict.USUAL]
     if usual:
-        some = ", ".join(usual[:5]) + (" …" if len(usual) > 5 else "")
-        lines.append(f"Add such hours to the training sample, which lacks them: {some}.")
+        lines.append(f"Add such hours to the training sample, which lacks them: {_some(usual)}.")
     return lines
 
 
 _RETRAIN = "Train again on rows that have labels."
 
 
+def _groups(trend: Trend) -> list[str]:
+    """Return a line for all columns for which the same is to be done."""
+    features = [one for one in trend.drifted if one.role == "feature"]
+    groups: dict[str, list[Course]] = {}
+    for one in features or trend.drifted:
+        groups.setdefault(todo(one.latest), []).append(one)
+    lines = [
+        f"{_some([_about(trend, one) for one in group])}. {words}{_version(trend, group)}"
+        for words, group in groups.items()
+    ]
+    followed = [one.name for one in trend.drifted if one.role == "prediction"]
+    if features and followed:
+        lines.append(f"Predictions moved along: {_some(followed)}.")
+    return lines
+
+
 def _about(trend: Trend, one: Course) -> str:
     since = one.since if one.since is not None else one.judged[-1]
-    steps = sum(at >= since for at in one.judged)
     last = one.judged[-1]
-    line = (
-        f"{one.name} has drifted since {trend.steps[since].time} ({steps} step"
-        f"{'s' if steps > 1 else ''}), by now {one.reach[last]:.2g} times its limit "
-        f"({one.by[last]}). {todo(one.latest)}"
+    reach = f"{one.reach[last]:.2g} times its limit, {one.by[last]}"
+    return f"{one.name} has drifted since {trend.steps[since].time} ({reach})"
+
+
+def _version(trend: Trend, group: list[Course]) -> str:
+    """Say which version came in the step in which columns began to drift."""
+    starts = {one.since for one in group if one.since is not None}
+    new = sorted({name for at in starts for name in trend.began.get(at, ())})
+    return (
+        f" It began with version {', '.join(new)}: compare it with the one before." if new else ""
     )
-    new = trend.began.get(since)
-    if new:
-        line += f" It began with version {', '.join(new)}: compare it with the one before."
-    return line
+
+
+def _some(items: list[str], most: int = 5) -> str:
+    left = len(items) - most
+    return ", ".join(items[:most]) + (f" and {left} more" if left > 0 else "")

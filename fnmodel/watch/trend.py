@@ -28,7 +28,7 @@ from fnmodel.watch.estimate import Estimate, from_windows
 from fnmodel.watch.performance import Evidence, Question, worse
 from fnmodel.watch.realised import Group, Interval
 from fnmodel.watch.sample import Sample, sample
-from fnmodel.watch.windows import Windows, pooled
+from fnmodel.watch.windows import Windows, between, pooled
 
 SCHEMA = 1
 _BACK = timedelta(days=28)
@@ -142,8 +142,8 @@ def trend(
     Earlier windows are what the same hours were like. `evidence` is of the same rows, where these
     are at hand.
     """
-    first, end = question.since[:13], question.until
-    inside = {key: one for key, one in found.items() if first <= key.hour < end}
+    first = question.since[:13]
+    inside = between(found, question.since, question.until)
     if not inside:
         return None
     rules = replace(question.rules, draws=0)

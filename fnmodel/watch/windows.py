@@ -51,6 +51,15 @@ def windows(rows: Iterable[Row], reference: Profile, signature: Signature) -> di
     return {at: count(list(own), reference, signature) for at, own in groupby(ordered, key=key)}
 
 
+def between(found: Windows, since: str, until: str) -> dict[Key, Counted]:
+    """Return the windows of hours that begin before `until` and end after `since`, ISO 8601."""
+    return {
+        key: one
+        for key, one in found.items()
+        if since[:13] <= key.hour and f"{key.hour}:00:00.000Z" < until
+    }
+
+
 def merged(one: Windows, other: Windows) -> dict[Key, Counted]:
     """Return the sum of two sets of windows.
 
