@@ -16,6 +16,7 @@ from fnmodel.__main__ import run
 from fnmodel.card import document, page
 from fnmodel.card.facts import Facts, Limits, Usage
 from fnmodel.histogram import Categories
+from fnmodel.model import OnnxModel
 from fnmodel.pages import frame
 from fnmodel.profile import Profile, read_reference
 
@@ -25,7 +26,7 @@ IMAGE = {
     "lock": "sha256:bb", "requirements": None, "fnmodel": "0.9", "entrypoint": [],
     "layers": [{"created_by": "model", "digest": "sha256:cc", "diff_id": "d", "size": 900}],
     "signature": {"state": "verified", "key": "SHA256:k", "reason": "", "sbom": "sha256:dd"},
-    "sbom": {"digest": "sha256:dd", "components": {"library": 33}, "licenses": {"MIT": 20, "BSD": 9},
+    "sbom": {"digest": "sha256:dd", "components": {"library": 33}, "licenses": {"MIT": 20},
              "complete": True, "signed": True},
 }  # fmt: skip
 GATES = [
@@ -44,16 +45,14 @@ RECORD = {"time": "2026-11-20T08:15:00Z", "action": "promote", "result": "done",
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory) -> Facts:
-    """A model that was converted, and nothing else."""
+    """Return what is known of a model that was converted, and nothing else."""
     folder = tmp_path_factory.mktemp("card")
     rows, target = load_iris(return_X_y=True, as_frame=True)
     model = LogisticRegression(max_iter=500).fit(rows, target)
     file, sample = save(folder, model, rows[:100])
     report = convert(folder, file, sample)
     parity = json.loads(json.dumps(report.to_json()))
-    from fnmodel.model import OnnxModel
-
-    made = OnnxModel.load(report.path.parent / "model")
+    made = OnnxModel.load(folder / "model")
     return Facts(
         "iris", "2026-11-27T08:00:00+00:00", made.signature, made.digest, made.size, parity,
         Limits(1769, 60), read_reference(made.folder),
@@ -63,7 +62,7 @@ def bare(tmp_path_factory) -> Facts:
 
 @pytest.fixture(scope="module")
 def whole(bare) -> Facts:
-    """The same with an image, gates, history, and the words of its people."""
+    """Return the same with an image, gates, history, and the words of its people."""
     said = {"overview": "Tells irises apart.", "owners": ["bo@example.com"], "license": "MIT",
             "use_cases": ["Botany"], "training_data": "Anderson, 1936."}  # fmt: skip
     return replace(
@@ -102,7 +101,8 @@ def test_what_is_missing_is_said_and_not_invented(bare):
 
     for fact in (
         "No image: nothing is packed.", "No history: no credentials.", "No report: none yet.",
-        "No gate: `gates:`", "No groups were compared", "Not said: `card.use_cases`", "not released",
+        "No gate: `gates:`", "No groups were compared", "Not said: `card.use_cases`",
+        "not released",
     ):  # fmt: skip
         assert fact in text, fact
     assert text.count("sha256:") == 3  # the model twice, the trained file; no image
@@ -189,8 +189,8 @@ def test_drift_is_told_with_its_span(bare):
     assert "too few rows to say" in page.render(replace(bare, drift=few))
 
 
-def test_a_wrong_drift_file_is_an_error(tmp_path, monkeypatch, capsys):
-    """A version that is not there cannot be asked without a cloud; nothing is written."""
+def test_a_model_that_cannot_be_read_has_no_card(tmp_path, monkeypatch, capsys):
+    """The error is that of `slim`, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FNMODEL_HOME", str(tmp_path / "home"))
     (tmp_path / "fnmodel.yaml").write_text("name: churn\nmodel: model.joblib\nstage: local\n")
