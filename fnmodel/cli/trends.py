@@ -83,7 +83,7 @@ def trend(
             )
         data = made.to_json()
         written.page(to, trend_page.render(made), data)
-        step.done(f"{len(made.steps)} steps → {to}")
+        step.done(f"{len(made.steps)} step{'s' if len(made.steps) > 1 else ''} → {to}")
     work.console.data(data, _summary(made, to))
     if show:
         written.show(to)

@@ -130,11 +130,8 @@ def digest(
     made = trend(found, reference, signature, replace(question, since=earlier), evidence)
     now, before = between(found, since, question.until), between(found, earlier, since)
     sides = [
-        _week(part, made, evidence, times, told)
-        for part, times, told in (
-            (now, (since, question.until), operations[0]),
-            (before, (earlier, since), operations[1]),
-        )
+        _week(part, made, evidence, told)
+        for part, told in zip((now, before), operations, strict=True)
     ]
     traffic = Traffic(since, question.until, now, before, 0)
     judged = made is not None and any(
@@ -164,11 +161,10 @@ def _week(
     part: Windows,
     made: Trend | None,
     evidence: Evidence | None,
-    times: tuple[str, str],
     operations: Operations | None,
 ) -> Week:
-    first, last = (time[:13] for time in times)
-    steps = [one for one in made.steps if first <= one.hours[0] < last] if made else []
+    own = {key.hour for key in part}
+    steps = [one for one in made.steps if one.hours[0] in own] if made else []
     # The mean of a week is the mean of its steps by their rows.
     guesses = [(step.estimated, step.rows) for step in steps if step.estimated is not None]
     rows = sum(count for _, count in guesses)
@@ -177,7 +173,7 @@ def _week(
         sum(one.profile.rows / key.rate for key, one in part.items()),
         tuple(sorted({key.version for key in part})),
         sum(value * count for value, count in guesses) / rows if rows else None,
-        evidence.between(first, f"{last}~")[1] if evidence and part else None,
+        evidence.between(min(own), max(own))[1] if evidence and own else None,
         operations,
     )
 
