@@ -23,7 +23,7 @@ th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px soli
 th { font-weight: 600 } th[scope=row] { font-weight: 400; overflow-wrap: break-word;
   max-width: 22rem } .facts { width: 100% } .facts th { color: var(--note); width: 12rem }
 p, li, h1, .facts td { overflow-wrap: anywhere } td { overflow-wrap: break-word;
-  max-width: 30rem } pre { overflow-x: auto; background: var(--soft);
+  max-width: 30rem } pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--soft);
   border-radius: .5rem; padding: .6rem .8rem } code, pre { font-size: .9em }
 [hidden] { display: none !important } .search { position: sticky; top: 0; padding: .4rem 0;
   background: Canvas; z-index: 1 } .search input { font: inherit; padding: .25rem .5rem }

@@ -134,5 +134,5 @@ def from_lines(lines: Sequence[bytes]) -> dict[Key, Counted]:
             window = Counted(Profile.from_json(data["profile"]), data["invalid"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"line {number} is no window: {error!r}") from error
-        total = merged(total, {key: window})
-    return total
+        total[key] = added(total[key], window) if key in total else window
+    return dict(sorted(total.items()))
