@@ -7,6 +7,7 @@ columns, and enough to matter.
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -292,12 +293,7 @@ def _seasons(
     for kind, slots in seasons.by_slot({key.hour for key in found}).items():
         if len(days) < _FEWEST_DAYS[kind]:
             continue
-        parts = [
-            pooled({key: one for key, one in found.items() if key.hour in set(hours)})
-            if hours
-            else None
-            for hours in slots.values()
-        ]
+        parts = [_of_hours(found, set(hours)) for hours in slots.values()]
         moved = {
             name: tuple(_apart(name, whole, part, rules) for part in parts)
             for name in whole.features
@@ -307,6 +303,11 @@ def _seasons(
             name: values for name, values in moved.items() if max(map(_known, values)) >= rules.psi
         }
     return {kind: names for kind, names in result.items() if names}
+
+
+def _of_hours(found: Windows, hours: AbstractSet[str]) -> Sample | None:
+    own = {key: one for key, one in found.items() if key.hour in hours}
+    return pooled(own) if own else None
 
 
 def _apart(name: str, whole: Sample, part: Sample | None, rules: Rules) -> float | None:
