@@ -13,13 +13,14 @@ from fnmodel.pages.style import STYLE
 MUCH = 30
 """Items above which a page can be searched."""
 
-# Hides what lies in [data-in] and has no such name; what holds a hit is opened. The field appears
-# by the script alone, so that without it nothing is there that does not work.
+# Hides items of another name and opens the folds that hold a hit. The field appears by the script
+# alone, so that without it nothing is there that does not work.
 SCRIPT = """
 for (const box of document.querySelectorAll('.search')) {
   const field = box.querySelector('input'), said = box.querySelector('output');
   const items = [...document.querySelectorAll('[data-name]')];
-  const folds = [...document.querySelectorAll('details.more')];
+  const folds = [...document.querySelectorAll('details.more')].filter(
+    (one) => one.querySelector('[data-name]'));
   const before = folds.map((one) => one.open);
   box.hidden = false;
   field.addEventListener('input', () => {
