@@ -85,7 +85,7 @@ def _routes(models: Models) -> list[Route]:
             (model, models.called(Service.model), get),
             (f"{model}/ready", models.called(Service.model_ready), get),
         ]
-    table += [(path, answer, [method]) for method, path, answer in dialects(models.services)]
+    table += [(path, answer, [method]) for method, path, answer in dialects(models)]
     return [
         Route(path, Endpoint(answer, models.limit), methods=methods)
         for path, answer, methods in table
