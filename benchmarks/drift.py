@@ -10,8 +10,9 @@
     census     employment in Massachusetts, 69,000 rows of reference and 209,000 later ones in
                chunks of 5,000, which ship with NannyML: accuracy and AUC estimated without labels,
                and what came true; in chunks 27 and 28 the answers change
-    --peers    the same in NannyML and Evidently, detectors of errors in River: each in an
-               environment of its own below build/peers, with what it installs and how long it takes
+    --peers    the same in NannyML and Evidently, and detectors of errors in River, on streams of
+               our own and of its generators (SEA, Hyperplane, Friedman): each in an environment of
+               its own below build/peers, with what it installs and how long it takes
 
 Figures of one run stand side by side; seconds are those of this machine. Peers must not report
 their use to anybody (NML_DISABLE_USAGE_LOGGING, DO_NOT_TRACK).
@@ -27,6 +28,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import detectors
 import numpy as np
 import pandas as pd
 from goals import Goal
@@ -40,7 +42,6 @@ from fnmodel.pack.dependencies import run_uv
 from fnmodel.profile import Profile, answer_columns
 from fnmodel.slim.quality import reference as referring
 from fnmodel.watch import estimate
-from fnmodel.watch.detectors import Adwin, Ddm, Detector, PageHinkley
 from fnmodel.watch.drift import Rules, Verdict, compare
 from fnmodel.watch.sample import sample
 from fnmodel.watch.table import Table
@@ -162,7 +163,8 @@ def beside() -> dict[str, Any]:
         + weigh(HERE.parent / "fnmodel" / "watch"),
         "seconds": imported(Path(sys.executable), "fnmodel.watch.report"),
     }
-    return {"installs": installs, "census": census(), "detectors": detectors()}
+    found = detectors.measured(BUILD / "peers", peer)
+    return {"installs": installs, "census": census(), "detectors": found}
 
 
 def installed(name: str, packages: tuple[str, ...]) -> dict[str, float]:
@@ -201,10 +203,10 @@ def silent() -> dict[str, str]:
     return {**os.environ, "NML_DISABLE_USAGE_LOGGING": "1", "DO_NOT_TRACK": "1"}
 
 
-def peer(name: str, *arguments: str) -> Any:
+def peer(name: str, *arguments: str, script: str = "peer") -> Any:
     """Run a peer's script in its environment; return what it prints."""
-    command = [str(BUILD / "peers" / name / "bin" / "python"), str(HERE / "drift" /
-               f"{name}_peer.py"), *arguments]  # fmt: skip
+    command = [str(BUILD / "peers" / name / "bin" / "python"),
+               str(HERE / "drift" / f"{name}_{script}.py"), *arguments]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=silent())
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -314,48 +316,6 @@ def pages(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def detectors() -> dict[str, Any]:
-    """Feed twenty streams of errors, half with a change at row 3,000, to our and River's."""
-    rng = np.random.default_rng(0)
-    streams = []
-    for at in range(20):
-        late = 0.207 if at % 2 else 0.115
-        errors = [rng.random(3000) < 0.115, rng.random(3000) < late]
-        streams.append(np.concatenate(errors).astype(float).tolist())
-    path = BUILD / "peers" / "streams.json"
-    path.write_text(json.dumps(streams))
-    theirs = peer("river", str(path))
-    makers: dict[str, Callable[[], Detector]] = {
-        "adwin": Adwin, "page-hinkley": PageHinkley, "ddm": Ddm
-    }  # fmt: skip
-    result = {}
-    for name, make in makers.items():
-        began = time.perf_counter()
-        alarms = []
-        for stream in streams:
-            one = make()
-            alarms.append([at for at, x in enumerate(stream) if one.update(x)])
-        took = (time.perf_counter() - began) / sum(map(len, streams))
-        result[name] = {
-            "fnmodel": {**delays(alarms), "seconds": took},
-            "river": {**delays(theirs[name]["alarms"]), "seconds": theirs[name]["seconds"]},
-        }
-    return result
-
-
-def delays(alarms: list[list[int]]) -> dict[str, Any]:
-    """Return false alarms a stream, changes that were found, and the median of their delays."""
-    early = sum(at < 3000 for stream in alarms for at in stream)
-    early += sum(at >= 3000 for stream in alarms[::2] for at in stream)
-    late = [next((at - 3000 for at in stream if at >= 3000), None) for stream in alarms[1::2]]
-    found = [delay for delay in late if delay is not None]
-    return {
-        "false": early / len(alarms),
-        "found": f"{len(found)} of {len(late)}",
-        "delay": float(np.median(found)) if found else None,
-    }
-
-
 def show(result: Mapping[str, Any]) -> None:
     """Print all as tables."""
     print("quiet windows with an alarm\n    rows   alpha .01  alpha .05  beyond chance .05"
@@ -385,13 +345,7 @@ def show(result: Mapping[str, Any]) -> None:
         print(f"    {at:>5}  {found['true'][at]:.3f}  {found['fnmodel']['accuracy'][at]:.3f}    "
               f"{found['nannyml']['accuracy'][at]:.3f}    {found['fnmodel']['alarms'][at]}, "
               f"{found['nannyml']['alarms'][at]}")  # fmt: skip
-    print("\ndetectors on errors of 11.5 %, half of the streams 20.7 % from row 3,000")
-    for name, tools in result["detectors"].items():
-        for tool, one in tools.items():
-            print(
-                f"    {name:<13} {tool:<8} false {one['false']:.2f} a stream, found "
-                f"{one['found']}, delay {one['delay']}, {one['seconds'] * 1e9:,.0f} ns a value"
-            )
+    detectors.show(result["detectors"])
 
 
 if __name__ == "__main__":

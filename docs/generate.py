@@ -92,6 +92,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("alarms.", config.AlarmsConfig, "`alarms`: when a stage rings"),
     ("stack.", config.StackConfig, "`stack`: what everything in the stack has in common"),
     ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),
+    ("card.", config.CardConfig, "`card`: what only people know of a model"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
     ("stages.NAME.access.", config.Access, "`access`: who may call the endpoint of a stage"),
     ("stages.NAME.access.jwt.", config.JwtAccess, "`access.jwt`: the tokens that are accepted"),

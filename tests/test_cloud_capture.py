@@ -97,6 +97,27 @@ def test_rows_come_to_the_bucket_redacted(project: Project, url: str) -> None:
     assert outputs[:2] == answer["predictions"]
 
 
+def test_weeks_and_releases_are_told(project: Project, url: str) -> None:
+    """Trend and digest read what the stage captured and measured; the card what it released."""
+    trend = project.json("watch", "trend", "--since", "1d")
+    digest = project.json("watch", "digest", "--to", "week.html")
+    card = project.json("card")
+
+    rows = sum(step["rows"] for step in trend["steps"])
+    assert rows == digest["now"]["rows"] > 0
+    assert digest["now"]["operations"]["requests"] > 0
+    assert digest["before"]["rows"] == 0
+    assert card["image"]["digest"] == card["releases"][0]["digest"]
+    assert {record["action"] for record in card["releases"]} >= {"deploy", "gate"}
+    assert card["usage"]["url"].startswith(url)
+    assert card["model_parameters"]["data"][0]["profile"]["rows"] == 120
+    for name in ("trend", "week", "card"):
+        assert (project.folder / f"{name}.html").read_text().startswith("<!doctype html>")
+    packed = project.json("card", "--packed")
+    assert packed["image"]["digest"] == card["image"]["digest"]
+    assert packed["releases"] is None
+
+
 def test_an_unchanged_deploy_stays_one(project: Project, url: str) -> None:
     """The secret of the hashes is made once, and read back from the function."""
     assert project.json("deploy", "--local")["changed"] is False

@@ -244,14 +244,17 @@ def test_a_season_has_the_mix_of_hours_of_now(reference):
     assert usual.features["normal"].mean == pytest.approx(0.75, abs=0.12)
 
 
-def test_slices_are_hours_days_or_months():
-    """There are sixty at most, or months."""
+def test_slices_are_hours_days_weeks_or_months():
+    """There are sixty at most, or months; a week has its Monday's name."""
     hours = [f"2026-11-{day:02}T{hour:02}" for day in range(1, 29) for hour in range(24)]
 
     assert list(seasons.sliced(hours[:40])) == hours[:40]
     assert list(seasons.sliced(hours)) == [f"2026-11-{day:02}" for day in range(1, 29)]
-    assert next(iter(seasons.sliced(f"{year}-01-{day:02}T00" for year in range(2000, 2010)
-                               for day in range(1, 20)))) == "2000-01"  # fmt: skip
+    quarter = (f"2026-{month:02}-{day:02}T00" for month in (9, 10, 11) for day in range(1, 31))
+    assert list(seasons.sliced(quarter))[:2] == ["2026-08-31", "2026-09-07"]
+    years = (f"{year}-{month:02}-{day:02}T00" for year in (2000, 2009) for month in range(1, 13)
+             for day in range(1, 29))  # fmt: skip
+    assert next(iter(seasons.sliced(years))) == "2000-01"
 
 
 def test_moments_of_pooled_columns_are_those_of_their_rows():

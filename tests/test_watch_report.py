@@ -13,13 +13,15 @@ from test_capture_bucket import BUCKET, NOON, s3  # noqa: F401 - a fixture
 from fnmodel.__main__ import run
 from fnmodel.cli import labelled
 from fnmodel.model import REFERENCE, SIGNATURE, Feature, Signature, Tensor
-from fnmodel.profile import Profile
+from fnmodel.pages import frame
+from fnmodel.profile import Profile, read_reference
 from fnmodel.slim.quality import reference as referring
 from fnmodel.watch import page
 from fnmodel.watch.performance import Question
 from fnmodel.watch.quality import Traffic, findings
 from fnmodel.watch.report import report
 from fnmodel.watch.rows import Reading, Row, read
+from fnmodel.watch.windows import to_lines, windows
 
 DAY = "2026-11-27"
 
@@ -124,7 +126,7 @@ def test_page_shows_the_figures_and_runs_nothing(moved):
     text = page.render(moved)
 
     assert not re.search(r"<script|(?:https?:)?//|src=|url\(|javascript:| on\w+=", text)
-    assert "default-src 'none'; style-src 'unsafe-inline'" in text
+    assert "default-src 'none'; style-src 'sha256-" in text
     for words in ("things to look at", "Over time", "adwin", "By flag", "normal with", "PSI"):
         assert words in text or words in {"adwin", "normal with"}
     assert text.count("<details id=") == sum(c.psi is not None for c in moved.drift.columns)
@@ -170,7 +172,8 @@ def test_page_of_fifty_hostile_features_is_small_and_stays_text():
 
     assert len(found.drift.drifted) == 45
     assert len(text.encode()) <= 300_000
-    assert "<script" not in text
+    assert text.count("<script") == 1
+    assert f"<script>{frame.SCRIPT}</script>" in text
     assert "<img" not in text
 
 
@@ -216,8 +219,6 @@ def test_types_gaps_and_volume_are_findings(reference):
 
     assert [one.text for one in schema] == ["age: 120 of 360 values are of another type"]
     assert schema[0].serious
-
-    from fnmodel.watch.windows import windows
 
     rows = read(lines).rows
     now = windows(
@@ -269,6 +270,28 @@ def test_report_of_a_file_writes_page_and_json(project, capsys):
     assert (project / "drift.html").read_text().startswith("<!doctype html>")
     assert run([*command, "--check"]) == 4
     assert "normal drifted" in capsys.readouterr().err
+
+
+def test_trend_of_a_file_writes_page_and_json(project, capsys):
+    """`fnmodel watch trend --rows` follows days; stored windows alone give the same columns."""
+    command = ["watch", "trend", "--folder", "model", "--since", "2026-11-22",
+               "--until", "2026-11-28", "--output", "json"]  # fmt: skip
+    more = ["--rows", "rows.jsonl", "--labels", "labels.csv", "--group", "flag"]
+
+    assert run([*command, *more]) == 0
+    data = json.loads(capsys.readouterr().out)
+
+    assert json.loads((project / "trend.json").read_text()) == data
+    assert (project / "trend.html").read_text().startswith("<!doctype html>")
+    assert "normal has drifted since 2026-11-27" in data["alarms"]
+    assert data["steps"][-1]["groups"][0]["selected"]["rows"] > 100
+    assert run([*command, *more, "--check"]) == 4
+    rows = read((project / "rows.jsonl").read_bytes().splitlines()).rows
+    kept, _ = to_lines(windows(rows, read_reference(project / "model"), cases.SIGNATURE))
+    (project / "windows.jsonl").write_bytes(b"".join(kept))
+    capsys.readouterr()
+    assert run([*command, "--windows", "windows.jsonl"]) == 0
+    assert json.loads(capsys.readouterr().out)["courses"] == data["courses"]
 
 
 @pytest.mark.parametrize(

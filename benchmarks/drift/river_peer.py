@@ -1,6 +1,6 @@
 """River's detectors on streams of errors: rows of alarms, as JSON on stdout.
 
-python river_peer.py STREAMS.json
+python river_peer.py STREAMS.json DETECTOR…
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from river import drift
 
 
-def main(path: str) -> None:
+def main(path: str, *names: str) -> None:
     """Feed each stream to each detector."""
     streams = json.loads(Path(path).read_text())
     makers = {
@@ -20,7 +20,8 @@ def main(path: str) -> None:
         "ddm": drift.binary.DDM,
     }
     result = {}
-    for name, make in makers.items():
+    for name in names:
+        make = makers[name]
         began = time.perf_counter()
         alarms = []
         for stream in streams:
@@ -36,4 +37,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -10,6 +10,7 @@ from fnmodel.cli import (
     build,
     cache,
     capture,
+    card,
     deploy,
     gc,
     keys,
@@ -58,8 +59,8 @@ for command in (
     build.init, build.slim, build.lock, build.pack, supply.inspect, supply.keygen, plan.plan,
     plan.apply,
     deploy.deploy, traffic.invoke, traffic.shift, traffic.promote, traffic.rollback, traffic.abort,
-    operate.status, operate.history, operate.logs, operate.doctor, operate.explain, cache.prune,
-    deploy.destroy, parity.parity, gc.gc, unlock.unlock,
+    operate.status, operate.history, operate.logs, operate.doctor, operate.explain, card.card,
+    cache.prune, deploy.destroy, parity.parity, gc.gc, unlock.unlock,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(audit.app, name="audit")

@@ -4,6 +4,7 @@ from fnmodel.config.access import Access, AccessMode, ApiKeyAccess, CorsConfig, 
 from fnmodel.config.alarms import AlarmsConfig
 from fnmodel.config.base import FILE, NAME, Duration, ModelName, Name, seconds
 from fnmodel.config.batch import BatchJob
+from fnmodel.config.card import CardConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
 from fnmodel.config.load import find, json_schema, load
@@ -35,6 +36,7 @@ __all__ = [
     "AuditConfig",
     "BatchJob",
     "CaptureConfig",
+    "CardConfig",
     "ChampionConfig",
     "CorsConfig",
     "DomainConfig",

@@ -12,6 +12,7 @@ from fnmodel.config.access import CorsConfig
 from fnmodel.config.alarms import AlarmsConfig
 from fnmodel.config.base import FILE, NAME, ModelName, Name, Strict
 from fnmodel.config.batch import BatchJob
+from fnmodel.config.card import CardConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
 from fnmodel.config.model import ModelConfig, OneModel
@@ -54,6 +55,7 @@ class Project(OneModel, _Named):
     rollout: RolloutConfig = RolloutConfig()
     alarms: AlarmsConfig = AlarmsConfig()
     stack: StackConfig = StackConfig()
+    card: CardConfig = CardConfig()
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from fnmodel.watch.drift import ColumnDrift, Verdict
 from fnmodel.watch.report import Cells
+from fnmodel.watch.trend import Course, Trend
 
 WORDS = {
     Verdict.STEADY: "as in training",
@@ -52,3 +53,60 @@ def todo(column: ColumnDrift) -> str:
         "If its source changed (unit, default, form), mend that. If the world changed, see whether "
         "the performance held, and train again on newer rows if not."
     )
+
+
+def next_steps(trend: Trend) -> list[str]:
+    """Return what a person does about a trend, the most pressing first; nothing for a quiet one."""
+    lines = _groups(trend)
+    if trend.worse:
+        lines.insert(0, f"Realised figures fell: {'; '.join(trend.worse)}. {_RETRAIN}")
+    elif lines and trend.steps[-1].realised is not None:
+        lines.append("Predictions came true as often as before: there is time to look first.")
+    elif lines:
+        lines.append(
+            "Without labels nobody knows what it costs: `fnmodel watch labels` takes them."
+        )
+    usual = [one.name for one in trend.courses if one.state is Verdict.USUAL]
+    if usual:
+        lines.append(f"Add such hours to the training sample, which lacks them: {_some(usual)}.")
+    return lines
+
+
+_RETRAIN = "Train again on rows that have labels."
+
+
+def _groups(trend: Trend) -> list[str]:
+    """Return a line for all columns for which the same is to be done."""
+    features = [one for one in trend.drifted if one.role == "feature"]
+    groups: dict[str, list[Course]] = {}
+    for one in features or trend.drifted:
+        groups.setdefault(todo(one.latest), []).append(one)
+    lines = [
+        f"{_some([_about(trend, one) for one in group])}. {words}{_version(trend, group)}"
+        for words, group in groups.items()
+    ]
+    followed = [one.name for one in trend.drifted if one.role == "prediction"]
+    if features and followed:
+        lines.append(f"Predictions moved along: {_some(followed)}.")
+    return lines
+
+
+def _about(trend: Trend, one: Course) -> str:
+    since = one.since if one.since is not None else one.judged[-1]
+    last = one.judged[-1]
+    reach = f"{one.reach[last]:.2g} times its limit, {one.by[last]}"
+    return f"{one.name} has drifted since {trend.steps[since].time} ({reach})"
+
+
+def _version(trend: Trend, group: list[Course]) -> str:
+    """Say which version came in the step in which columns began to drift."""
+    starts = {one.since for one in group if one.since is not None}
+    new = sorted({name for at in starts for name in trend.began.get(at, ())})
+    return (
+        f" It began with version {', '.join(new)}: compare it with the one before." if new else ""
+    )
+
+
+def _some(items: list[str], most: int = 5) -> str:
+    left = len(items) - most
+    return ", ".join(items[:most]) + (f" and {left} more" if left > 0 else "")

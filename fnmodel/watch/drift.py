@@ -125,11 +125,16 @@ def compare(
         *_side("feature", reference.features, current.features, rules, unkept),
         *_side("prediction", reference.outputs, current.outputs, rules, frozenset()),
     ]
-    judged = _judged(measured, rules)
-    if usual is None:
-        return Drift(tuple(judged), rules)
-    before = {(one.role, one.name): one for one in compare(usual, current, rules).columns}
-    return Drift(tuple(_seasoned(one, before[one.role, one.name]) for one in judged), rules)
+    judged = Drift(tuple(_judged(measured, rules)), rules)
+    return judged if usual is None else seasoned(judged, current, usual)
+
+
+def seasoned(judged: Drift, current: Sample, usual: Sample) -> Drift:
+    """Return what was judged, and of it as usual what is no other than at these hours before."""
+    against = compare(usual, current, judged.rules).columns
+    before = {(one.role, one.name): one for one in against}
+    columns = (_seasoned(one, before[one.role, one.name]) for one in judged.columns)
+    return Drift(tuple(columns), judged.rules)
 
 
 def _side(
@@ -262,13 +267,18 @@ def _verdict(column: ColumnDrift, adjusted: float, rules: Rules) -> ColumnDrift:
 
 def matters(column: ColumnDrift, rules: Rules) -> bool:
     """Whether a difference is large enough to call for a look."""
+    return max(reaches(column, rules).values()) >= 1
+
+
+def reaches(column: ColumnDrift, rules: Rules) -> dict[str, float]:
+    """Return each measure of how much it matters, as a multiple of its limit; 1 is just enough."""
     (missed, misses), (knew, knows) = column.missing, column.unknown
-    return (
-        (column.excess or 0.0) >= rules.psi
-        or (column.wasserstein or 0.0) >= rules.distance
-        or abs(misses - missed) >= rules.share
-        or knows - knew >= rules.share
-    )
+    return {
+        "PSI": (column.excess or 0.0) / rules.psi,
+        "moved": (column.wasserstein or 0.0) / rules.distance,
+        "missing": abs(misses - missed) / rules.share,
+        "unknown": max(knows - knew, 0.0) / rules.share,
+    }
 
 
 def _seasoned(column: ColumnDrift, usual: ColumnDrift) -> ColumnDrift:

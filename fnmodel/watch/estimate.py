@@ -18,6 +18,7 @@ import numpy as np
 from fnmodel.profile import Array
 from fnmodel.watch import statistics
 from fnmodel.watch.columns import texts
+from fnmodel.watch.sample import Sample
 from fnmodel.watch.table import Table
 
 
@@ -122,6 +123,23 @@ def _binary(chance: Array, positive: Array, scores: Array, weights: Array) -> di
     return figures | (
         {"auc": statistics.area(scores, hit, miss)} if true + lost and false + left else {}
     )
+
+
+def from_windows(rows: Sample) -> Estimate | None:
+    """Estimate a classifier's accuracy from histograms alone; None where it gives no probabilities.
+
+    The label is taken to be the likeliest class, whose probability is `confidence`, or, of two
+    classes, (1 + `margin`) / 2. Sums of both are exact, so this is what the rows would have said.
+    """
+    column = rows.outputs.get("confidence") or rows.outputs.get("margin")
+    if column is None or column.mean is None or column.deviation is None:
+        return None
+    mean, spread = column.mean, column.deviation
+    if "confidence" not in rows.outputs:
+        mean, spread = (1 + mean) / 2, spread / 2
+    chance = mean * (1 - mean) - spread**2  # the mean of p (1 - p)
+    deviation = math.sqrt(max(chance, 0.0) / column.rows)
+    return Estimate("accuracy", {"accuracy": mean}, deviation, rows.rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,22 @@
-"""The report as one HTML page: no script, no outside request, readable in the dark and on paper."""
+"""The report as one HTML page, in the frame that all pages have."""
 
-from fnmodel.watch import advice, charts
+from fnmodel.pages import charts, frame
+from fnmodel.pages.markup import (
+    chance,
+    figure,
+    figures,
+    folded,
+    listed,
+    moment,
+    pill,
+    section,
+    table,
+    text,
+)
+from fnmodel.watch import advice
 from fnmodel.watch.drift import ColumnDrift, Verdict
-from fnmodel.watch.markup import chance, figure, listed, moment, section, table, text
 from fnmodel.watch.panels import performance
 from fnmodel.watch.report import Cells, Report
-from fnmodel.watch.style import POLICY, STYLE
 
 _ORDER = [
     Verdict.DRIFT, Verdict.USUAL, Verdict.SMALL, Verdict.STEADY, Verdict.FEW, Verdict.UNKEPT
@@ -18,29 +29,23 @@ def render(report: Report) -> str:
     kind, verdict = _verdict(report)
     question = report.question
     title = f"Drift of {question.name}" if question.name else "Drift"
+    columns = _ordered(report)
     body = [
-        (
-            f"<header><h1>{text(title)} <span class='pill {kind}'>{verdict}</span></h1>"
-            f"{_origin(report)}</header><main>"
-        ),
         _figures(report),
         section("What to look at", _alarms(report)),
         section("Over time", _strip(report)),
         section("How good predictions are", performance(report)),
-        section("Columns", "".join(_column(report, column) for column in _ordered(report))),
+        section(
+            "Columns",
+            frame.search("a column", len(columns))
+            + "".join(_column(report, column) for column in columns),
+        ),
         section("All columns together", _together(report)),
         section("The data as data", listed(one.text for one in report.findings)),
         section("How to read this", _rules(report)),
-        "</main>",
     ]
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8>"
-        f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
-        "<meta name=viewport content='width=device-width'>"
-        f"<title>{text(title)}</title><style>{STYLE}</style></head><body>"
-        + "\n".join(part for part in body if part)
-        + "</body></html>\n"
-    )
+    header = f"<h1>{text(title)} {pill(verdict, kind)}</h1>{_origin(report)}"
+    return frame.page(title, header, body, searched=len(columns) > frame.MUCH)
 
 
 def _verdict(report: Report) -> tuple[str, str]:
@@ -79,8 +84,7 @@ def _figures(report: Report) -> str:
         shown.append((f"{found.main}, estimated", f"{value:.3g}"))
     if found.interval:
         shown.append((f"{found.main}, realised", f"{found.interval.value:.3g}"))
-    cells = "".join(f"<div>{text(name)}<b>{text(value)}</b></div>" for name, value in shown)
-    return f"<div class=figures>{cells}</div>"
+    return figures(shown)
 
 
 def _alarms(report: Report) -> str:
@@ -147,14 +151,15 @@ def _ordered(report: Report) -> list[ColumnDrift]:
 
 def _column(report: Report, column: ColumnDrift) -> str:
     cells = report.cells[f"{column.role}:{column.name}"]
+    name = f" data-name='{text(column.name)}'"
     state = " open" if column.verdict is Verdict.DRIFT else ""
     role = "" if column.role == "feature" else " <span class=note>prediction</span>"
     head = (
-        f"<summary><b>{text(column.name)}</b>{role} <span class='pill {column.verdict}'>"
-        f"{advice.WORDS[column.verdict]}</span>{_brief(column)}</summary>"
+        f"<summary><b>{text(column.name)}</b>{role} "
+        f"{pill(advice.WORDS[column.verdict], column.verdict)}{_brief(column)}</summary>"
     )
     if column.psi is None:
-        return f"<details>{head}<p class=note>{column.rows:,.0f} rows.</p></details>"
+        return f"<details{name}>{head}<p class=note>{column.rows:,.0f} rows.</p></details>"
     chart = charts.shares(
         cells.before, cells.now, f"{column.name}: shares by bin, reference as a line, now as bars"
     )
@@ -162,8 +167,9 @@ def _column(report: Report, column: ColumnDrift) -> str:
     axis = f"<p class='axis note'><span>{text(cells.names[0])}</span>"
     axis += f"<span>{text(cells.names[-1])}</span></p>"
     return (
-        f"<details id={_anchor(report, column)}{state}>{head}<div class=two><div>{chart}{axis}"
-        f"{listed(_changes(column, cells))}</div><div>{_numbers(report, column)}</div></div>"
+        f"<details id={_anchor(report, column)}{name}{state}>{head}"
+        f"<div class=two><div>{chart}{axis}{listed(_changes(column, cells))}</div>"
+        f"<div>{_numbers(report, column)}</div></div>"
         + (f"<p>{text(todo)}</p>" if todo else "")
         + _shares_table(cells)
         + "</details>"
@@ -200,8 +206,7 @@ def _shares_table(cells: Cells) -> str:
         for name, was, is_now in zip(cells.names, cells.before, cells.now, strict=True)
         if was or is_now
     ]
-    inside = table(("bin", "reference", "now"), rows)
-    return f"<details class=data><summary>Data</summary>{inside}</details>"
+    return folded("Data", table(("bin", "reference", "now"), rows), kind="data")
 
 
 def _together(report: Report) -> str:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from fnmodel.watch import charts
+from fnmodel.pages import charts
+from fnmodel.pages.markup import figure, listed, moment, table, text
 from fnmodel.watch.estimate import Estimate
-from fnmodel.watch.markup import figure, listed, moment, table, text
 from fnmodel.watch.report import Report
 
 

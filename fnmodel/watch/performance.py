@@ -176,6 +176,29 @@ class Evidence:
         earlier = {one.name: one.selected for one in before}
         return tuple(replace(one, earlier=earlier.get(one.name)) for one in found[:20])
 
+    def groups(self, first: str, last: str) -> tuple[Group, ...]:
+        """Return the rates of a stretch of hours by the groups that are asked about."""
+        found: list[Group] = []
+        for rows, labelled, true in (
+            (self.before, self._earlier, self._earlier_labels),
+            (self.now, self._labelled, self._labels),
+        ):
+            own = _hours(labelled, first, last)
+            some = labelled.take(own), true[own]
+            found += self._rates(rows.take(_hours(rows, first, last)), *some)
+        return tuple(found)
+
+    def _rates(self, rows: Table, labelled: Table, true: Array) -> tuple[Group, ...]:
+        """Return groups with the positive answers of all rows, and those found of labelled ones."""
+        name = self._question.group
+        if name is None or self._task != "classification" or not len(rows.rows):
+            return ()
+        positive = self._question.positive or (self._classes[-1] if self._classes else "")
+        known = realised.groups(labelled, true, _members(labelled, name), positive)
+        came = {one.name: one.found for one in known}
+        every = realised.groups(rows, None, _members(rows, name), positive)
+        return tuple(replace(one, found=came.get(one.name)) for one in every[:20])
+
     def separation(self) -> multivariate.Separation | None:
         """Return how well a classifier tells rows of now from earlier ones."""
         kept = [at for at, name in enumerate(self.now.names) if name not in self._question.unkept]

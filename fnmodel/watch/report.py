@@ -16,7 +16,7 @@ from fnmodel.watch.quality import Finding, Traffic, findings
 from fnmodel.watch.realised import Interval
 from fnmodel.watch.rows import Reading, Row
 from fnmodel.watch.sample import Histogram, Sample, sample
-from fnmodel.watch.windows import Windows, windows
+from fnmodel.watch.windows import Windows, pooled, windows
 
 SCHEMA = 1
 
@@ -101,7 +101,7 @@ def report(
         return None
     trained = sample([(1.0, reference)])
     found, earlier = (windows(rows, reference, signature) for rows in (now, before))
-    current = _pooled(found)
+    current = pooled(found)
     usual = seasons.usual(earlier, found)
     drift = compare(trained, current, question.rules, unkept=question.unkept, usual=usual)
     tables = Evidence(now, before, reference, signature, question, known or {})
@@ -121,10 +121,6 @@ def report(
         tables.separation(),
         usual is not None,
     )
-
-
-def _pooled(found: Windows) -> Sample:
-    return sample((1 / key.rate, window.profile) for key, window in found.items())
 
 
 def _columns(was: Sample, is_now: Sample) -> Iterator[tuple[str, str, Histogram, Histogram]]:
@@ -156,7 +152,7 @@ def _slices(
     result = []
     for time, hours in seasons.sliced(key.hour for key in found).items():
         chosen = set(hours)
-        part = _pooled({key: window for key, window in found.items() if key.hour in chosen})
+        part = pooled({key: window for key, window in found.items() if key.hour in chosen})
         effects: dict[str, float] = {}
         for role, name, was, is_now in _columns(trained, part):
             if name in question.unkept or not is_now.rows:

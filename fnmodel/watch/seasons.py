@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from statistics import median
 
 from fnmodel.watch.columns import Counted
 from fnmodel.watch.sample import Sample, sample
@@ -61,13 +62,73 @@ def _hour(hour: str) -> str:
 
 
 def sliced(hours: Iterable[str]) -> Mapping[str, Sequence[str]]:
-    """Return hours by slice of time, at most about 60: by hour, by day, by month; in order."""
+    """Return hours by slice of time, in order: by hour, day, week (its Monday) or month.
+
+    It is the shortest of these that makes at most 60 slices; months may be more.
+    """
     ordered = sorted(set(hours))
-    length = next((one for one in (13, 10) if len({h[:one] for h in ordered}) <= _MOST), 7)
+    for length in _LENGTHS[:-1]:
+        slices = _by(length, ordered)
+        if len(slices) <= _MOST:
+            return slices
+    return _by(_LENGTHS[-1], ordered)
+
+
+def judgeable(found: Windows, least: float) -> Mapping[str, Sequence[str]]:
+    """Return the hours of windows by slice of time, half of the slices having `least` rows.
+
+    Where no length of time has them, they are as long as `sliced` makes them.
+    """
+    rows: dict[str, int] = {}
+    for key, window in found.items():
+        rows[key.hour] = rows.get(key.hour, 0) + window.profile.rows
+    ordered = sorted(rows)
+    for length in _LENGTHS:
+        slices = _by(length, ordered)
+        sizes = [sum(rows[hour] for hour in hours) for hours in slices.values()]
+        if len(slices) <= _MOST and median(sizes) >= least:
+            return slices
+    return sliced(ordered)
+
+
+def _by(length: Callable[[str], str], ordered: Iterable[str]) -> dict[str, list[str]]:
     slices: dict[str, list[str]] = {}
     for hour in ordered:
-        slices.setdefault(hour[:length], []).append(hour)
+        slices.setdefault(length(hour), []).append(hour)
     return slices
+
+
+def by_slot(hours: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """Return the hours of each hour of the day, and of each day of the week, in their order."""
+    days = [date(2024, 1, 1 + day).strftime("%a") for day in range(7)]  # from a Monday on
+    found: dict[str, dict[str, list[str]]] = {
+        "hour": {f"{hour:02}": [] for hour in range(24)},
+        "weekday": {day: [] for day in days},
+    }
+    for hour in hours:
+        found["hour"][_hour(hour)].append(hour)
+        found["weekday"][days[datetime.fromisoformat(hour[:10]).weekday()]].append(hour)
+    return found
+
+
+def _itself(hour: str) -> str:
+    return hour
+
+
+def _day(hour: str) -> str:
+    return hour[:10]
+
+
+def _week(hour: str) -> str:
+    day = date.fromisoformat(hour[:10])
+    return (day - timedelta(days=day.weekday())).isoformat()
+
+
+def _month(hour: str) -> str:
+    return hour[:7]
+
+
+_LENGTHS: Sequence[Callable[[str], str]] = (_itself, _day, _week, _month)
 
 
 _MOST = 60

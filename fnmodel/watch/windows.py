@@ -20,6 +20,7 @@ from fnmodel.model import Signature
 from fnmodel.profile import Profile
 from fnmodel.watch.columns import Counted, count
 from fnmodel.watch.rows import Row
+from fnmodel.watch.sample import Sample, sample
 
 VERSION = 1
 LEAST = 5
@@ -50,6 +51,15 @@ def windows(rows: Iterable[Row], reference: Profile, signature: Signature) -> di
     return {at: count(list(own), reference, signature) for at, own in groupby(ordered, key=key)}
 
 
+def between(found: Windows, since: str, until: str) -> dict[Key, Counted]:
+    """Return the windows of hours that begin before `until` and end after `since`, ISO 8601."""
+    return {
+        key: one
+        for key, one in found.items()
+        if since[:13] <= key.hour and f"{key.hour}:00:00.000Z" < until
+    }
+
+
 def merged(one: Windows, other: Windows) -> dict[Key, Counted]:
     """Return the sum of two sets of windows.
 
@@ -68,6 +78,16 @@ def added(one: Counted, other: Counted) -> Counted:
     names = sorted({*one.invalid, *other.invalid})
     invalid = {name: one.invalid.get(name, 0) + other.invalid.get(name, 0) for name in names}
     return Counted(one.profile + other.profile, invalid)
+
+
+def pooled(found: Windows) -> Sample:
+    """Return windows of whatever hours, versions and rates as one sample.
+
+    Raises:
+        ValueError: there is none.
+
+    """
+    return sample((1 / key.rate, window.profile) for key, window in found.items())
 
 
 def to_lines(found: Windows) -> tuple[list[bytes], int]:
@@ -114,5 +134,5 @@ def from_lines(lines: Sequence[bytes]) -> dict[Key, Counted]:
             window = Counted(Profile.from_json(data["profile"]), data["invalid"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"line {number} is no window: {error!r}") from error
-        total = merged(total, {key: window})
-    return total
+        total[key] = added(total[key], window) if key in total else window
+    return dict(sorted(total.items()))
