@@ -13,7 +13,8 @@ from random import Random
 
 from fnmodel.distribution import Shift
 from fnmodel.histogram import Categories, Column
-from fnmodel.release.analysis import Evidence, Readings, Requests, Verdict, findings, look, none_yet
+from fnmodel.release.analysis import Evidence, Readings, Requests, look, none_yet
+from fnmodel.release.findings import Verdict, findings
 from fnmodel.release.plan import Limits
 
 STABLE, CANDIDATE, LOOKS = 450, 50, 30
@@ -24,7 +25,7 @@ SHARE = 0.3
 
 def quiet(random: Random) -> Evidence:
     """Return the evidence after the first look, which only notes where counting begins."""
-    return look(none_yet(LIMITS), Readings(p99_before=20.0), random)
+    return look(none_yet(LIMITS), Readings(p99_before=20.0), LIMITS, random)
 
 
 def served(before: Requests, count: int, errors: float, slow: float, random: Random) -> Requests:
@@ -46,7 +47,7 @@ def found(seed: int, errors: float, slow: float, *, stable: float = 0.001) -> in
     for _ in range(LOOKS):
         a = served(a, STABLE, stable, 0.01, random)
         b = served(b, CANDIDATE, errors, slow, random)
-        evidence = look(evidence, Readings(a, b), random)
+        evidence = look(evidence, Readings(a, b), LIMITS, random)
         said = findings(evidence, LIMITS, b.count)
         if any(finding.verdict is Verdict.failed for finding in said):
             return b.count

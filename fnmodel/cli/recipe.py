@@ -189,6 +189,7 @@ def desired(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
             function=work.function, audit=project.audit.retention is not None,
             access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
+            replay=work.rollout.replays,
         ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage),
@@ -326,13 +327,17 @@ def _roll_out(work: Workspace, slims: Slims, done: Deployed) -> Deployed:
         return replace(done, rollout=found)
     if done.version == done.state.version:
         return done  # the first version, or one that was promoted by hand
+    candidate = work.publisher.ready(done.version)
+    stable = work.publisher.ready(done.state.version)
     with work.console.step("rollout") as step:
-        rollout = work.rollouts.begin(
-            plan,
-            work.publisher.ready(done.version),
-            work.publisher.ready(done.state.version),
-            _bins(work, slims),
-        )
+        held_to = None
+        if plan.replays.any:
+            from fnmodel.cli import replays
+
+            step.progress("preparing what is replayed")
+            replays.prepare(work, _models(slims), candidate)
+            held_to = replays.tolerance(work, _models(slims), stable)
+        rollout = work.rollouts.begin(plan, candidate, stable, _bins(work, slims), held_to)
         state = work.router.read()
         step.done(describe(state.version, state.weights))
     return replace(done, rollout=rollout, state=state, changed=True)

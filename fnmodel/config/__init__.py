@@ -19,7 +19,7 @@ from fnmodel.config.model import (
     SlimConfig,
 )
 from fnmodel.config.project import Project
-from fnmodel.config.rollout import Analysis, RolloutConfig, RolloutStep
+from fnmodel.config.rollout import Analysis, Replay, RolloutConfig, RolloutStep
 from fnmodel.config.stage import Stage
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "OneModel",
     "Parity",
     "Project",
+    "Replay",
     "RolloutConfig",
     "RolloutStep",
     "SigningConfig",

@@ -20,6 +20,31 @@ class RolloutStep(Strict):
     )
 
 
+class Replay(Strict):
+    """Captured requests that are sent once more to both versions, where callers send too few."""
+
+    mode: Literal["off", "when-thin", "always"] = Field(
+        default="off",
+        description="`when-thin`: where a step's `minimum_samples` do not come within its bake; "
+        "`always`: in each step",
+    )
+    requests: int = Field(
+        default=500,
+        ge=1,
+        le=100_000,
+        description="of one rollout at most; each invokes both versions, which costs twice",
+    )
+    rate: float = Field(default=5, gt=0, le=100, description="requests a second at most")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, given: object) -> object:
+        # `replay: when-thin` is enough; YAML reads a bare `off` as false.
+        if given is False:
+            return {"mode": "off"}
+        return {"mode": given} if isinstance(given, str) else given
+
+
 class Analysis(Strict):
     """What a candidate must not do; null switches a check off."""
 
@@ -59,6 +84,7 @@ class Analysis(Strict):
     alarms: bool = Field(
         default=True, description="roll back when an alarm of the stage begins to ring"
     )
+    replay: Replay = Field(default=Replay(), description="a mode alone is enough: `when-thin`")
 
 
 class RolloutConfig(Strict):
@@ -86,6 +112,13 @@ class RolloutConfig(Strict):
         description="after a step that says neither yes nor no: wait for more requests, roll back, "
         "or wait for `fnmodel rollout approve`",
     )
+    shadow: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="captured requests that are replayed to both versions before the first step; "
+        "none is taken where the candidate errs or shifts beyond the limits",
+    )
     deadline: Duration = Field(
         default="1d", description="a rollout that has not ended by then is rolled back"
     )
@@ -94,6 +127,11 @@ class RolloutConfig(Strict):
     def automatic(self) -> bool:
         """Whether `deploy` begins a rollout."""
         return self.strategy != "by-hand"
+
+    @property
+    def replays(self) -> bool:
+        """Whether captured requests are ever sent once more."""
+        return self.automatic and (self.analysis.replay.mode != "off" or self.shadow is not None)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

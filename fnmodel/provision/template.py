@@ -118,11 +118,12 @@ def render(
     function: FunctionConfig | None = None,
     audit: bool = False,
     rollout: bool = False,
+    replay: bool = False,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
-    with `rollout` there is a controller of rollouts.
+    with `rollout` there is a controller of rollouts, which with `replay` may ask both versions.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
@@ -149,6 +150,7 @@ def render(
         for output in ("Url", "Access"):
             del template["Outputs"][output]
     _trim(template, capture)
+    _replay(template, replay=replay)
     _leave_out(template, audit=audit, rollout=rollout)
     _trace(template, function or FunctionConfig())
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
@@ -264,6 +266,16 @@ def tags(project: str, stage: str) -> dict[str, str]:
     They never change between deploys: a changed stack tag would modify all of them.
     """
     return {"fnmodel:project": project, "fnmodel:stage": stage}
+
+
+def _replay(template: Template, *, replay: bool) -> None:
+    """Let the controller replay requests, or take its right to."""
+    if replay:
+        # Twenty seconds of replaying, and the last pair of answers, each of which may take thirty.
+        template["Resources"]["RolloutFunction"]["Properties"]["Timeout"] = 120
+        return
+    for right in ("ReplayRequests", "ReadProof"):
+        _forbid(template, "RolloutRole", right)
 
 
 def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:

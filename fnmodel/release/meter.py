@@ -18,6 +18,7 @@ from typing import Any
 from fnmodel.aws import translated
 from fnmodel.capture.line import PREFIX, folder_of, lines_of, time_of
 from fnmodel.release.analysis import SLOW, Cursor, Readings, Requests
+from fnmodel.release.columns import Row, prediction_columns
 from fnmodel.release.tick import Rollout
 
 _MINUTE = 60
@@ -30,8 +31,6 @@ _MOST_ROWS = 20_000
 
 ALARMS = "crashes", "errors"
 """The stage's alarms, by the ends of their names in the template."""
-
-Row = dict[str, Any]
 
 
 class CloudWatchMeter:
@@ -218,35 +217,6 @@ def _captured(line: bytes) -> tuple[str, str, str, Row] | None:
 
 def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12]
-
-
-def prediction_columns(prediction: Any) -> Row:
-    """Turn one captured prediction into columns, named as a reference profile names them.
-
-    `{"label": …, "probabilities": {…}}` gives `label`, `probability:CLASS`, `margin` and
-    `confidence`; a lone number `value`; other keys go by their names.
-    """
-    if not isinstance(prediction, Mapping):
-        return {"value": prediction}
-    row: Row = {}
-    for name, value in prediction.items():
-        if name == "probabilities" and isinstance(value, Mapping):
-            row |= _probabilities(value)
-        elif isinstance(value, list):
-            row |= {f"{name}:{at}": one for at, one in enumerate(value)}
-        else:
-            row[name] = value
-    if len(row) == 1 and "label" not in row:
-        row.setdefault("value", next(iter(row.values())))
-    return row
-
-
-def _probabilities(values: Mapping[str, Any]) -> Row:
-    row = {f"probability:{name}": value for name, value in values.items()}
-    best = sorted((v for v in values.values() if isinstance(v, int | float)), reverse=True)
-    if len(best) > 1:
-        row |= {"margin": best[0] - best[1], "confidence": best[0]}
-    return row
 
 
 def _query(
