@@ -1,4 +1,4 @@
-"""What a rollout that replays needs from here: its source of requests, and what they are held to."""
+"""What a rollout that replays needs: rows to fall back on, and what answers are held to."""
 
 import json
 from collections.abc import Mapping

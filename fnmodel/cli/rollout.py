@@ -166,10 +166,32 @@ def data(rollout: "Rollout") -> dict[str, Any]:
         "deadline": _time(rollout.deadline),
         "ended": _time(rollout.ended),
         "why": rollout.why,
+        "replayed": _replayed(rollout),
         "checks": [
-            {"check": f.check, "verdict": f.verdict, "text": f.text, "certainty": f.certainty}
+            {
+                "check": f.check, "verdict": f.verdict, "text": f.text, "certainty": f.certainty,
+                "log_e": f.log_e, "needed": f.needed,
+            }
             for f in rollout.findings
         ],
+    }  # fmt: skip
+
+
+def _replayed(rollout: "Rollout") -> dict[str, Any] | None:
+    """Return what was replayed as JSON; `billed_ms` is what Lambda charges for both versions."""
+    found = rollout.evidence.replayed
+    if found is None:
+        return None
+    return {
+        "mode": rollout.plan.replays.mode,
+        "shadow": rollout.plan.replays.shadow,
+        "pairs": found.pairs,
+        "invocations": 2 * (found.sent + found.unusable),
+        "unusable": found.unusable,
+        "proof": found.proof,
+        "exhausted": found.exhausted,
+        "billed_ms": found.billed_ms,
+        "differing": list(found.differing),
     }
 
 

@@ -149,7 +149,7 @@ def render(
         template["Parameters"].pop("AuthorizerImageUri", None)
         for output in ("Url", "Access"):
             del template["Outputs"][output]
-    _trim(template, capture)
+    _trim(template, capture, replay=replay)
     _replay(template, replay=replay)
     _leave_out(template, audit=audit, rollout=rollout)
     _trace(template, function or FunctionConfig())
@@ -290,13 +290,14 @@ def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
         del template[section][name]
 
 
-def _trim(template: Template, capture: CaptureConfig) -> None:
+def _trim(template: Template, capture: CaptureConfig, *, replay: bool) -> None:
     """Take out what this stage does not have of capture."""
     resources = template["Resources"]
     if not capture.rate:
         for section, name in _CAPTURE:
             del template[section][name]
-        for right in ("ReadCapturedRows", "ListCapturedRows", "UseKey"):
+        # A replay takes what was captured before, and sees that there is nothing.
+        for right in ("UseKey", *(() if replay else ("ReadCapturedRows", "ListCapturedRows"))):
             _forbid(template, "RolloutRole", right)
         variables = resources["Function"]["Properties"]["Environment"]["Variables"]
         del variables["FNMODEL_CAPTURE"], variables["FNMODEL_CAPTURE_KEY"]

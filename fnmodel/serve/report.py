@@ -69,14 +69,14 @@ class EmfReport:
         self._warm.add(model)
         if "exception" in record:
             record = {**record, "exception": scrub(record["exception"])}
+        level = {"level": "ERROR" if status >= 500 else "INFO", "message": "request"}
         if "replay" in record:
-            self._line([_REPLAYS], {**_INFO, **self._fixed, **record, "replays": 1})
+            self._line([_REPLAYS], {**level, **self._fixed, **record, "replays": 1})
             return
         self._line(
             _DIRECTIVES["alias" in record, "request_bytes" in record, "model" in record, first],
             {
-                "level": "ERROR" if status >= 500 else "INFO",
-                "message": "request",
+                **level,
                 **self._fixed,
                 **record,
                 "client_errors": int(400 <= status < 500),
@@ -112,7 +112,6 @@ def _requests(alias: bool, sizes: bool, model: bool, first: bool) -> orjson.Frag
     return orjson.Fragment(orjson.dumps(directives))
 
 
-_INFO = {"level": "INFO", "message": "request"}
 _REPLAYS = _directive([["function_name"]], [{"Name": "replays", "Unit": "Count"}])
 
 # The same with every request, so they are written once.
