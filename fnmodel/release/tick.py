@@ -99,6 +99,13 @@ class Rollout:
         return self.step == SHADOW
 
     @property
+    def alone(self) -> float | None:
+        """Since when the candidate has had all the requests, in a step of 100 %; else None."""
+        step = self.current
+        whole = step is not None and step.percent == 100 and self.phase is not Phase.moving
+        return self.since if whole else None
+
+    @property
     def limits(self) -> Limits:
         """What the candidate may not do in this step."""
         limits = self.plan.limits
