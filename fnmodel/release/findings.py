@@ -77,8 +77,10 @@ def verdict(found: tuple[Finding, ...]) -> Verdict:
 
 
 def _enough(samples: int, replayed: Replayed | None, wanted: int) -> Finding:
-    pairs = replayed.pairs if replayed is not None else 0
-    said = Verdict.healthy if samples + pairs >= wanted else Verdict.inconclusive
+    pairs, unlike = (replayed.pairs, replayed.unlike) if replayed is not None else (0, False)
+    # Where callers are enough, it does not matter what cannot be replayed.
+    enough = samples >= wanted or (samples + pairs >= wanted and not unlike)
+    said = Verdict.healthy if enough else Verdict.inconclusive
     text = f"{samples:,} of the {wanted:,} that a step needs"
     if replayed is not None:
         text += _of_replay(replayed)

@@ -66,9 +66,11 @@ def wanted(rollout: Rollout, now: float) -> int:
         return 0
     limits = rollout.plan.limits
     needed = limits.samples - found.pairs
-    if needed <= 0 and verdict(rollout.findings) is not Verdict.inconclusive:
-        return 0
-    return max(replays.requests - found.pairs, 0)
+    if needed <= 0:
+        # Enough; where they have not decided it, as many again.
+        undecided = verdict(rollout.findings) is Verdict.inconclusive
+        needed = limits.samples if undecided else 0
+    return max(min(needed, replays.requests - found.pairs), 0)
 
 
 def is_thin(rollout: Rollout, now: float) -> bool:
@@ -140,7 +142,7 @@ class Replayer:
     def _add(
         self, batch: Batch, found: Captured, rollout: Rollout, tolerance: Tolerance | None
     ) -> Batch:
-        if not isinstance(found.row, Mapping):
+        if not isinstance(found.row, Mapping) or found.redacted:
             return replace(batch, unusable=batch.unusable + 1)
         # Whoever is second may find warm what both use; so they take turns.
         order = (rollout.stable, rollout.candidate)

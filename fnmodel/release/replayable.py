@@ -5,6 +5,7 @@ meanwhile. A `Place` says how far that has gone, so that the next driver goes on
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,10 @@ from fnmodel.capture.line import PREFIX, lines_of
 from fnmodel.capture.rows import pairs_of
 from fnmodel.release.replayed import Place
 
+# What fnmodel/capture puts in the place of what it takes out.
+_HASH = re.compile(r"h:[0-9a-f]{32}")
+_TAKEN = re.compile(r"<(?:email|card|iban|phone|national-id|jwt|aws-key|\d+ characters)>")
+
 DAYS = 30
 """How many days back captured rows are looked for."""
 
@@ -24,12 +29,17 @@ PROOFS = "rollouts/"
 
 @dataclass(frozen=True)
 class Captured:
-    """One row that was asked, by the id of its request; `prediction` is None of a proof's row."""
+    """One row that was asked, by the id of its request; `prediction` is None of a proof's row.
+
+    `redacted` says that something in it stands for what was there; the field that says whom the row
+    is about, which no model learns from, may.
+    """
 
     request: str
     model: str
     row: Any
     prediction: Any = None
+    redacted: bool = False
 
     @property
     def proof(self) -> bool:
@@ -167,4 +177,19 @@ def _captured(line: bytes, version: str) -> Captured | None:
         return None
     if prediction is None:
         return None
-    return Captured(str(told["request_id"]), str(told["model"]), row, prediction)
+    marked = any(map(_is_mark, _texts(row, but=told.get("subject"))))
+    return Captured(str(told["request_id"]), str(told["model"]), row, prediction, marked)
+
+
+def _is_mark(text: str) -> bool:
+    """Whether a text is a keyed hash, or has something taken out by a pattern."""
+    return _HASH.fullmatch(text) is not None or _TAKEN.search(text) is not None
+
+
+def _texts(value: Any, but: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value != but:
+            yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner, but)

@@ -23,6 +23,9 @@ FLIPS = 0.01
 """Share of rows that may be answered beyond the tolerance where both versions hold the same model:
 on another processor a row at the very edge of a tree can fall on the other side."""
 
+UNLIKE = 0.1
+"""Share of captured rows that may be beyond replaying; above it, the rest is another population."""
+
 _HALF = 0.5
 _NAMED = 5
 
@@ -109,6 +112,11 @@ class Replayed:
     exhausted: bool = False
     unread: str = ""
     differing: tuple[str, ...] = ()
+
+    @property
+    def unlike(self) -> bool:
+        """Whether so many rows cannot be replayed that the others do not stand for all."""
+        return self.unusable > UNLIKE * (self.sent + self.unusable)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
