@@ -164,12 +164,14 @@ class RolloutConfig(Strict):
 
     @model_validator(mode="after")
     def _comparing(self) -> Self:
+        if self.replays:
+            return self  # replayed requests are answered by both, whatever share callers give them
         if self.strategy == "all-at-once" or (self.steps and self.steps[0].percent == 100):
             for name in ("max_latency_ratio", "max_prediction_shift"):
                 if getattr(self.analysis, name) is not None:
                     raise ValueError(
                         f"analysis.{name} compares both versions while they serve side by side; "
-                        "begin with a step below 100 %, or leave it out"
+                        "begin with a step below 100 %, replay requests, or leave it out"
                     )
         return self
 
