@@ -83,6 +83,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("rollout.", config.RolloutConfig, "`rollout`: how a new version gets its requests"),
     ("rollout.steps[].", config.RolloutStep, "`rollout.steps`: a list of steps"),
     ("rollout.analysis.", config.Analysis, "`rollout.analysis`: what a candidate must not do"),
+    (
+        "rollout.analysis.replay.",
+        config.Replay,
+        "`rollout.analysis.replay`: captured requests once more",
+    ),
     ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),
     ("stages.NAME.", config.Stage, "`stages`: what a stage has of its own"),
     ("stages.NAME.access.", config.Access, "`access`: who may call the endpoint of a stage"),

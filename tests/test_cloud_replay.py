@@ -1,6 +1,9 @@
 """Replayed requests in the embedded cloud: rollouts of a service that hardly anybody calls."""
 
 import csv
+import json
+import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,10 +74,6 @@ def url(project: Project) -> str:
     return url
 
 
-def metrics(project: Project) -> Any:
-    return project.json("status", "--local")
-
-
 @pytest.mark.parametrize(
     ("fault", "strength", "reason"),
     [(FAILS, 1.0, "error"), (SLEEPS, 1.0, "latency"), (QUIET, 1e-6, "predictions")],
@@ -106,3 +105,36 @@ def test_a_good_model_that_nobody_calls_reaches_all_the_requests(
 
     assert done["rollout"]["phase"] == "completed"
     assert done["rollout"]["replayed"]["pairs"] >= 40
+
+
+def test_the_controller_replays_too_and_no_step_is_taken_after_a_bad_shadow(
+    project: Project, url: str
+) -> None:
+    """Nobody watches: the function of the same image asks both versions, and ends it."""
+    config = (project.folder / "fnmodel.yaml").read_text()
+    (project.folder / "fnmodel.yaml").write_text(f"{config}  shadow: 60\n")
+    behave(project, QUIET)
+    project.train(1e-5)
+    begun = project.json("deploy", "--local")["rollout"]
+    deadline = time.monotonic() + 240
+    while (told := _status(project))["active"] and time.monotonic() < deadline:
+        time.sleep(3)
+    records = project.json("history", "--local", "-n", "5")
+    shown = project.run("status", "--local").stdout
+
+    assert (begun["phase"], begun["step"], begun["percent"]) == ("shadow", None, 0.0)
+    assert told["phase"] == "rolled_back"
+    assert told["why"].startswith("predictions")
+    assert told["replayed"]["differing"]
+    assert told["replayed"]["invocations"] >= 2 * told["replayed"]["pairs"]
+    assert [r["action"] for r in records if r["version"] == told["candidate"]] == ["deploy", "gate"]
+    assert f"version {told['candidate']} rolled back: predictions" in shown
+
+
+def _status(project: Project) -> Any:
+    """Look without driving, whatever it exits with."""
+    ran = subprocess.run(
+        [project.python, "-m", "fnmodel", "rollout", "status", "--local", "--output", "json"],
+        cwd=project.folder, env=project.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    return json.loads(ran.stdout)

@@ -1,6 +1,6 @@
 """How a new version gets its requests."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,12 @@ class Replay(Strict):
         return {"mode": given} if isinstance(given, str) else given
 
 
+def _or_word(schema: dict[str, Any]) -> None:
+    """Let the JSON Schema take a mode in the place of the table."""
+    words: list[Any] = ["when-thin", "always", "off", False]
+    schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"enum": words}]
+
+
 class Analysis(Strict):
     """What a candidate must not do; null switches a check off."""
 
@@ -84,7 +90,11 @@ class Analysis(Strict):
     alarms: bool = Field(
         default=True, description="roll back when an alarm of the stage begins to ring"
     )
-    replay: Replay = Field(default=Replay(), description="a mode alone is enough: `when-thin`")
+    replay: Replay = Field(
+        default=Replay(),
+        description="a mode alone is enough: `when-thin`",
+        json_schema_extra=_or_word,
+    )
 
 
 class RolloutConfig(Strict):
