@@ -42,11 +42,6 @@ class Paired:
     minus: int = 0
     log_e: float = 0.0
 
-    @property
-    def difference(self) -> float | None:
-        """The share of B's answers less the share of A's; None without pairs."""
-        return (self.plus - self.minus) / self.pairs if self.pairs else None
-
     def add(self, found: Sequence[int]) -> "Paired":
         """Return this and more rows, the oldest first: 1, -1 or 0 each."""
         known, done = self, 0

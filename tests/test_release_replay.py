@@ -11,8 +11,8 @@ from replay_cases import BUCKET, LIMITS, Replaying, score
 
 from fnmodel.model import Tolerance
 from fnmodel.release.alias import AliasState
-from fnmodel.release.analysis import Requests
-from fnmodel.release.findings import Verdict
+from fnmodel.release.analysis import Readings, Requests, look
+from fnmodel.release.findings import Verdict, findings
 from fnmodel.release.plan import Limits, Replays
 from fnmodel.release.replay import is_thin, wanted
 from fnmodel.release.tick import Phase, Rollout, approve
@@ -103,6 +103,23 @@ def test_a_request_that_the_stable_version_fails_too_is_no_fault(service: Replay
     assert ended.phase is not Phase.rolled_back
     assert ended.evidence.replayed is not None
     assert min(ended.evidence.replayed.failed) > 20
+
+
+def test_one_failure_of_few_callers_does_not_hold_it_up(service: Replaying) -> None:
+    """One of three requests failed; with the replayed ones that is one of many."""
+    service.capture(200)
+    rollout = service.begun(THIN)
+    for _ in range(7):
+        rollout = service.look(rollout)
+        service.now += 60
+    seen = Requests(300, 1), Requests(3, 1)
+    evidence = look(rollout.evidence, Readings(*seen), LIMITS, random.Random(1))
+    found = {f.check: f for f in findings(evidence, LIMITS, 3)}
+
+    assert rollout.evidence.replayed is not None
+    assert rollout.evidence.replayed.pairs == 60
+    assert found["error rate"].verdict is Verdict.healthy
+    assert found["error increase"].verdict is Verdict.inconclusive  # 1 of 63, where 1 of 360 failed
 
 
 def test_replayed_requests_are_marked_and_go_by_number(service: Replaying) -> None:

@@ -96,7 +96,7 @@ def deploy(
     Example: fnmodel deploy --local
     """
     from fnmodel.cli import recipe, rollout
-    from fnmodel.cli.rollout_view import describe as describe_rollout
+    from fnmodel.cli.rollout_view import brief
     from fnmodel.cli.traffic import describe
 
     work = where.open()
@@ -131,7 +131,7 @@ def deploy(
         "image": deployed.digest,
         "stage": f"{work.stage} ({work.settings.cloud})",
         "traffic": describe(deployed.state.version, weights),
-        "rollout": describe_rollout(rolling, time.time()) if rolling else "",
+        "rollout": brief(rolling, time.time()) if rolling else "",
         "next": following,
         "keys": "fnmodel keys add NAME makes one" if work.access.mode == "api_key" else "",
     }

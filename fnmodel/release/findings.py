@@ -9,10 +9,9 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fnmodel.paired import Paired
 from fnmodel.release.analysis import Evidence
 from fnmodel.release.plan import Limits
-from fnmodel.release.replayed import FLIPS, Replayed
+from fnmodel.release.replayed import CANDIDATE, FLIPS, STABLE, Replayed
 from fnmodel.sequential import Above, Increase, Share, log_mean
 
 _NOTHING = "no requests yet"
@@ -125,7 +124,7 @@ def _error_rate(above: Above, replayed: Replayed | None, needed: float) -> Findi
         words += _failures(replayed)
     if rate is None and not (paired and paired.pairs):
         return Finding(name, Verdict.inconclusive, words, log_e=log_e, needed=needed)
-    over = (rate is not None and rate > above.limit) or _beyond(paired)
+    over = (_pooled(above.share, replayed, CANDIDATE).rate or 0.0) > above.limit
     return _judge(name, log_e, needed, f"{words}, {above.limit:.2%} may", over=over)
 
 
@@ -140,9 +139,10 @@ def _error_increase(increase: Increase, replayed: Replayed | None, needed: float
         words += _failures(replayed)
     if b.rate is None and not (paired and paired.pairs):
         return Finding(name, Verdict.inconclusive, words, log_e=log_e, needed=needed)
-    over = b.rate is not None and b.rate > (a.rate or 0.0) + increase.margin
+    before, after = _pooled(a, replayed, STABLE), _pooled(b, replayed, CANDIDATE)
+    over = (after.rate or 0.0) > (before.rate or 0.0) + increase.margin
     text = f"{words}; {increase.margin:.2%} more may"
-    return _judge(name, log_e, needed, text, over=over or _beyond(paired))
+    return _judge(name, log_e, needed, text, over=over)
 
 
 def _failures(replayed: Replayed) -> str:
@@ -157,8 +157,11 @@ def _named(replayed: Replayed) -> str:
     return f" (request {', '.join(replayed.differing)})" if replayed.differing else ""
 
 
-def _beyond(paired: Paired | None) -> bool:
-    return paired is not None and (paired.difference or 0.0) > paired.margin
+def _pooled(share: Share, replayed: Replayed | None, side: int) -> Share:
+    """Return failures of callers' and replayed requests: of few callers one must not hold it up."""
+    if replayed is None:
+        return share
+    return share + Share(replayed.failed[side], replayed.sent)
 
 
 def _latency(evidence: Evidence, limits: Limits, needed: float) -> Finding:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from fnmodel.aws import translated
 from fnmodel.errors import ThrottledError, UnansweredError
@@ -24,6 +24,7 @@ from fnmodel.release.gate import compare_answers
 from fnmodel.release.probe import http_event, predict_path
 from fnmodel.release.replayable import Captured, CapturedRequests, behind
 from fnmodel.release.replayed import Asked, Batch, Pair
+from fnmodel.release.rollouts import Meter
 from fnmodel.release.tick import Rollout
 
 MARK = "x-fnmodel-replay"
@@ -40,13 +41,6 @@ _COLD = re.compile(r"\b(Init|Restore) Duration: ")
 # What a version of the same answers may differ by where JSON was written twice.
 _EXACT = Tolerance(1e-9, 1e-6)
 _LIKE = Tolerance(1e-9, 0.1)
-
-
-class Meter(Protocol):
-    """Measures what the two versions of a rollout do."""
-
-    def read(self, rollout: Rollout, now: float) -> Readings:
-        """Return what was measured until now, epoch seconds."""
 
 
 def wanted(rollout: Rollout, now: float) -> int:

@@ -26,6 +26,9 @@ on another processor a row at the very edge of a tree can fall on the other side
 UNLIKE = 0.1
 """Share of captured rows that may be beyond replaying; above it, the rest is another population."""
 
+STABLE, CANDIDATE = 0, 1
+"""Places in `Replayed.failed`."""
+
 _HALF = 0.5
 _NAMED = 5
 
