@@ -186,6 +186,19 @@ def test_redacted_rows_are_never_healthy(service: Replaying, redacted: dict[str,
     assert service.alias == AliasState("1", {"2": 0.1})
 
 
+def test_rows_that_turn_out_to_be_redacted_count_against_the_limit(service: Replaying) -> None:
+    """They cost as much as others; those that show what they are cost nothing."""
+    service.capture(200, amount=1)
+    service.run(service.begun(replace(THIN, requests=30)), looks=20)
+    asked = len(service.asked)
+    service.clear()
+    service.capture(200, plan="<email>")
+    service.run(service.begun(replace(THIN, requests=30)), looks=20)
+
+    assert asked == 60
+    assert len(service.asked) == asked
+
+
 def test_without_captured_rows_those_of_the_proof_stand_in(service: Replaying) -> None:
     """And it is said that they do."""
     rollout = service.begun(THIN)
@@ -296,5 +309,5 @@ def test_limits_of_the_shadow_are_those_of_the_rollout(service: Replaying) -> No
     """Alarms that ring before it has callers are not its doing; a short one needs fewer rows."""
     rollout = service.begun(replace(SHADOW, shadow=20))
 
-    assert rollout.limits == replace(LIMITS, samples=20, alarms=False)
+    assert rollout.limits == replace(LIMITS, samples=18, alarms=False)
     assert replace(rollout, step=0).limits == LIMITS

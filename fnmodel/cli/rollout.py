@@ -184,7 +184,7 @@ def _replayed(rollout: "Rollout") -> dict[str, Any] | None:
         "mode": rollout.plan.replays.mode,
         "shadow": rollout.plan.replays.shadow,
         "pairs": found.pairs,
-        "invocations": 2 * (found.sent + found.unusable),
+        "invocations": 2 * found.asked,
         "unusable": found.unusable,
         "proof": found.proof,
         "exhausted": found.exhausted,

@@ -28,7 +28,7 @@ def describe(rollout: Rollout, now: float) -> str:
     words = headline(rollout)
     step, found = rollout.current, rollout.evidence.replayed
     if rollout.active and rollout.shadows and found is not None:
-        words += f", {found.pairs:,} of {rollout.plan.replays.shadow:,} requests replayed"
+        words += f", {found.asked:,} of {rollout.plan.replays.shadow:,} requests replayed"
     elif rollout.active and step is not None and rollout.since:
         left = max(rollout.since + step.bake - now, 0)
         words += f", {left:.0f} s to bake" if left else ", baked"
@@ -59,7 +59,7 @@ def earliest(rollout: Rollout, now: float) -> float | None:
     if rollout.current is not None and rollout.since and rollout.phase is not Phase.moving:
         left -= min(now - rollout.since, rollout.current.bake)
     if rollout.shadows and rollout.evidence.replayed is not None:
-        missing = rollout.plan.replays.shadow - rollout.evidence.replayed.pairs
+        missing = rollout.plan.replays.shadow - rollout.evidence.replayed.asked
         left += max(missing, 0) / rollout.plan.replays.rate
     return max(left, 0.0)
 

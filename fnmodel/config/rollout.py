@@ -32,7 +32,8 @@ class Replay(Strict):
         default=500,
         ge=1,
         le=100_000,
-        description="of one rollout at most; each invokes both versions, which costs twice",
+        description="of one rollout at most, without those of its `shadow`; each invokes both "
+        "versions, which costs twice",
     )
     rate: float = Field(default=5, gt=0, le=100, description="requests a second at most")
 

@@ -61,9 +61,9 @@ class Replays:
     """When captured requests are sent again, to both versions, and how many at most.
 
     mode      `off`; `when-thin`, where a step's requests do not come within its bake; `always`
-    requests  pairs of a whole rollout at most; each is one request to both versions
-    rate      pairs a second at most
-    shadow    pairs that are replayed before the first step, which is not taken unless they are well
+    requests  of a whole rollout at most, without the shadow's; each is sent to both versions
+    rate      requests a second at most
+    shadow    requests that are replayed before the first step, which is taken if all is well
     """
 
     mode: ReplayMode = "off"

@@ -9,7 +9,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,7 +44,7 @@ _LIKE = Tolerance(1e-9, 0.1)
 
 
 def wanted(rollout: Rollout, now: float) -> int:
-    """Return how many pairs a rollout is to replay from here on; 0 where it needs none.
+    """Return how many rows a rollout is to ask both versions from here on; 0 where it needs none.
 
     The shadow takes as many as were asked for. A step takes them where its own requests will not
     come within its bake, or always, until there are enough and no check is inconclusive.
@@ -53,7 +53,7 @@ def wanted(rollout: Rollout, now: float) -> int:
     if found is None or rollout.evidence.baseline is None or rollout.paused:
         return 0
     if rollout.shadows:
-        return max(replays.shadow - found.pairs, 0)
+        return max(replays.shadow - found.asked, 0)
     if rollout.current is None or replays.mode == "off":
         return 0
     if replays.mode == "when-thin" and not is_thin(rollout, now):
@@ -64,7 +64,7 @@ def wanted(rollout: Rollout, now: float) -> int:
         # Enough; where they have not decided it, as many again.
         undecided = verdict(rollout.findings) is Verdict.inconclusive
         needed = limits.samples if undecided else 0
-    return max(min(needed, replays.requests - found.pairs), 0)
+    return max(min(needed, replays.requests + replays.shadow - found.asked), 0)
 
 
 def is_thin(rollout: Rollout, now: float) -> bool:
@@ -112,7 +112,7 @@ class Replayer:
         self._clock, self._sleep = clock, sleep
 
     def replay(self, rollout: Rollout, most: int, now: float) -> Batch:
-        """Replay until there are `most` pairs, no more rows, or no more time.
+        """Replay until `most` rows were asked, there are no more, or there is no more time.
 
         Raises:
             AwsError: S3 or Lambda refused; being throttled ends the batch, and is nobody's fault.
@@ -127,8 +127,10 @@ class Replayer:
             for found, place in self._source.take(rollout.stable, rollout.id, known.place, now):
                 began = self._clock()
                 batch = replace(self._add(batch, found, rollout, known.tolerance), place=place)
-                if len(batch.pairs) >= most or self._clock() >= end:
+                if batch.asked >= most or self._clock() >= end:
                     return batch
+                if not found.replayable:
+                    continue  # nobody was asked
                 self._sleep(max(pause - (self._clock() - began), 0.0))
             return replace(batch, place=behind(batch.place), exhausted=True)
         return batch
@@ -136,15 +138,16 @@ class Replayer:
     def _add(
         self, batch: Batch, found: Captured, rollout: Rollout, tolerance: Tolerance | None
     ) -> Batch:
-        if not isinstance(found.row, Mapping) or found.redacted:
+        if not found.replayable:
             return replace(batch, unusable=batch.unusable + 1)
         # Whoever is second may find warm what both use; so they take turns.
         order = (rollout.stable, rollout.candidate)
-        turned = len(batch.pairs) % 2 == 1
+        turned = batch.asked % 2 == 1
         said = {
             version: self._ask(version, found, rollout.id)
             for version in (order[::-1] if turned else order)
         }
+        batch = replace(batch, asked=batch.asked + 1)
         stable, candidate = said[rollout.stable], said[rollout.candidate]
         if not stable.asked.failed and not _as_captured(found, stable):
             return replace(batch, unusable=batch.unusable + 1)

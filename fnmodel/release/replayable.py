@@ -42,6 +42,11 @@ class Captured:
     redacted: bool = False
 
     @property
+    def replayable(self) -> bool:
+        """Whether it can be asked again as it was."""
+        return isinstance(self.row, Mapping) and not self.redacted
+
+    @property
     def proof(self) -> bool:
         """Whether it is a row of the model's proof, which nobody asked."""
         return self.prediction is None

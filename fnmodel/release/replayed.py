@@ -80,10 +80,12 @@ class Place:
 class Batch:
     """What one look has replayed: pairs, and how many rows could not be.
 
-    `exhausted` says that there are no more rows; `proof` how many pairs are of the model's proof.
+    `asked` counts the rows for which both versions were invoked, usable or not. `exhausted` says
+    that there are no more rows; `proof` how many pairs are of the model's proof.
     """
 
     pairs: tuple[Pair, ...] = ()
+    asked: int = 0
     unusable: int = 0
     proof: int = 0
     place: Place = Place()
@@ -94,9 +96,10 @@ class Batch:
 class Replayed:
     """What all replayed requests of a rollout have come to.
 
-    `pairs` counts those that the stable version answered, as it had when they were captured; `sent`
-    those and the ones on which it failed. `tolerance` is given where both versions hold the same
-    model. `differing` are ids of requests that the candidate failed, or answered otherwise.
+    `asked` counts the rows for which both versions were invoked; `pairs` those that the stable
+    version answered, as it had when they were captured; `sent` these and the ones on which it
+    failed. `tolerance` is given where both versions hold the same model. `differing` are ids of
+    requests that the candidate failed, or answered otherwise.
     """
 
     rate: Paired | None = None
@@ -107,6 +110,7 @@ class Replayed:
     tolerance: Tolerance | None = None
     pairs: int = 0
     sent: int = 0
+    asked: int = 0
     unusable: int = 0
     proof: int = 0
     billed_ms: int = 0
@@ -175,6 +179,7 @@ def add(known: Replayed, batch: Batch, limits: Limits, random: Random) -> Replay
         increase=known.increase.add(fails) if known.increase is not None else None,
         pairs=known.pairs + len(answered),
         sent=known.sent + len(pairs),
+        asked=known.asked + batch.asked,
         unusable=known.unusable + batch.unusable,
         proof=known.proof + batch.proof,
         billed_ms=known.billed_ms + sum(p.stable.billed + p.candidate.billed for p in pairs),

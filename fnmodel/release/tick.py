@@ -6,6 +6,7 @@ written down before the alias is moved, and the alias is looked at before anythi
 whoever is killed in between, the next one goes on.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -17,6 +18,7 @@ from fnmodel.release.alias import AliasState
 from fnmodel.release.analysis import Evidence, Readings, look
 from fnmodel.release.findings import Finding, Verdict, findings, verdict
 from fnmodel.release.plan import Limits, Plan, Step
+from fnmodel.release.replayed import UNLIKE
 
 SHADOW = -1
 """The step before the first, in which captured requests are replayed and none are given."""
@@ -111,8 +113,9 @@ class Rollout:
         limits = self.plan.limits
         if not self.shadows:
             return limits
-        # Without callers no alarm is its doing; and a short shadow may have fewer requests.
-        samples = min(limits.samples, self.plan.replays.shadow)
+        # Without callers no alarm is its doing. A short shadow may have fewer requests, of which
+        # some cannot be replayed.
+        samples = min(limits.samples, math.ceil(self.plan.replays.shadow * (1 - UNLIKE)))
         return replace(limits, samples=samples, alarms=False)
 
     @property
@@ -236,7 +239,7 @@ def _baked(rollout: Rollout, now: float) -> bool:
         return now >= rollout.since + rollout.current.bake
     found = rollout.evidence.replayed
     assert found is not None
-    return found.exhausted or found.pairs >= rollout.plan.replays.shadow
+    return found.exhausted or found.asked >= rollout.plan.replays.shadow
 
 
 def _advance(rollout: Rollout, *, approved: bool, now: float) -> Ticked:
