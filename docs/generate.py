@@ -89,6 +89,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("rollout.", config.RolloutConfig, "`rollout`: how a new version gets its requests"),
     ("rollout.steps[].", config.RolloutStep, "`rollout.steps`: a list of steps"),
     ("rollout.analysis.", config.Analysis, "`rollout.analysis`: what a candidate must not do"),
+    (
+        "rollout.analysis.replay.",
+        config.Replay,
+        "`rollout.analysis.replay`: captured requests once more",
+    ),
     ("alarms.", config.AlarmsConfig, "`alarms`: when a stage rings"),
     ("stack.", config.StackConfig, "`stack`: what everything in the stack has in common"),
     ("cors.", config.CorsConfig, "`cors`: web pages that may call the endpoint"),

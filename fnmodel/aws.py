@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fnmodel.errors import AwsError, CredentialsError, EndpointError, ThrottledError
+from fnmodel.errors import (
+    AwsError,
+    CredentialsError,
+    EndpointError,
+    ThrottledError,
+    UnansweredError,
+)
 from fnmodel.sigv4 import Credentials
 
 _EXPIRED = frozenset(
@@ -44,11 +50,11 @@ class Cloud:
     profile: str | None = None
     role: str | None = None
 
-    def client(self, service: str, *, wait: float = _PATIENCE) -> Any:
+    def client(self, service: str, *, wait: float = _PATIENCE, once: bool = False) -> Any:
         """Return a boto3 client with our retry mode; it waits `wait` seconds for an answer.
 
         A longer wait than the default is for work that must not be begun again while it runs, so
-        that nothing is retried then.
+        that nothing is retried then; nor with `once`.
 
         Raises:
             CredentialsError: the profile does not exist.
@@ -58,7 +64,7 @@ class Cloud:
         from botocore.config import Config
 
         config = Config(
-            retries={"mode": "standard", "max_attempts": 5 if wait <= _PATIENCE else 1},
+            retries={"mode": "standard", "max_attempts": 1 if once or wait > _PATIENCE else 5},
             connect_timeout=10,
             read_timeout=wait,
             user_agent_extra="fnmodel",
@@ -192,6 +198,7 @@ def translated() -> Iterator[None]:
         CredentialsError: none found, or expired.
         ThrottledError: throttled, or a quota is used up.
         EndpointError: no connection.
+        UnansweredError: there was one, and no answer came in time.
         AwsError: anything else that AWS refused.
 
     """
@@ -208,6 +215,8 @@ def translated() -> Iterator[None]:
         raise CredentialsError(str(error), hint=_renew()) from error
     except be.NoRegionError as error:
         raise AwsError("no AWS region is set", hint="set AWS_REGION, or use --local") from error
+    except be.ReadTimeoutError as error:
+        raise UnansweredError(str(error), hint="run the same command again") from error
     except (be.HTTPClientError, be.ConnectionError, be.EndpointResolutionError) as error:
         raise EndpointError(str(error), hint="check the network, region and endpoint") from error
     except be.ClientError as error:

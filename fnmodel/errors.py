@@ -40,6 +40,7 @@
     │   │   └── WrongAccountError  6   FNM-A005  the credentials are of another account
     │   ├── ThrottledError         7   FNM-A003  AWS asks to slow down, or a quota is used up
     │   └── EndpointError          1   FNM-A004  AWS could not be reached
+    │       └── UnansweredError    1   FNM-A006  a call was sent, and no answer came in time
     └── InterruptedRunError      130   FNM-X130  stopped by a signal
 
 A message says what is wrong and where; a hint says what to do next. Classes that end in -Error here
@@ -424,6 +425,12 @@ class EndpointError(AwsError):
     """The AWS endpoint could not be reached: network, region, or AWS_ENDPOINT_URL."""
 
     code = "FNM-A004"
+
+
+class UnansweredError(EndpointError):
+    """A call was sent, and its answer did not come in time; it may have been carried out."""
+
+    code = "FNM-A006"
 
 
 class InterruptedRunError(FnmodelError):

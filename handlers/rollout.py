@@ -10,6 +10,8 @@ from fnmodel.release.clock import RuleClock
 from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger
 from fnmodel.release.meter import CloudWatchMeter
+from fnmodel.release.replay import PATIENCE, Replayer, ReplayingMeter
+from fnmodel.release.replayable import CapturedRequests
 from fnmodel.release.rollouts import Rollouts
 
 ALIAS = "live"
@@ -31,8 +33,16 @@ ledger = Ledger(
     ALIAS,
     copies=S3Copies(s3, audit, f"{ALIAS}/") if audit else None,
 )
-meter = CloudWatchMeter(
-    cloud.client("cloudwatch"), function, ALIAS, s3=s3, bucket=os.environ["FNMODEL_BUCKET"]
+bucket = os.environ["FNMODEL_BUCKET"]
+meter = ReplayingMeter(
+    CloudWatchMeter(cloud.client("cloudwatch"), function, ALIAS, s3=s3, bucket=bucket),
+    Replayer(
+        cloud.client("lambda", wait=PATIENCE, once=True),
+        function,
+        CapturedRequests(s3, bucket, function, ALIAS),
+        box=20.0,  # and the last pair's answers: the function has two minutes
+    ),
+    yields=True,
 )
 clock = RuleClock(cloud.client("events"), os.environ["FNMODEL_CLOCK"])
 

@@ -323,11 +323,13 @@ def event(name: str = "predict", **changes: Any) -> dict[str, Any]:
 class BothWays:
     """The Lambda handler as `handlers.model` builds it, held against the web framework alone.
 
-    Each event goes both ways, and the answers have to be the same but for ids by chance.
+    Each event goes both ways, and the answers have to be the same but for ids by chance. `reports`
+    are the records of the first way.
     """
 
     def __init__(self, model: Model, name: str, version: str) -> None:
         models = Models((Service(model, name, version),))
+        self.reports: list[dict[str, Any]] = []
 
         def framework() -> Gateway:
             return Gateway(create_app(models))
@@ -335,7 +337,7 @@ class BothWays:
         self.framework = framework()
         self.direct = Direct(
             models,
-            report=lambda _: None,
+            report=self.reports.append,
             clock=time.perf_counter,
             others=framework,
         )

@@ -336,6 +336,27 @@ def test_a_rollout_that_cannot_be_is_refused(keys: str, message: str, tmp_path: 
     assert message in problem
 
 
+@pytest.mark.parametrize(
+    ("keys", "mode", "shadow"),
+    [
+        ("analysis: {replay: when-thin}", "when-thin", 0),
+        ("analysis: {replay: off}", "off", 0),
+        ("analysis: {replay: {mode: always, requests: 20, rate: 0.5}}\n  shadow: 50", "always", 50),
+    ],
+)
+def test_a_replay_is_a_word_or_has_limits(
+    keys: str, mode: str, shadow: int, tmp_path: Path
+) -> None:
+    """YAML reads a bare `off` as false; both are off."""
+    text = f"{GOOD}rollout:\n  strategy: canary\n  {keys}\n"
+    (tmp_path / "fnmodel.yaml").write_text(text)
+    plan = orders.rollout(load(tmp_path / "fnmodel.yaml").rollout)
+
+    assert plan is not None
+    assert (plan.replays.mode, plan.replays.shadow) == (mode, shadow)
+    assert plan.replays.any == (mode != "off" or shadow > 0)
+
+
 @pytest.mark.parametrize("percent", [1.0, 7.0, 33.333, 50.0, 99.99])
 def test_a_linear_rollout_has_the_steps_that_its_config_counts(percent: float) -> None:
     """Each is a share that Lambda can give."""

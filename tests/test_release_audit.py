@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from release_cases import Emulator, digest, make_table
 
-from fnmodel.errors import ConflictError
+from fnmodel.errors import AwsError, ConflictError, LockHeldError
 from fnmodel.release.chain import Entry, Head, differences, faults
 from fnmodel.release.copies import S3Copies
 from fnmodel.release.ledger import Ledger, Record
@@ -127,7 +127,7 @@ class Kept:
     def put(self, number: int, body: bytes) -> bool:
         """Keep a body."""
         if self.broken:
-            raise ConflictError("the bucket does not answer")
+            raise AwsError("the bucket does not answer")
         if number in self.bodies:
             return False
         self.bodies[number] = body
@@ -217,7 +217,7 @@ def test_what_a_killed_run_has_not_copied_the_next_one_does(
         lease.append(record("1"))
         kept.broken = True
         for version in "23":
-            with pytest.raises(ConflictError):
+            with pytest.raises(AwsError):
                 lease.append(record(version))
     kept.broken = False
     before = set(kept.bodies)
@@ -235,12 +235,42 @@ def test_going_back_waits_for_no_bucket(table: tuple[Any, str], alias: str) -> N
     ledger = Ledger(*table, alias, copies=kept)
     kept.broken = True
     with ledger.lease("ada") as lease:
+        lease.append(replace(record("1"), action="rollback", result="started"))
         lease.append(replace(record("1"), action="rollback"))
     kept.broken = False
     with ledger.lease("bob") as lease:
         lease.append(record("2"))
 
     assert list(differences(ledger.chain()[0], kept.bodies)) == []
+
+
+def test_copying_for_longer_than_a_lease_keeps_it(table: tuple[Any, str], alias: str) -> None:
+    """Each copy takes half a minute, the lease a minute; nobody else gets it meanwhile."""
+    plain = Ledger(*table, alias)
+    with plain.lease("ada") as lease:
+        for version in "12345":
+            lease.append(record(version))
+    now = [1_800_000_000.0]
+    refused = []
+
+    class Slow(Kept):
+        def put(self, number: int, body: bytes) -> bool:
+            """Take long, and let somebody else try."""
+            now[0] += 30
+            with pytest.raises(LockHeldError) as caught, other.lease("eve", 60):
+                pass
+            refused.append(caught.value)
+            return super().put(number, body)
+
+    kept = Slow()
+    other = Ledger(*table, alias, clock=lambda: now[0], gone=lambda _name: False)
+    ledger = Ledger(*table, alias, clock=lambda: now[0], copies=kept)
+    with ledger.lease("bob", 60) as lease:
+        lease.append(record("6"))
+        lease.append(record("7"))
+
+    assert set(kept.bodies) == set(range(1, 8))
+    assert len(refused) == 7
 
 
 def test_copying_that_is_killed_leaves_no_hole(table: tuple[Any, str], alias: str) -> None:
@@ -252,7 +282,7 @@ def test_copying_that_is_killed_leaves_no_hole(table: tuple[Any, str], alias: st
     kept = Kept()
     kept.full = 2
     ledger = Ledger(*table, alias, copies=kept)
-    with pytest.raises(ConflictError, match="does not answer"), ledger.lease("bob") as lease:
+    with pytest.raises(AwsError, match="does not answer"), ledger.lease("bob") as lease:
         lease.append(record("6"))
     free, begun = ledger.holder() is None, set(kept.bodies)
     kept.broken = False

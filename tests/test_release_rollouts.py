@@ -433,6 +433,26 @@ def test_a_deploy_of_another_image_waits_for_the_rollout(world: World) -> None:
     assert world.state() == ("2", {})
 
 
+@pytest.mark.parametrize(
+    ("crashed", "phase"), [(False, Phase.completed), (True, Phase.rolled_back)]
+)
+def test_an_alias_that_points_to_one_version_is_measured_too(
+    world: World, crashed: bool, phase: Phase
+) -> None:
+    """Lambda may count its requests for no version; from a whole minute on they are the new one's.
+
+    The last minute before it is the stable version's, crashes and all.
+    """
+    world.now += 30
+    for number in range(30):
+        world.metrics.request("1", world.now - 20 + number / 2, crashed=True, by_version=False)
+    world.begin(Plan(all_at_once(600), Limits(samples=50)))
+    ended = world.run(by_version=False, crashed=crashed)
+
+    assert ended.phase is phase, ended.why
+    assert ended.evidence.samples >= 50
+
+
 def test_a_hand_on_the_alias_ends_the_rollout(world: World) -> None:
     """`fnmodel promote` in the middle of it is obeyed, and nothing is moved after it."""
     world.begin()

@@ -7,7 +7,7 @@ import pytest
 from rollout_cases import LIMITS, PLAN, STEPS, Service, Version, begun
 
 from fnmodel.release.alias import AliasState
-from fnmodel.release.analysis import Verdict
+from fnmodel.release.findings import Verdict
 from fnmodel.release.plan import Plan, Step, all_at_once, canary, linear
 from fnmodel.release.tick import Phase, Rollout, approve, go_back
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -254,6 +255,27 @@ def test_report_is_a_metric_and_a_log_line() -> None:
     assert [line["server_errors"] for line in parsed] == [0, 0, 1]
     assert [line["cold_start"] for line in parsed] == [1, 0, 0]
     assert [line["level"] for line in parsed] == ["INFO", "INFO", "ERROR"]
+
+
+def test_a_replayed_request_counts_as_nothing_else() -> None:
+    """By a version's number it is one of `replays`; by an alias the header hides nothing."""
+    lines: list[str] = []
+    report = EmfReport(model="churn", function="f", version="3", write=lines.append)
+    record = {"method": "POST", "path": "/predict", "latency_ms": 0.5, "rows": 1, "request_id": "r"}
+
+    report({**record, "status": 500, "replay": "v2-b"})
+    [directive] = json.loads(lines[0])["_aws"]["CloudWatchMetrics"]
+
+    assert [metric["Name"] for metric in directive["Metrics"]] == ["replays"]
+    assert directive["Dimensions"] == [["function_name"]]
+    assert (json.loads(lines[0])["level"], json.loads(lines[0])["replay"]) == ("ERROR", "v2-b")
+
+    asked = event(headers={"x-fnmodel-replay": "v2-b"})
+    served = gateway("classifier")
+    for qualifier in ("3", "live"):
+        arn = f"arn:aws:lambda:eu-central-1:123456789012:function:f:{qualifier}"
+        served.direct(asked, SimpleNamespace(invoked_function_arn=arn))
+    assert [one.get("replay") for one in served.reports] == ["v2-b", None]
 
 
 def test_the_web_framework_is_loaded_when_something_else_is_asked(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from release_cases import JOBS, PUBLIC
 from fnmodel.config import CaptureConfig
 from fnmodel.provision.template import render
 from fnmodel.release.meter import ALARMS
+from fnmodel.release.replay import PATIENCE
 from fnmodel.shipped import shipped
 
 TEXT = shipped("template.yaml").read_text("utf-8")
@@ -27,19 +28,21 @@ def body(
     capture: CaptureConfig = QUIET,
     serving: bool = True,
     audit: bool = False,
+    replay: bool = False,
 ) -> Any:
     text = render(
-        TEXT, JOBS, access=PUBLIC, rollout=rollout, capture=capture, serving=serving, audit=audit
-    )
+        TEXT, JOBS, access=PUBLIC, rollout=rollout, capture=capture, serving=serving, audit=audit,
+        replay=replay,
+    )  # fmt: skip
     return json.loads(text)
 
 
 RESOURCES: dict[str, Any] = body()["Resources"]
 
 
-def rights(capture: CaptureConfig, *, audit: bool = False) -> dict[str, tuple[Any, Any]]:
+def rights(capture: CaptureConfig, **asked: bool) -> dict[str, tuple[Any, Any]]:
     """Return actions and resource of each statement of the controller's role."""
-    resources = body(capture=capture, audit=audit)["Resources"]
+    resources = body(capture=capture, **asked)["Resources"]
     [policy] = resources["RolloutRole"]["Properties"]["Policies"]
     return {s["Sid"]: (s["Action"], s["Resource"]) for s in policy["PolicyDocument"]["Statement"]}
 
@@ -69,6 +72,23 @@ def test_it_reads_captured_rows_only_where_there_are_some() -> None:
     assert with_key["ReadCapturedRows"] == ("s3:GetObject", {"Fn::Sub": "${Bucket.Arn}/capture/*"})
     assert with_key["UseKey"] == ("kms:Decrypt", {"Ref": "CaptureKmsKey"})
     assert "UseKey" not in rights(CaptureConfig(rate=1))
+
+
+def test_it_may_ask_versions_only_where_requests_are_replayed() -> None:
+    """Those of its own function; and look for captured rows, also where there are none any more."""
+    replaying, without = rights(QUIET, replay=True), rights(QUIET)
+    function = body(replay=True)["Resources"]["RolloutFunction"]["Properties"]
+
+    assert set(replaying) - set(without) == {
+        "ReplayRequests", "ReadProof", "ReadCapturedRows", "ListCapturedRows",
+    }  # fmt: skip
+    assert replaying["ReplayRequests"] == (
+        "lambda:InvokeFunction", {"Fn::Sub": "${Function.Arn}:*"},
+    )  # fmt: skip
+    assert replaying["ReadProof"] == ("s3:GetObject", {"Fn::Sub": "${Bucket.Arn}/rollouts/*"})
+    assert "UseKey" in rights(CAPTURING, replay=True)
+    # A look replays for 20 s; the last two answers may take as long as a caller would wait.
+    assert function["Timeout"] > 20 + 2 * PATIENCE
 
 
 def test_it_copies_what_it_writes_into_the_ledger() -> None:
@@ -153,7 +173,8 @@ def test_cfn_lint_finds_nothing(tmp_path: Path, capture: CaptureConfig) -> None:
     paths = []
     for serving in (True, False):
         path = tmp_path / f"{serving}.json"
-        found = body(capture=capture, serving=serving, audit=capture is CAPTURING)
+        whole = capture is CAPTURING
+        found = body(capture=capture, serving=serving, audit=whole, replay=whole)
         path.write_text(json.dumps(found), "utf-8")
         paths.append(str(path))
     linter = Path(sys.executable).with_name("cfn-lint")

@@ -45,15 +45,16 @@ class Console:
         sys.stderr.flush()
 
     @contextmanager
-    def step(self, name: str, about: str = "") -> Iterator["Step"]:
+    def step(self, name: str, about: str = "", *, spinner: bool = True) -> Iterator["Step"]:
         """Show a step of a longer work while the block runs, and how long it took.
 
-        `about` is which of several things it is done to.
+        `about` is which of several things it is done to. Without a spinner the block shows itself
+        how it goes.
         """
         import time
 
         began = time.monotonic()
-        step = Step(name, about, live=self.live)
+        step = Step(name, about, live=self.live and spinner)
         try:
             yield step
         finally:

@@ -62,6 +62,7 @@ def deploy(
 def present(work: "Workspace", deployed: "Deployed") -> None:
     """Print what came of a deploy."""
     from fnmodel.cli import rollout
+    from fnmodel.cli.rollout_view import brief
     from fnmodel.cli.traffic import describe
 
     rolling, weights = deployed.rollout, deployed.state.weights
@@ -89,7 +90,7 @@ def present(work: "Workspace", deployed: "Deployed") -> None:
         "image": deployed.digest,
         "stage": f"{work.stage} ({work.settings.cloud})",
         "traffic": describe(deployed.state.version, weights),
-        "rollout": rollout.describe(rolling, time.time()) if rolling else "",
+        "rollout": brief(rolling, time.time()) if rolling else "",
         "next": following,
         "keys": "fnmodel keys add NAME makes one" if work.access.mode == "api_key" else "",
     }

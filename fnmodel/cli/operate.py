@@ -1,5 +1,6 @@
 """`status`, `history`, `logs`, `doctor`, `explain`: what is deployed, and what is the matter."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +28,12 @@ def status(*, where: Where) -> None:
 
     Example: fnmodel status --output json
     """
+    from fnmodel.cli import rollout as rollouts
+    from fnmodel.cli.rollout_view import brief
+
     work = where.open()
     stack = work.stack
+    rolling = work.rollouts.current()
     alias = work.router.read()
     versions = work.publisher.versions()
     shares = {alias.version: 1 - sum(alias.weights.values()), **alias.weights}
@@ -47,6 +52,7 @@ def status(*, where: Where) -> None:
         "stack": {"name": stack.name, "status": stack.status},
         "alias": {"version": alias.version, "weights": dict(alias.weights)},
         "versions": listed,
+        "rollout": rollouts.data(rolling) if rolling is not None else None,
         "releasing": {
             "who": holder.name,
             "until": holder.until,
@@ -63,6 +69,7 @@ def status(*, where: Where) -> None:
         "stage": f"{work.stage} ({work.settings.cloud})",
         "models": ", ".join(work.project.models),
         "stack": f"{stack.name} {stack.status}",
+        "rollout": brief(rolling, time.time()) if rolling is not None else "",
         "releasing": f"{holder.name} until {holder.until}" if holder else "",
     }
     text = f"{pairs(shown)}\n\n{table(['version', 'traffic', 'image'], rows)}"
@@ -119,8 +126,6 @@ def logs(
 
     Example: fnmodel logs --tail --version 2
     """
-    import time
-
     from fnmodel.cli.follow import Follower, seconds
     from fnmodel.cli.workspace import Workspace
 

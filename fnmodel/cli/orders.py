@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fnmodel.config import ModelConfig, Parity, RolloutConfig, SlimConfig, seconds
 from fnmodel.model import Tolerance
-from fnmodel.release.plan import Limits, Plan, Step, all_at_once, canary, linear
+from fnmodel.release.plan import Limits, Plan, Replays, Step, all_at_once, canary, linear
 from fnmodel.slim.order import Budget, Order
 
 
@@ -49,7 +49,9 @@ def rollout(config: RolloutConfig) -> Plan | None:
         false_alarms=asked.false_alarm_rate,
         alarms=asked.alarms,
     )
-    return Plan(_steps(config), limits, config.inconclusive, seconds(config.deadline))
+    replay = asked.replay
+    replays = Replays(replay.mode, replay.requests, replay.rate, config.shadow or 0)
+    return Plan(_steps(config), limits, config.inconclusive, seconds(config.deadline), replays)
 
 
 def _steps(config: RolloutConfig) -> tuple[Step, ...]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fnmodel.cli import deploy, promotion, rollout
 from fnmodel.cli.console import pairs
 from fnmodel.cli.options import Where
+from fnmodel.cli.rollout_view import brief
 from fnmodel.cli.traffic import describe
 from fnmodel.errors import UsageError
 
@@ -49,7 +50,7 @@ def run(where: Where, source: str, to: str | None, version: str | None, public: 
         "version": done.version,
         "image": done.digest,
         "traffic": describe(done.state.version, weights),
-        "rollout": rollout.describe(rolling, time.time()) if rolling else "",
+        "rollout": brief(rolling, time.time()) if rolling else "",
         "next": next_,
     }
     target.console.data(data, pairs(shown))

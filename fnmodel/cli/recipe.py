@@ -227,6 +227,7 @@ def stack_of(
         shipped("template.yaml").read_text("utf-8"), project.batch, capture=work.capture,
         function=work.function, audit=project.audit.retention is not None,
         access=work.access, cors=work.cors, serving=serving, rollout=driven,
+        replay=driven and work.rollout.replays,
         surroundings=replace(
             work.around, account_concurrency=work.quota, provisioned=others.provisioned
         ),
@@ -371,13 +372,17 @@ def roll_out(work: Workspace, models: Mapping[str, OnnxModel], done: Deployed) -
         return replace(done, rollout=found)
     if done.version == done.state.version:
         return done  # the first version, or one that was promoted by hand
+    candidate = work.publisher.ready(done.version)
+    stable = work.publisher.ready(done.state.version)
     with work.console.step("rollout") as step:
-        rollout = work.rollouts.begin(
-            plan,
-            work.publisher.ready(done.version),
-            work.publisher.ready(done.state.version),
-            _bins(work, models),
-        )
+        held_to = None
+        if plan.replays.any:
+            from fnmodel.cli import replays
+
+            step.progress("preparing what is replayed")
+            replays.prepare(work, models, candidate)
+            held_to = replays.tolerance(work, models, stable)
+        rollout = work.rollouts.begin(plan, candidate, stable, _bins(work, models), held_to)
         state = work.router.read()
         step.done(describe(state.version, state.weights))
     return replace(done, rollout=rollout, state=state, changed=True)

@@ -96,27 +96,33 @@ def abort(*, where: Where) -> None:
 
 
 def follow(work: "Workspace") -> "Rollout | None":
-    """Drive the rollout to its end and show how it goes; None where there was never one."""
+    """Drive the rollout to its end and show how it goes; None where there was never one.
+
+    On a terminal a view is redrawn at each look; elsewhere there is a line for each turn.
+    """
+    from fnmodel.cli import rollout_view as view
+
     pause = _LOCAL_LOOKS if work.local else _LOOKS
-    with work.console.step("rollout") as step:
-        said = ""
+    said = ""
+    with (
+        work.console.step("rollout", spinner=False) as step,
+        view.Live(live=work.console.live) as live,
+    ):
         while True:
+            why = ""
             try:
                 rollout = work.rollouts.tick()
             except (LockHeldError, ConflictError) as error:
-                rollout, words = work.rollouts.current(), error.message
-            else:
-                words = describe(rollout, time.time()) if rollout else ""
+                rollout, why = work.rollouts.current(), error.message
+            now = time.time()
             if rollout is None or not rollout.active:
                 if rollout is not None:
-                    step.done(describe(rollout, time.time()))
+                    step.done(view.describe(rollout, now))
                 return rollout
-            if work.console.live:
-                step.progress(words)
-            elif _headline(rollout) != said:
-                # Where lines stay, one for each turn that it takes.
-                said = _headline(rollout)
-                step.progress(words)
+            live.show([*view.lines(rollout, now), *([f"  {why}"] if why else [])])
+            if not work.console.live and view.headline(rollout) != said:
+                said = view.headline(rollout)
+                step.progress(why or view.describe(rollout, now))
             time.sleep(pause)
 
 
@@ -136,21 +142,11 @@ def require_not_rolled_back(rollout: "Rollout") -> None:
         )
 
 
-def describe(rollout: "Rollout", now: float) -> str:
-    """Return where a rollout stands, in one line."""
-    words = _headline(rollout)
-    step = rollout.current
-    if rollout.active and step is not None and rollout.since:
-        left = max(rollout.since + step.bake - now, 0)
-        words += f", {left:.0f} s to bake" if left else ", baked"
-    if rollout.why and not rollout.active:
-        words += f": {rollout.why}"
-    return words
-
-
 def data(rollout: "Rollout") -> dict[str, Any]:
     """Return a rollout as the JSON that commands print."""
-    step = rollout.current
+    from fnmodel.cli import rollout_view as view
+
+    now, step = time.time(), rollout.current
     return {
         "id": rollout.id,
         "phase": rollout.phase,
@@ -160,28 +156,46 @@ def data(rollout: "Rollout") -> dict[str, Any]:
         "candidate": rollout.candidate,
         "step": rollout.step + 1 if step else None,
         "steps": len(rollout.plan.steps),
-        "percent": step.percent if step else 100.0,
+        "percent": 0.0 if rollout.shadows else step.percent if step else 100.0,
         "started": _time(rollout.started),
         "since": _time(rollout.since),
         "deadline": _time(rollout.deadline),
         "ended": _time(rollout.ended),
         "why": rollout.why,
+        "waits_for": view.waits_for(rollout) or None,
+        "earliest_end_seconds": view.earliest(rollout, now),
+        "replayed": _replayed(rollout),
         "checks": [
-            {"check": f.check, "verdict": f.verdict, "text": f.text, "certainty": f.certainty}
+            {
+                "check": f.check, "verdict": f.verdict, "text": f.text, "certainty": f.certainty,
+                "log_e": f.log_e, "needed": f.needed,
+            }
             for f in rollout.findings
         ],
+    }  # fmt: skip
+
+
+def _replayed(rollout: "Rollout") -> dict[str, Any] | None:
+    """Return what was replayed as JSON; `billed_ms` is what Lambda charges for both versions."""
+    found = rollout.evidence.replayed
+    if found is None:
+        return None
+    return {
+        "mode": rollout.plan.replays.mode,
+        "shadow": rollout.plan.replays.shadow,
+        "pairs": found.pairs,
+        "invocations": 2 * found.asked,
+        "unusable": found.unusable,
+        "proof": found.proof,
+        "exhausted": found.exhausted,
+        "billed_ms": found.billed_ms,
+        "differing": list(found.differing),
     }
 
 
-def _headline(rollout: "Rollout") -> str:
-    step = rollout.current
-    words = f"version {rollout.candidate} {rollout.phase}".replace("_", " ")
-    if rollout.active and step is not None:
-        words += f" at {step.percent:g} % (step {rollout.step + 1} of {len(rollout.plan.steps)})"
-    return f"{words}, paused" if rollout.paused else words
-
-
 def _show(work: "Workspace", rollout: "Rollout") -> None:
+    from fnmodel.cli.rollout_view import describe, waits_for
+
     said = data(rollout)
     rows = [[f.check, str(f.verdict), f.text] for f in rollout.findings]
     shown = {
@@ -189,7 +203,7 @@ def _show(work: "Workspace", rollout: "Rollout") -> None:
         "started": said["started"],
         "deadline": said["deadline"] if rollout.active else None,
         "ended": said["ended"],
-        "waits for": rollout.why if rollout.active else None,
+        "waits for": waits_for(rollout),
     }
     text = f"{pairs(shown)}\n\n{table(['check', 'verdict', 'why'], rows)}"
     work.console.data(said, text)
@@ -199,6 +213,8 @@ def _steer(where: Where, name: str, word: Callable[["Rollouts"], "Rollout"]) -> 
     work = where.open()
     with work.console.step(name) as step:
         rollout = word(work.rollouts)
+        from fnmodel.cli.rollout_view import describe
+
         step.done(describe(rollout, time.time()))
     _show(work, rollout)
 

@@ -54,7 +54,12 @@ from fnmodel.release.probe import AllGates, ProbeGate
 from fnmodel.release.provisioned import Provisioned, StartedRouter
 from fnmodel.release.publish import Publisher
 from fnmodel.release.release import Gate, Releases
+from fnmodel.release.replay import PATIENCE, Replayer, ReplayingMeter
+from fnmodel.release.replayable import CapturedRequests
 from fnmodel.release.rollouts import Rollouts
+
+_BOX, _LOCAL_BOX = 10.0, 3.0
+"""Seconds for which one look replays; what it found is kept when it ends."""
 
 
 def embedded_cloud() -> Control:
@@ -249,12 +254,17 @@ class Workspace:
     def rollouts(self) -> Rollouts:
         """The stage's rollouts, driven from here."""
         bucket = self.stack.outputs["Bucket"]
-        meter = CloudWatchMeter(
-            self.client("cloudwatch"), self.name, ALIAS, s3=self.client("s3"), bucket=bucket
+        s3 = self.client("s3")
+        meter = CloudWatchMeter(self.client("cloudwatch"), self.name, ALIAS, s3=s3, bucket=bucket)
+        replayer = Replayer(
+            self.cloud.client("lambda", wait=PATIENCE, once=True),
+            self.name,
+            CapturedRequests(s3, bucket, self.name, ALIAS),
+            box=_LOCAL_BOX if self.local else _BOX,
         )
         rule = self.stack.outputs.get("RolloutClock")
         clock = RuleClock(self.client("events"), rule) if rule else NoClock()
-        return Rollouts(self.router, self.ledger, meter, clock)
+        return Rollouts(self.router, self.ledger, ReplayingMeter(meter, replayer), clock)
 
     @property
     def stack(self) -> Stack:

@@ -21,7 +21,7 @@ from fnmodel.config.model import (
     SlimConfig,
 )
 from fnmodel.config.project import Project
-from fnmodel.config.rollout import Analysis, RolloutConfig, RolloutStep
+from fnmodel.config.rollout import Analysis, Replay, RolloutConfig, RolloutStep
 from fnmodel.config.stack import DomainConfig, StackConfig
 from fnmodel.config.stage import Stage
 
@@ -55,6 +55,7 @@ __all__ = [
     "OneModel",
     "Parity",
     "Project",
+    "Replay",
     "RolloutConfig",
     "RolloutStep",
     "SigningConfig",

@@ -1,6 +1,6 @@
 """How a new version gets its requests."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,38 @@ class RolloutStep(Strict):
     approve: bool = Field(
         default=False, description="take the step only after `fnmodel rollout approve`"
     )
+
+
+class Replay(Strict):
+    """Captured requests that are sent once more to both versions, where callers send too few."""
+
+    mode: Literal["off", "when-thin", "always"] = Field(
+        default="off",
+        description="`when-thin`: where a step's `minimum_samples` do not come within its bake; "
+        "`always`: in each step",
+    )
+    requests: int = Field(
+        default=500,
+        ge=1,
+        le=100_000,
+        description="of one rollout at most, without those of its `shadow`; each invokes both "
+        "versions, which costs twice",
+    )
+    rate: float = Field(default=5, gt=0, le=100, description="requests a second at most")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, given: object) -> object:
+        # `replay: when-thin` is enough; YAML reads a bare `off` as false.
+        if given is False:
+            return {"mode": "off"}
+        return {"mode": given} if isinstance(given, str) else given
+
+
+def _or_word(schema: dict[str, Any]) -> None:
+    """Let the JSON Schema take a mode in the place of the table."""
+    words: list[Any] = ["when-thin", "always", "off", False]
+    schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"enum": words}]
 
 
 class Analysis(Strict):
@@ -59,6 +91,11 @@ class Analysis(Strict):
     alarms: bool = Field(
         default=True, description="roll back when an alarm of the stage begins to ring"
     )
+    replay: Replay = Field(
+        default=Replay(),
+        description="a mode alone is enough: `when-thin`",
+        json_schema_extra=_or_word,
+    )
 
 
 class RolloutConfig(Strict):
@@ -86,6 +123,13 @@ class RolloutConfig(Strict):
         description="after a step that says neither yes nor no: wait for more requests, roll back, "
         "or wait for `fnmodel rollout approve`",
     )
+    shadow: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="captured requests that are replayed to both versions before the first step; "
+        "none is taken where the candidate errs or shifts beyond the limits",
+    )
     deadline: Duration = Field(
         default="1d", description="a rollout that has not ended by then is rolled back"
     )
@@ -94,6 +138,11 @@ class RolloutConfig(Strict):
     def automatic(self) -> bool:
         """Whether `deploy` begins a rollout."""
         return self.strategy != "by-hand"
+
+    @property
+    def replays(self) -> bool:
+        """Whether captured requests are ever sent once more."""
+        return self.automatic and (self.analysis.replay.mode != "off" or self.shadow is not None)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -126,12 +175,14 @@ class RolloutConfig(Strict):
 
     @model_validator(mode="after")
     def _comparing(self) -> Self:
+        if self.replays:
+            return self  # replayed requests are answered by both, whatever share callers give them
         if self.strategy == "all-at-once" or (self.steps and self.steps[0].percent == 100):
             for name in ("max_latency_ratio", "max_prediction_shift"):
                 if getattr(self.analysis, name) is not None:
                     raise ValueError(
                         f"analysis.{name} compares both versions while they serve side by side; "
-                        "begin with a step below 100 %, or leave it out"
+                        "begin with a step below 100 %, replay requests, or leave it out"
                     )
         return self
 

@@ -122,13 +122,14 @@ def render(
     function: FunctionConfig | None = None,
     audit: bool = False,
     rollout: bool = False,
+    replay: bool = False,
     surroundings: Around = _PLAIN,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
-    with `rollout` there is a controller of rollouts. `surroundings` are alarms, keys, names, and
-    what else is the same for a model of any kind.
+    with `rollout` there is a controller of rollouts, which with `replay` may ask both versions.
+    `surroundings` are alarms, keys, names, and what else is the same for a model of any kind.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`; nor is there a controller, which would run the new image. (Not
@@ -155,7 +156,8 @@ def render(
         template["Parameters"].pop("AuthorizerImageUri", None)
         for output in ("Url", "Access", "DomainTarget"):
             del template["Outputs"][output]
-    _trim(template, capture)
+    _trim(template, capture, replay=replay)
+    _replay(template, replay=replay)
     _leave_out(template, audit=audit, rollout=rollout and serving)
     settings = function or FunctionConfig()
     _trace(template, settings)
@@ -339,6 +341,16 @@ def tags(project: str, stage: str, own: Mapping[str, str] | None = None) -> dict
     return {**(own or {}), "fnmodel:project": project, "fnmodel:stage": stage}
 
 
+def _replay(template: Template, *, replay: bool) -> None:
+    """Let the controller replay requests, or take its right to."""
+    if replay:
+        # Twenty seconds of replaying, and the last pair of answers, each of which may take thirty.
+        template["Resources"]["RolloutFunction"]["Properties"]["Timeout"] = 120
+        return
+    for right in ("ReplayRequests", "ReadProof"):
+        _forbid(template, "RolloutRole", right)
+
+
 def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
     """Take out copies of the ledger and the controller of rollouts, where a stage has none."""
     if not audit:
@@ -351,13 +363,14 @@ def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
         del template[section][name]
 
 
-def _trim(template: Template, capture: CaptureConfig) -> None:
+def _trim(template: Template, capture: CaptureConfig, *, replay: bool) -> None:
     """Take out what this stage does not have of capture."""
     resources = template["Resources"]
     if not capture.rate:
         for section, name in _CAPTURE:
             del template[section][name]
-        for right in ("ReadCapturedRows", "ListCapturedRows", "UseKey"):
+        # A replay takes what was captured before, and sees that there is nothing.
+        for right in ("UseKey", *(() if replay else ("ReadCapturedRows", "ListCapturedRows"))):
             _forbid(template, "RolloutRole", right)
         variables = resources["Function"]["Properties"]["Environment"]["Variables"]
         del variables["FNMODEL_CAPTURE"], variables["FNMODEL_CAPTURE_KEY"]

@@ -1,41 +1,29 @@
-"""What two versions did so far in, what can be said of the candidate out; pure.
+"""What two versions did so far in, the evidence about the candidate out; pure.
 
 Each check is a sequential test (`fnmodel.sequential`): it may be asked at every look. The chance of
 a false alarm is parted evenly between the checks, so that it holds for the whole rollout. What is
 not proven is not thereby healthy: too few requests, or a figure beyond its limit that may still be
-chance, is inconclusive.
+chance, is inconclusive (`findings.py`).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from fnmodel.release.plan import Limits
+from fnmodel.release import replayed
+from fnmodel.release.plan import Limits, Replays
+from fnmodel.release.replayed import Batch, Replayed
 from fnmodel.sequential import Above, Increase, Share
 
 if TYPE_CHECKING:
     from fnmodel.distribution import Rows, Shift
+    from fnmodel.model import Tolerance
 
-_NOTHING = "no requests yet"
+_NEVER = Replays()
 
 SLOW = 99
 """The percentile that a latency ratio is about: what is above the stable version's is slow."""
-
-
-class Verdict(StrEnum):
-    """What a check, or all of them, come to.
-
-    healthy       enough was seen, and it is within its limit
-    inconclusive  too little was seen, or the figure is beyond its limit and may be chance
-    failed        it is beyond its limit, at the chance of a false alarm that was asked for
-    """
-
-    healthy = "healthy"
-    inconclusive = "inconclusive"
-    failed = "failed"
 
 
 @dataclass(frozen=True)
@@ -92,7 +80,7 @@ class Readings:
 
     `rows` are predictions of stable and candidate, the oldest first, one a request; `cursor` is
     where the next look goes on. `alarms` are the stage's alarms that ring. `p99_before` is the
-    stable version's, in milliseconds, before the rollout.
+    stable version's, in milliseconds, before the rollout. `batch` is what was replayed.
     """
 
     stable: Requests = Requests()
@@ -101,6 +89,7 @@ class Readings:
     rows: "tuple[Rows, Rows]" = ((), ())
     cursor: Cursor = Cursor()
     alarms: tuple[str, ...] = ()
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +112,7 @@ class Evidence:
     unread: str = ""
     alarms_before: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
+    replayed: Replayed | None = None
 
     @property
     def samples(self) -> int:
@@ -133,8 +123,9 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        data = asdict(replace(self, shift=None))
-        return {**data, "shift": self.shift.to_json() if self.shift is not None else None}
+        data = asdict(replace(self, shift=None, replayed=None))
+        parts = {"shift": self.shift, "replayed": self.replayed}
+        return {**data, **{key: part and part.to_json() for key, part in parts.items()}}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "Evidence":
@@ -154,6 +145,8 @@ class Evidence:
             from fnmodel.distribution import Shift
 
             made["shift"] = Shift.from_json(made["shift"])
+        if made.get("replayed") is not None:
+            made["replayed"] = Replayed.from_json(made["replayed"])
         cursor = made["cursor"]
         made["cursor"] = Cursor(cursor["after"], tuple(cursor["beyond"]))
         for key in ("alarms", "alarms_before"):
@@ -161,30 +154,26 @@ class Evidence:
         return Evidence(**made)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one check says: its name, what came of it, a sentence, and how sure it is.
+def none_yet(
+    limits: Limits,
+    shift: "Shift | None" = None,
+    replays: Replays = _NEVER,
+    tolerance: "Tolerance | None" = None,
+) -> Evidence:
+    """Return the evidence before the first look; `shift` holds the bins of predictions.
 
-    `certainty` is the e-value by the one that is needed: at 1 the check has failed.
+    With a `tolerance` both versions hold the same model, and are to answer replayed rows within it.
     """
-
-    check: str
-    verdict: Verdict
-    text: str
-    certainty: float = 0.0
-
-
-def none_yet(limits: Limits, shift: "Shift | None" = None) -> Evidence:
-    """Return the evidence before the first look; `shift` holds the bins of predictions."""
     return Evidence(
         rate=Above(limits.error_rate) if limits.error_rate is not None else None,
         increase=Increase(limits.error_increase) if limits.error_increase is not None else None,
         slow=Increase() if limits.latency_ratio is not None else None,
         shift=shift if limits.prediction_shift is not None else None,
+        replayed=replayed.nothing(limits, shift, tolerance) if replays.any else None,
     )
 
 
-def look(evidence: Evidence, readings: Readings, random: Random) -> Evidence:
+def look(evidence: Evidence, readings: Readings, limits: Limits, random: Random) -> Evidence:
     """Return the evidence with what was measured since the last look."""
     now = readings.stable, readings.candidate
     if evidence.baseline is None:
@@ -212,6 +201,9 @@ def look(evidence: Evidence, readings: Readings, random: Random) -> Evidence:
         evidence = _look_at_latency(evidence, stable, candidate, random)
     if evidence.shift is not None:
         evidence = _look_at_predictions(evidence, readings)
+    if evidence.replayed is not None and readings.batch is not None:
+        more = replayed.add(evidence.replayed, readings.batch, limits, random)
+        evidence = replace(evidence, replayed=more)
     return evidence
 
 
@@ -236,106 +228,3 @@ def _look_at_predictions(evidence: Evidence, readings: Readings) -> Evidence:
         return replace(evidence, shift=shift.add(*readings.rows), unread="")
     except InputError as error:
         return replace(evidence, unread=error.message)
-
-
-def findings(evidence: Evidence, limits: Limits, samples: int) -> tuple[Finding, ...]:
-    """Return what each check says; `samples` are the candidate's requests of this step."""
-    needed = -math.log(limits.false_alarms / max(limits.tests, 1))
-    found = [_enough(samples, limits.samples)]
-    if limits.alarms:
-        found.append(_alarms(evidence))
-    if evidence.rate is not None:
-        found.append(_error_rate(evidence.rate, needed))
-    if evidence.increase is not None:
-        found.append(_error_increase(evidence.increase, needed))
-    if evidence.slow is not None:
-        found.append(_latency(evidence, limits, needed))
-    if limits.prediction_shift is not None:
-        found.append(_predictions(evidence, limits, needed))
-    return tuple(found)
-
-
-def verdict(found: tuple[Finding, ...]) -> Verdict:
-    """Return what all checks come to: the worst of them."""
-    said = {finding.verdict for finding in found}
-    for worst in (Verdict.failed, Verdict.inconclusive):
-        if worst in said:
-            return worst
-    return Verdict.healthy
-
-
-def _enough(samples: int, wanted: int) -> Finding:
-    said = Verdict.healthy if samples >= wanted else Verdict.inconclusive
-    return Finding("requests", said, f"{samples:,} of the {wanted:,} that a step needs")
-
-
-def _alarms(evidence: Evidence) -> Finding:
-    new = [name for name in evidence.alarms if name not in evidence.alarms_before]
-    if new:
-        return Finding("alarms", Verdict.failed, f"{', '.join(new)} rings", 1.0)
-    rang = ", ".join(evidence.alarms_before)
-    return Finding("alarms", Verdict.healthy, f"{rang} rang before" if rang else "none rings")
-
-
-def _error_rate(above: Above, needed: float) -> Finding:
-    name, rate = "error rate", above.share.rate
-    if rate is None:
-        return Finding(name, Verdict.inconclusive, _NOTHING)
-    text = f"{rate:.2%} of requests failed, {above.limit:.2%} may"
-    return _judge(name, above.log_e, needed, text, over=rate > above.limit)
-
-
-def _error_increase(increase: Increase, needed: float) -> Finding:
-    a, b = increase.a, increase.b
-    if b.rate is None:
-        return Finding("error increase", Verdict.inconclusive, _NOTHING)
-    over = b.rate > (a.rate or 0.0) + increase.margin
-    text = (
-        f"{_percent(b)} of requests failed, {_percent(a)} of the stable version's; "
-        f"{increase.margin:.2%} more may"
-    )
-    return _judge("error increase", increase.log_e, needed, text, over=over)
-
-
-def _latency(evidence: Evidence, limits: Limits, needed: float) -> Finding:
-    assert evidence.slow is not None
-    if evidence.slow_ms is None:
-        return Finding("latency", Verdict.inconclusive, "the stable version's is not known yet")
-    a, b = evidence.slow.a, evidence.slow.b
-    if b.rate is None:
-        return Finding("latency", Verdict.inconclusive, "no warm requests yet")
-    over = b.rate > (a.rate or 0.0)
-    few = b.trials < limits.samples
-    text = (
-        f"{_percent(b)} take over {limits.latency_ratio or 0:g} times {evidence.slow_ms:.3g} ms; "
-        f"{_percent(a)} of the stable version's take over {evidence.slow_ms:.3g} ms"
-    )
-    return _judge("latency", evidence.slow.log_e, needed, text, over=few or (over and b.hits > 1))
-
-
-def _predictions(evidence: Evidence, limits: Limits, needed: float) -> Finding:
-    name = "predictions"
-    if evidence.shift is None:
-        return Finding(name, Verdict.inconclusive, "the model has no bins to compare them by")
-    if evidence.unread:
-        return Finding(name, Verdict.inconclusive, f"they cannot be compared: {evidence.unread}")
-    rows_a, rows_b = evidence.shift.samples
-    column, moved = evidence.shift.farthest
-    few = min(rows_a, rows_b) < limits.samples
-    text = f"{rows_b:,} captured rows, {rows_a:,} of the stable version's"
-    if rows_a and rows_b:
-        text += f"; {column} has moved by {moved:.1%}, {limits.prediction_shift:.1%} may"
-    over = moved > (limits.prediction_shift or 0.0)
-    return _judge(name, evidence.shift.log_evidence, needed, text, over=few or over)
-
-
-def _judge(check: str, log_e: float, needed: float, text: str, *, over: bool) -> Finding:
-    certainty = math.exp(min(log_e - needed, 0.0))
-    if log_e >= needed:
-        return Finding(check, Verdict.failed, text, 1.0)
-    said = Verdict.inconclusive if over else Verdict.healthy
-    return Finding(check, said, text, certainty)
-
-
-def _percent(share: Share) -> str:
-    return "none" if share.rate is None else f"{share.rate:.2%}"

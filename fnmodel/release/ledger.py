@@ -25,7 +25,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from fnmodel.aws import translated
-from fnmodel.errors import ConflictError, FnmodelError, LockHeldError, UsageError
+from fnmodel.errors import AwsError, ConflictError, LockHeldError, UsageError
 from fnmodel.release.chain import Entry, Head
 from fnmodel.release.copies import Copies
 from fnmodel.release.holder import is_gone
@@ -303,8 +303,11 @@ class Ledger:
             interrupted=interrupted,
         )
 
-    def _copy(self) -> None:
-        """Copy what has no copy, the oldest first: a run killed here leaves no hole behind it."""
+    def _copy(self, keep: Callable[[], None]) -> None:
+        """Copy what has no copy, the oldest first: a run killed here leaves no hole behind it.
+
+        `keep` is called between the calls, of which there can be thousands.
+        """
         if self._copies is None:
             return
         missing: list[Entry] = []
@@ -313,8 +316,10 @@ class Ledger:
             if entry is None or self._copies.has(entry.number):
                 break
             missing.append(entry)
+            keep()
         for entry in reversed(missing):
             self._copies.put(entry.number, entry.to_bytes())
+            keep()
 
     def _taken(self) -> LockHeldError:
         found = _holder(self._lock())
@@ -340,7 +345,7 @@ class Lease:
         seconds: float,
         fence: int,
         head: Head,
-        copy: Callable[[], None],
+        copy: Callable[[Callable[[], None]], None],
         interrupted: bool,
     ) -> None:
         self.name = name
@@ -354,14 +359,15 @@ class Lease:
         self._written = 0
         self._chain = head
         self._copy = copy
+        self._extended = clock()
 
     def append(self, record: Record) -> Record:
         """Write a record and extend the lease; return the record with time, writer and order.
 
         Raises:
             ConflictError: someone took the lease over.
-            AwsError: it stands in the ledger, and could not be copied; of a roll-back, which waits
-                for no bucket, this is not said, and the next record's copies it.
+            AwsError: it stands in the ledger, and could not be copied. A roll-back waits for no
+                bucket: its copy comes after the move, and if it fails, with the next record's.
 
         """
         now = self._clock()
@@ -389,10 +395,13 @@ class Lease:
             ),
         )
         self._chain = entry.head
+        back = record.action == "rollback"
+        if back and record.result == "started":
+            return record
         try:
-            self._copy()
-        except FnmodelError:
-            if record.action != "rollback":
+            self._copy(self._keep)
+        except AwsError:
+            if not back:
                 raise
         return record
 
@@ -427,7 +436,30 @@ class Lease:
         """The end of the chain, as this lease has left it."""
         return self._chain
 
+    def _keep(self) -> None:
+        """Extend the lease where a quarter of it is over.
+
+        Raises:
+            ConflictError: someone took the lease over.
+
+        """
+        if self._clock() < self._extended + self._seconds / 4:
+            return
+        change = self._change_lock("SET expires = :expires", self._longer())
+        with translated():
+            try:
+                self._client.update_item(**change)
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                raise self._lost() from error
+
+    def _lost(self) -> ConflictError:
+        return ConflictError(
+            f"the lease of {self.name} was taken over, nothing more is written",
+            hint="look at `fnmodel status` and decide again",
+        )
+
     def _longer(self) -> dict[str, dict[str, str]]:
+        self._extended = self._clock()
         return {":expires": {"N": repr(self._clock() + self._seconds)}}
 
     def _put(self, item: Mapping[str, Any], extend: Mapping[str, Any]) -> None:
@@ -441,10 +473,7 @@ class Lease:
                     ClientRequestToken=f"{self.fence}-{self._written}-{uuid.uuid4().hex[:16]}",
                 )
             except errors.TransactionCanceledException as error:
-                raise ConflictError(
-                    f"the lease of {self.name} was taken over, nothing more is written",
-                    hint="look at `fnmodel status` and decide again",
-                ) from error
+                raise self._lost() from error
         self._written += 1
 
     def end(self) -> None:

@@ -6,6 +6,10 @@ writes no line, and one that gets a 500 is no error to Lambda, so both are asked
 
 All figures are sums since the rollout began, asked for anew each time: what CloudWatch learns late
 is in the next look.
+
+Lambda documents its metrics by `ExecutedVersion` for aliases that route to two versions, and says
+nothing of an alias that has come to point to one. So from the first whole minute of a step of
+100 %, what the alias counts and no version does is the candidate's.
 """
 
 import hashlib
@@ -18,6 +22,7 @@ from typing import Any
 from fnmodel.aws import translated
 from fnmodel.capture.line import PREFIX, folder_of, lines_of, time_of
 from fnmodel.release.analysis import SLOW, Cursor, Readings, Requests
+from fnmodel.release.columns import Row, prediction_columns
 from fnmodel.release.tick import Rollout
 
 _MINUTE = 60
@@ -30,8 +35,6 @@ _MOST_ROWS = 20_000
 
 ALARMS = "crashes", "errors"
 """The stage's alarms, by the ends of their names in the template."""
-
-Row = dict[str, Any]
 
 
 class CloudWatchMeter:
@@ -77,7 +80,11 @@ class CloudWatchMeter:
                 p99_ms=self._p99(rollout.stable, now) if ratio and bound is None else None,
             ),
             candidate=self._requests(
-                rollout.candidate, rollout.started, now, bound * ratio if bound and ratio else None
+                rollout.candidate,
+                rollout.started,
+                now,
+                bound * ratio if bound and ratio else None,
+                alone=rollout.alone,
             ),
             p99_before=self._p99(rollout.stable, rollout.started) if ratio and first else None,
             rows=rows,
@@ -85,13 +92,18 @@ class CloudWatchMeter:
             alarms=self._alarms() if limits.alarms else (),
         )
 
-    def _requests(self, version: str, start: float, now: float, bound: float | None) -> Requests:
+    def _requests(
+        self,
+        version: str,
+        start: float,
+        now: float,
+        bound: float | None,
+        *,
+        alone: float | None = None,
+    ) -> Requests:
+        """Return what a version did; `alone` is since when it has had all the alias's requests."""
         own = self._own(version)
-        lambdas = [
-            ("FunctionName", self._function),
-            ("Resource", f"{self._function}:{self._alias}"),
-            ("ExecutedVersion", version),
-        ]
+        lambdas = [*self._of_alias(), ("ExecutedVersion", version)]
         asked = [
             _query("invocations", "AWS/Lambda", "Invocations", lambdas, "Sum"),
             _query("crashes", "AWS/Lambda", "Errors", lambdas, "Sum"),
@@ -105,6 +117,9 @@ class CloudWatchMeter:
             asked.append(_query("slow", "fnmodel", "latency_ms", own, f"TC({bound:.6g}:)"))
         found = self._data(asked, start - start % _MINUTE, now + 1)
         total = {name: round(sum(values)) for name, values in found.items()}
+        if alone is not None:
+            for name, count in self._unattributed(lambdas, alone, now).items():
+                total[name] += count
         count = max(total["invocations"], total["answered"])
         timed = total["timed"]
         return Requests(
@@ -114,6 +129,30 @@ class CloudWatchMeter:
             timed=timed,
             slow=min(total.get("slow", 0), timed),
         )
+
+    def _of_alias(self) -> list[tuple[str, str]]:
+        return [
+            ("FunctionName", self._function), ("Resource", f"{self._function}:{self._alias}"),
+        ]  # fmt: skip
+
+    def _unattributed(
+        self, lambdas: list[tuple[str, str]], since: float, now: float
+    ) -> dict[str, int]:
+        """Return the alias's invocations and crashes that Lambda has counted for no version."""
+        start = -(-since // _MINUTE) * _MINUTE
+        if start > now:
+            return {}
+        metrics = {"invocations": "Invocations", "crashes": "Errors"}
+        asked = [
+            _query(f"{name}_{which}", "AWS/Lambda", metric, dimensions, "Sum")
+            for name, metric in metrics.items()
+            for which, dimensions in (("all", self._of_alias()), ("known", lambdas))
+        ]
+        found = self._data(asked, start, now + 1)
+        return {
+            name: max(round(sum(found[f"{name}_all"]) - sum(found[f"{name}_known"])), 0)
+            for name in metrics
+        }
 
     def _p99(self, version: str, end: float) -> float | None:
         """Return the latency that a hundredth of the requests of an hour was above."""
@@ -218,35 +257,6 @@ def _captured(line: bytes) -> tuple[str, str, str, Row] | None:
 
 def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12]
-
-
-def prediction_columns(prediction: Any) -> Row:
-    """Turn one captured prediction into columns, named as a reference profile names them.
-
-    `{"label": …, "probabilities": {…}}` gives `label`, `probability:CLASS`, `margin` and
-    `confidence`; a lone number `value`; other keys go by their names.
-    """
-    if not isinstance(prediction, Mapping):
-        return {"value": prediction}
-    row: Row = {}
-    for name, value in prediction.items():
-        if name == "probabilities" and isinstance(value, Mapping):
-            row |= _probabilities(value)
-        elif isinstance(value, list):
-            row |= {f"{name}:{at}": one for at, one in enumerate(value)}
-        else:
-            row[name] = value
-    if len(row) == 1 and "label" not in row:
-        row.setdefault("value", next(iter(row.values())))
-    return row
-
-
-def _probabilities(values: Mapping[str, Any]) -> Row:
-    row = {f"probability:{name}": value for name, value in values.items()}
-    best = sorted((v for v in values.values() if isinstance(v, int | float)), reverse=True)
-    if len(best) > 1:
-        row |= {"margin": best[0] - best[1], "confidence": best[0]}
-    return row
 
 
 def _query(

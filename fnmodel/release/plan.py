@@ -7,6 +7,8 @@ from typing import Any, Literal
 Inconclusive = Literal["wait", "rollback", "approve"]
 """After a bake that says neither yes nor no: wait for more, go back, or ask a person."""
 
+ReplayMode = Literal["off", "when-thin", "always"]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -55,6 +57,27 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Replays:
+    """When captured requests are sent again, to both versions, and how many at most.
+
+    mode      `off`; `when-thin`, where a step's requests do not come within its bake; `always`
+    requests  of a whole rollout at most, without the shadow's; each is sent to both versions
+    rate      requests a second at most
+    shadow    requests that are replayed before the first step, which is taken if all is well
+    """
+
+    mode: ReplayMode = "off"
+    requests: int = 500
+    rate: float = 5.0
+    shadow: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is ever replayed."""
+        return self.mode != "off" or self.shadow > 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """The steps of a rollout in order; after the last one the candidate has all the requests.
 
@@ -65,6 +88,7 @@ class Plan:
     limits: Limits = Limits()
     inconclusive: Inconclusive = "wait"
     deadline: float = 86_400.0
+    replays: Replays = Replays()
 
     def __post_init__(self) -> None:
         shares = [step.percent for step in self.steps]
@@ -80,7 +104,8 @@ class Plan:
     def from_json(data: Mapping[str, Any]) -> "Plan":
         """Read what `to_json` returned."""
         steps = tuple(Step(**step) for step in data["steps"])
-        return Plan(**{**data, "steps": steps, "limits": Limits(**data["limits"])})
+        parts = {"limits": Limits(**data["limits"]), "replays": Replays(**data.get("replays", {}))}
+        return Plan(**{**data, "steps": steps, **parts})
 
 
 def canary(percent: float, bake: float) -> tuple[Step, ...]:

@@ -16,10 +16,11 @@ from fnmodel.release.holder import this_process
 from fnmodel.release.ledger import Action, Lease, Ledger, Record
 from fnmodel.release.move import last_move, move, release_id, repair
 from fnmodel.release.plan import Plan
-from fnmodel.release.tick import Phase, Rollout, Ticked, approve, go_back, tick
+from fnmodel.release.tick import SHADOW, Phase, Rollout, Ticked, approve, go_back, tick
 
 if TYPE_CHECKING:
     from fnmodel.distribution import Shift
+    from fnmodel.model import Tolerance
     from fnmodel.release.publish import Version
 
 _LEASE = 60.0
@@ -82,11 +83,17 @@ class Rollouts:
             raise _busy(found)
 
     def begin(
-        self, plan: Plan, candidate: "Version", stable: "Version", shift: "Shift | None" = None
+        self,
+        plan: Plan,
+        candidate: "Version",
+        stable: "Version",
+        shift: "Shift | None" = None,
+        tolerance: "Tolerance | None" = None,
     ) -> Rollout:
         """Begin the rollout of a version that has passed its gate, and take its first step.
 
         Begun before and killed, it goes on; a rollout of this version that has ended stays ended.
+        With a `tolerance` both versions hold the same model, and are to answer alike.
 
         Raises:
             LockHeldError: someone else is releasing.
@@ -101,7 +108,8 @@ class Rollouts:
             digest=candidate.digest,
             stable_digest=stable.digest,
             started=self._clock(),
-            evidence=none_yet(plan.limits, shift),
+            evidence=none_yet(plan.limits, shift, plan.replays, tolerance),
+            step=SHADOW if plan.replays.shadow else 0,
         )
         readings = self._meter.read(rollout, rollout.started)
         with self._lease() as lease:

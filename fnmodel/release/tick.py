@@ -6,6 +6,7 @@ written down before the alias is moved, and the alias is looked at before anythi
 whoever is killed in between, the next one goes on.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -14,21 +15,19 @@ from typing import Any
 
 from fnmodel.release import rollout as moves
 from fnmodel.release.alias import AliasState
-from fnmodel.release.analysis import (
-    Evidence,
-    Finding,
-    Readings,
-    Verdict,
-    findings,
-    look,
-    verdict,
-)
-from fnmodel.release.plan import Plan, Step
+from fnmodel.release.analysis import Evidence, Readings, look
+from fnmodel.release.findings import Finding, Verdict, findings, verdict
+from fnmodel.release.plan import Limits, Plan, Step
+from fnmodel.release.replayed import UNLIKE
+
+SHADOW = -1
+"""The step before the first, in which captured requests are replayed and none are given."""
 
 
 class Phase(StrEnum):
     """Where a rollout stands.
 
+    shadow        captured requests are replayed to it; it gets none of the callers' yet
     moving        the step's share of the requests is being given to the candidate
     baking        it has it, and is watched
     inconclusive  the bake is over, and there is not enough to judge by
@@ -39,6 +38,7 @@ class Phase(StrEnum):
     superseded    somebody moved the alias otherwise; the rollout left it so
     """
 
+    shadow = "shadow"
     moving = "moving"
     baking = "baking"
     inconclusive = "inconclusive"
@@ -56,9 +56,10 @@ _ENDED = frozenset({Phase.completed, Phase.rolled_back, Phase.superseded})
 class Rollout:
     """One candidate's way to all the requests; times are epoch seconds.
 
-    `step` is the index of the step that is taken, that of none when the candidate is being made
-    stable. `since` is when the step's share was in place, `samples` how many requests the candidate
-    had had by then. `approved` is the highest index that somebody agreed to.
+    `step` is the index of the step that is taken: SHADOW before the first, that of none when the
+    candidate is being made stable. `since` is when the step's share was in place, `samples` how
+    many requests the candidate had had by then. `approved` is the highest index that somebody
+    agreed to. `looked` is when a driver began to measure last, where the rollout replays.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Rollout:
     approved: int = -1
     why: str = ""
     ended: float = 0.0
+    looked: float = 0.0
 
     @property
     def active(self) -> bool:
@@ -90,14 +92,37 @@ class Rollout:
 
     @property
     def current(self) -> Step | None:
-        """The step that is taken; None while the candidate is being made stable."""
-        return self.plan.steps[self.step] if self.step < len(self.plan.steps) else None
+        """The step that is taken; None in the shadow, and while the candidate is made stable."""
+        return self.plan.steps[self.step] if 0 <= self.step < len(self.plan.steps) else None
+
+    @property
+    def shadows(self) -> bool:
+        """Whether the candidate waits for its first requests, in the shadow of the stable one."""
+        return self.step == SHADOW
+
+    @property
+    def alone(self) -> float | None:
+        """Since when the candidate has had all the requests, in a step of 100 %; else None."""
+        step = self.current
+        whole = step is not None and step.percent == 100 and self.phase is not Phase.moving
+        return self.since if whole else None
+
+    @property
+    def limits(self) -> Limits:
+        """What the candidate may not do in this step."""
+        limits = self.plan.limits
+        if not self.shadows:
+            return limits
+        # Without callers no alarm is its doing. A short shadow may have fewer requests, of which
+        # some cannot be replayed.
+        samples = min(limits.samples, math.ceil(self.plan.replays.shadow * (1 - UNLIKE)))
+        return replace(limits, samples=samples, alarms=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What each check says of this step so far."""
-        seen = self.evidence.samples - self.samples
-        return findings(self.evidence, self.plan.limits, seen)
+        seen = 0 if self.shadows else self.evidence.samples - self.samples
+        return findings(self.evidence, self.limits, seen)
 
     def target(self, step: int) -> AliasState:
         """Return where the alias points in a step; before the first, to the stable version."""
@@ -142,7 +167,7 @@ def tick(
     if not rollout.active:
         return Ticked(rollout)
     if readings is not None:
-        rollout = replace(rollout, evidence=look(rollout.evidence, readings, random))
+        rollout = _looked(rollout, readings, now, random)
     if rollout.phase is Phase.returning:
         return _return(rollout, alias, now)
     wanted = rollout.target(rollout.step)
@@ -156,12 +181,24 @@ def tick(
     if not alias.serves_as(wanted):
         return Ticked(rollout, wanted)
     if rollout.phase is Phase.moving:
-        if rollout.current is None:
+        if rollout.step == len(rollout.plan.steps):
             return Ticked(_end(rollout, Phase.completed, _passed(rollout), now))
         rollout = replace(
-            rollout, phase=Phase.baking, since=now, samples=rollout.evidence.samples, why=""
+            rollout, phase=_watching(rollout), since=now, samples=rollout.evidence.samples, why=""
         )
     return _bake(rollout, alias, now)
+
+
+def _looked(rollout: Rollout, readings: Readings, now: float, random: Random) -> Rollout:
+    evidence = look(rollout.evidence, readings, rollout.plan.limits, random)
+    if rollout.shadows:
+        evidence = replace(evidence, alarms_before=evidence.alarms)
+    looked = now if rollout.plan.replays.any else 0.0
+    return replace(rollout, evidence=evidence, looked=looked)
+
+
+def _watching(rollout: Rollout) -> Phase:
+    return Phase.shadow if rollout.shadows else Phase.baking
 
 
 def go_back(rollout: Rollout, why: str) -> Rollout:
@@ -175,12 +212,10 @@ def approve(rollout: Rollout) -> Rollout:
 
 
 def _bake(rollout: Rollout, alias: AliasState, now: float) -> Ticked:
-    step = rollout.current
-    assert step is not None
     if rollout.paused:
         return Ticked(rollout)
-    if now < rollout.since + step.bake:
-        return Ticked(replace(rollout, phase=Phase.baking))
+    if not _baked(rollout, now):
+        return Ticked(replace(rollout, phase=_watching(rollout)))
     approved = rollout.approved > rollout.step
     if approved or verdict(rollout.findings) is Verdict.healthy:
         return _advance(rollout, approved=approved, now=now)
@@ -196,6 +231,15 @@ def _bake(rollout: Rollout, alias: AliasState, now: float) -> Ticked:
             return Ticked(replace(rollout, phase=Phase.approval, why=f"inconclusive: {why}"))
         case "rollback":
             return _go_back(rollout, alias, f"inconclusive: {why}", now)
+
+
+def _baked(rollout: Rollout, now: float) -> bool:
+    """Whether a step has been watched for long enough; the shadow, whether it has its pairs."""
+    if rollout.current is not None:
+        return now >= rollout.since + rollout.current.bake
+    found = rollout.evidence.replayed
+    assert found is not None
+    return found.exhausted or found.asked >= rollout.plan.replays.shadow
 
 
 def _advance(rollout: Rollout, *, approved: bool, now: float) -> Ticked:

@@ -41,7 +41,8 @@ class EmfReport:
     alias, the latency of a process's first request is left out, and of each named model's: it loads
     what later ones find loaded, so that a new version with few requests would look slow beside one
     that is warm. `model` is None where an image names its models; records then say which, and
-    metrics are by model, too.
+    metrics are by model, too. A record with `replay`, of a request that a rollout has sent once
+    more, counts as one of these, and in no other metric.
     """
 
     def __init__(
@@ -68,11 +69,14 @@ class EmfReport:
         self._warm.add(model)
         if "exception" in record:
             record = {**record, "exception": scrub(record["exception"])}
+        level = {"level": "ERROR" if status >= 500 else "INFO", "message": "request"}
+        if "replay" in record:
+            self._line([_REPLAYS], {**level, **self._fixed, **record, "replays": 1})
+            return
         self._line(
             _DIRECTIVES["alias" in record, "request_bytes" in record, "model" in record, first],
             {
-                "level": "ERROR" if status >= 500 else "INFO",
-                "message": "request",
+                **level,
                 **self._fixed,
                 **record,
                 "client_errors": int(400 <= status < 500),
@@ -107,6 +111,8 @@ def _requests(alias: bool, sizes: bool, model: bool, first: bool) -> orjson.Frag
         directives.append(_directive([["function_name"]], _BYTES))
     return orjson.Fragment(orjson.dumps(directives))
 
+
+_REPLAYS = _directive([["function_name"]], [{"Name": "replays", "Unit": "Count"}])
 
 # The same with every request, so they are written once.
 _DIRECTIVES = {kind: _requests(*kind) for kind in product((False, True), repeat=4)}

@@ -1,8 +1,10 @@
 """Lambda's versions and aliases in memory, stricter than any emulator."""
 
+import base64
 import copy
 import io
 import json
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +26,8 @@ class InMemoryLambda:
 
     `unreserved` is what may be kept started of all versions together.
     `respond(version, event)` answers invocations; an exception it raises is the function's crash.
+    With `takes(version, event)`, milliseconds, the tail of the log ends with Lambda's REPORT; the
+    first invocation of a version is a cold start.
     """
 
     def __init__(
@@ -33,9 +37,12 @@ class InMemoryLambda:
         *,
         alias: str = "live",
         respond: Callable[[str, Any], Any] | None = None,
+        takes: Callable[[str, Any], float] | None = None,
         pending_reads: int = 1,
     ) -> None:
         self.function = function
+        self.takes = takes
+        self._warm: set[str] = set()
         self.respond = respond
         self.mutations: list[str] = []
         self.unreserved: int | None = None
@@ -257,13 +264,28 @@ class InMemoryLambda:
             self._find(number)["state"] = {"State": "Pending", "reads": "1"}
             raise RefusedError("ResourceConflictException", f"version {number} is Pending", 409)
         assert self.respond is not None, "this function has nothing to answer with"
+        event = json.loads(asked["Payload"])
         answer = {"StatusCode": 200, "ExecutedVersion": number}
+        if self.takes is not None and asked.get("LogType") == "Tail":
+            report = self._report(number, self.takes(number, event))
+            answer["LogResult"] = base64.b64encode(report.encode()).decode()
         try:
-            payload = self.respond(number, json.loads(asked["Payload"]))
+            payload = self.respond(number, event)
         except Exception as error:
             answer["FunctionError"] = "Unhandled"
             payload = {"errorType": type(error).__name__, "errorMessage": str(error)}
         return {**answer, "Payload": io.BytesIO(json.dumps(payload).encode())}
+
+    def _report(self, number: str, took: float) -> str:
+        """Return the last line of an invocation's log."""
+        line = (
+            f"REPORT RequestId: {uuid.uuid4()}\tDuration: {took:.2f} ms\t"
+            f"Billed Duration: {math.ceil(took)} ms\tMemory Size: 1769 MB\tMax Memory Used: 90 MB\t"
+        )
+        if number not in self._warm:
+            self._warm.add(number)
+            line += "Init Duration: 900.00 ms\t"
+        return line
 
 
 def _check_revision(asked: Mapping[str, Any], current: Mapping[str, Any]) -> None:

@@ -37,15 +37,16 @@ class InMemoryMetrics:
         failed: bool = False,
         crashed: bool = False,
         cold: bool = False,
+        by_version: bool = True,
     ) -> None:
-        """Note a request that came by the alias at a time, epoch seconds."""
-        called = {
-            "FunctionName": self.function,
-            "Resource": f"{self.function}:{self.alias}",
-            "ExecutedVersion": version,
-        }
-        self._note("AWS/Lambda Invocations", called, time, 1)
-        self._note("AWS/Lambda Errors", called, time, int(crashed))
+        """Note a request that came by the alias at a time, epoch seconds.
+
+        Without `by_version` Lambda counts it for the alias alone.
+        """
+        alias = {"FunctionName": self.function, "Resource": f"{self.function}:{self.alias}"}
+        for called in (alias, {**alias, "ExecutedVersion": version})[: 1 + by_version]:
+            self._note("AWS/Lambda Invocations", called, time, 1)
+            self._note("AWS/Lambda Errors", called, time, int(crashed))
         if crashed:
             return
         own = {"function_name": self.function, "alias": self.alias, "version": version}
