@@ -302,7 +302,23 @@ def deploy(work: Workspace, *, promote: bool = False, skip_champion: bool = Fals
             hint="pip install 'fnmodel[signing]'",
         )
     slims = slim(work)
-    image = pack(work, slims)
+    return bring(work, slims, pack(work, slims), promote=promote, skip_champion=skip_champion)
+
+
+def bring(
+    work: Workspace,
+    slims: Slims,
+    image: Image,
+    *,
+    promote: bool = False,
+    skip_champion: bool = False,
+) -> Deployed:
+    """Bring a stage to a packed image: all of `deploy` that AWS hears of.
+
+    Raises:
+        FnmodelError: one of the steps failed; what served before still serves.
+
+    """
     done = _nothing_to_do(work, image)
     if done is None:
         done = _deploy(work, slims, image, skip_champion=skip_champion)

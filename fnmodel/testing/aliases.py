@@ -5,9 +5,13 @@ import io
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from fnmodel.testing.answering import RefusedError, client_answered_by
+
+Respond = Callable[[str, Any], Any]
+"""Takes a version and an event; returns what the function answers, or raises: its crash."""
 
 _LATEST = "$LATEST"
 _ACCOUNT = "000000000000"
@@ -31,13 +35,12 @@ class InMemoryLambda:
         image_uri: str,
         *,
         alias: str = "live",
-        respond: Callable[[str, Any], Any] | None = None,
+        respond: Respond | None = None,
         pending_reads: int = 1,
     ) -> None:
         self.function = function
         self.respond = respond
         self.mutations: list[str] = []
-        self.client = client_answered_by("lambda", self._answer)
         self._pending_reads = pending_reads
         self._in_progress = 0
         self._next = 1
@@ -79,7 +82,13 @@ class InMemoryLambda:
                 "StateReason": reason,
             }
 
-    def _answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    @cached_property
+    def client(self) -> Any:
+        """A boto3 client that talks to it."""
+        return client_answered_by("lambda", self.answer)
+
+    def answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer an operation of the API."""
         if asked.get("FunctionName", self.function) != self.function:
             raise RefusedError("ResourceNotFoundException", "Function not found", 404)
         match operation:
