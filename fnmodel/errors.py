@@ -15,7 +15,8 @@
     │       └── SignatureError     4   FNM-P005  an image is not signed by a trusted key
     ├── RegistryError              1   FNM-R001  the registry refused or broke off
     ├── ProvisionError             1   FNM-V001  CloudFormation refused or failed
-    │   └── StackNotFoundError     1   FNM-V002  nothing is deployed in that stage
+    │   ├── StackNotFoundError     1   FNM-V002  nothing is deployed in that stage
+    │   └── StackBusyError         5   FNM-V008  someone else changes the stack
     ├── ReleaseError               1   FNM-L001  a version cannot be published or moved
     │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
     │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
@@ -202,6 +203,17 @@ class StackNotFoundError(ProvisionError):
     """Nothing is deployed under this name in this stage. Deploy it first."""
 
     code = "FNM-V002"
+
+
+class StackBusyError(ProvisionError):
+    """Someone else planned, changed or deleted the stack at the same time.
+
+    CloudFormation lets one of them through and does not say who that was: the stack's events in
+    CloudTrail do. Nothing of this run was applied; run the same command again.
+    """
+
+    code = "FNM-V008"
+    exit_code = 5
 
 
 class ReleaseError(FnmodelError):

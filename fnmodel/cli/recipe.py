@@ -24,8 +24,9 @@ from fnmodel.pack.layout import Store
 from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent
+from fnmodel.provision.status import stays
 from fnmodel.release.alias import AliasState
-from fnmodel.release.tick import Rollout
+from fnmodel.release.tick import Phase, Rollout
 from fnmodel.shipped import shipped
 from fnmodel.slim.slim import Slimmed
 from fnmodel.slim.slim import slim as slim_model
@@ -324,7 +325,7 @@ def bring(
         done = _deploy(work, slims, image, skip_champion=skip_champion)
     if not promote:
         return _roll_out(work, slims, done)
-    if done.state.version != done.version:
+    if done.state.version != done.version or work.releases.is_unsaid():
         with work.console.step("promote") as step:
             state = work.releases.promote(done.version)
             step.done(describe(state.version, state.weights))
@@ -339,8 +340,10 @@ def _roll_out(work: Workspace, slims: Slims, done: Deployed) -> Deployed:
         return done
     found = work.rollouts.current()
     if found is not None and found.candidate == done.version:
-        return replace(done, rollout=found)
-    if done.version == done.state.version:
+        if found.phase not in {Phase.moving, Phase.returning}:
+            return replace(done, rollout=found)
+        # Whoever wrote that was killed before the alias was moved.
+    elif done.version == done.state.version:
         return done  # the first version, or one that was promoted by hand
     with work.console.step("rollout") as step:
         rollout = work.rollouts.begin(
@@ -404,7 +407,8 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
             # A stage that is moved by hand has no controller, which a rollout must not lose.
             work.rollouts.require_idle(image.digest if work.rollout.automatic else "")
     # Nobody may call a stage before its first version has passed its gate.
-    opened = stack is not None and "Url" in stack.outputs
+    # A stack that is made anew has proven nothing, whatever its outputs still say.
+    opened = stack is not None and "Url" in stack.outputs and stays(stack.status)
     compared: dict[str, Comparison] = {}
     if opened and not skip_champion:
         compared = _compared(work, slims, image)

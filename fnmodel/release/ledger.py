@@ -2,7 +2,8 @@
 
 A stage has a table of its own. Its keys are strings: `pk` is the alias, `sk` is one of
 
-    lock                       the lease: holder, expires (epoch seconds), fence; the chain's end
+    lock                       the lease: holder, expires (epoch seconds), fence, broken if an error
+                               ended it; the chain's end
     event#FENCE#NUMBER         one record; zero-padded, so that the order does not rest on clocks
     rollout                    the newest rollout, as JSON; each look at it writes it anew
 
@@ -17,14 +18,14 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
 
 from fnmodel.aws import translated
-from fnmodel.errors import ConflictError, FnmodelError, LockHeldError
+from fnmodel.errors import AwsError, ConflictError, FnmodelError, LockHeldError
 from fnmodel.release.chain import Entry, Head
 from fnmodel.release.copies import Copies
 from fnmodel.release.holder import is_gone
@@ -132,8 +133,10 @@ class Ledger:
         lease = self._take(name, seconds)
         try:
             yield lease
-        finally:
-            lease.end()
+        except BaseException:
+            lease.end(broken=True)
+            raise
+        lease.end()
 
     def records(self) -> Iterator[Record]:
         """Yield all records, newest first; reads a page at a time, as far as they are asked for."""
@@ -211,7 +214,7 @@ class Ledger:
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 raise self._taken() from error
         # A lease that was given back has no time left; any other holder was killed.
-        interrupted = found is not None and found.expires > 0
+        interrupted = found is not None and (found.expires > 0 or "broken" in (lock or {}))
         return Lease(
             self._client,
             self._table,
@@ -248,7 +251,8 @@ class Ledger:
 class Lease:
     """The right to write to the ledger, until it ends or someone takes it over.
 
-    `interrupted` tells that the holder before was killed with the lease in hand.
+    `interrupted` tells that the holder before was killed with the lease in hand, or gave it back
+    because of an error: it may have done more than it knew.
     """
 
     def __init__(
@@ -350,10 +354,19 @@ class Lease:
                 ) from error
         self._written += 1
 
-    def end(self) -> None:
-        """Give the lease back, unless someone took it over."""
-        change = self._change_lock("SET expires = :expires", {":expires": {"N": "0"}})
-        with translated():
+    def end(self, *, broken: bool = False) -> None:
+        """Give the lease back, unless someone took it over; `broken` says that an error ended it.
+
+        Where AWS cannot be told, the lease runs out by itself, and what was done stays done.
+        """
+        expression, values = "SET expires = :expires", {":expires": {"N": "0"}}
+        if broken:
+            expression, values = (
+                f"{expression}, broken = :broken",
+                {**values, ":broken": {"N": "1"}},
+            )
+        change = self._change_lock(expression, values)
+        with suppress(AwsError), translated():
             try:
                 self._client.update_item(**change)
             except self._client.exceptions.ConditionalCheckFailedException:

@@ -48,6 +48,7 @@ class InMemoryLambda:
             "image": image_uri, "memory": 1769, "snapstart": "None", "revision": _revision(),
         }  # fmt: skip
         self._state: dict[str, str] = {}
+        self._next_state: dict[str, str] = {}
         self._versions: dict[str, dict[str, Any]] = {}
         number = self._publish()
         self._aliases: dict[str, dict[str, Any]] = {
@@ -64,8 +65,16 @@ class InMemoryLambda:
             "snapstart": snapstart or self._latest["snapstart"],
             "revision": _revision(),
         }
-        self._state = {}
+        self._state, self._next_state = self._next_state, {}
         self._in_progress = self._pending_reads
+
+    def update_fails(self, code: str, reason: str) -> None:
+        """Let the next update of the function be failed."""
+        self._next_state = {
+            "LastUpdateStatus": "Failed",
+            "LastUpdateStatusReasonCode": code,
+            "LastUpdateStatusReason": reason,
+        }
 
     def fail(self, code: str, reason: str, version: str = _LATEST) -> None:
         """Let the function's update, or a version's state, be failed from now on."""
