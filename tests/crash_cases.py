@@ -204,6 +204,7 @@ class Command:
     project: str = "hand"
 
     def __call__(self, work: "Inside") -> Any:
+        """Do it."""
         return self.do(work)
 
 
@@ -271,7 +272,7 @@ class Inside(Workspace):
             who=self.who, clock=lambda: self.world.now, sleep=self.world.sleep, random=Random(3),
         )  # fmt: skip
 
-    def gate(self, models: Any) -> Any:
+    def gate(self, models: Any) -> Any:  # noqa: ARG002
         """Prove a version by the probe of the samples."""
         return AllGates([ProbeGate(self.client("lambda"), self.name, "churn", PROBE)])
 
@@ -411,7 +412,8 @@ class Fault:
         if self.way == "expired" and over:
             raise RefusedError("ExpiredTokenException", "the security token has expired", 403)
         if hit and self.way in _REFUSED:
-            raise _REFUSED[self.way]()
+            refused: Exception = _REFUSED[self.way]()
+            raise refused
         answer = done()
         if not operation.startswith(READS):
             check(self.world, operation, asked)

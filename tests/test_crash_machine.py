@@ -130,7 +130,7 @@ class Stage(RuleBasedStateMachine):
         return said
 
     def teardown(self) -> None:
-        """The alias is where the oracle has it."""
+        """Compare the alias with the oracle's."""
         alias = self.world.alias()
         if not self.deployed:
             assert alias is None

@@ -10,7 +10,7 @@ from fnmodel.cli import orders, vouch
 from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE, ModelConfig
-from fnmodel.errors import ConfigError, UsageError
+from fnmodel.errors import ConfigError, StackBusyError, UsageError
 from fnmodel.hashes import Hashed
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
@@ -210,11 +210,16 @@ def push(work: Workspace, wanted: Desired) -> None:
         step.done(f"{repository}@{wanted.image.digest[:19]}")
 
 
-def provision(work: Workspace, wanted: Desired, name: str = "provision") -> ChangeSet:
+def provision(
+    work: Workspace, wanted: Desired, name: str = "provision", *, stands: bool = False
+) -> ChangeSet:
     """Bring the stack to what is wanted; an empty change set says that it already was.
+
+    With `stands` the stack is one that was there before: it is changed, and never made anew.
 
     Raises:
         ProvisionError: CloudFormation refused or a resource failed; it has rolled back.
+        StackBusyError: the stack was deleted meanwhile.
 
     """
     with work.console.step(name) as step:
@@ -224,6 +229,12 @@ def provision(work: Workspace, wanted: Desired, name: str = "provision") -> Chan
 
         step.progress("asking CloudFormation what would change")
         change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
+        if stands and change_set.type == "CREATE":
+            work.stacks.discard(change_set)
+            raise StackBusyError(
+                f"someone else deleted the stack {work.name} just now",
+                hint="run the same command again: it makes the stage anew",
+            )
         stack = work.stacks.apply(change_set, show if work.console.live else _quiet)
         work.stack = stack
         count = len(change_set.changes)
@@ -419,7 +430,7 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
     push(work, wanted)
     # Lambda does not check signatures of images, so it is done before Lambda hears of one.
     vouch.attach(work, image, wanted.image_uri)
-    provision(work, wanted)
+    provision(work, wanted, stands=opened)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")
         evidence = [
@@ -437,7 +448,7 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
         step.done(f"version {released.version.number}: {proof}")
     whole = desired(work, image, repository_uri)
     if whole != wanted:
-        provision(work, whole, name="authorizer" if opened else "open")
+        provision(work, whole, name="authorizer" if opened else "open", stands=True)
     return Deployed(
         released.version.number, image.digest, released.state, changed=True, champions=compared
     )

@@ -216,6 +216,8 @@ class Stacks:
             ) as error:
                 raise _busy(change_set.stack, error.response["Error"]["Message"]) from error
         stack, events = self._watch(change_set.stack_id, seen, progress)
+        if stack.status.startswith("DELETE_"):
+            raise _busy(stack.name, f"it is {stack.status}")
         if not succeeded(stack.status):
             raise _failure(stack, events)
         return stack

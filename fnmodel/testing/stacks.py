@@ -183,6 +183,7 @@ class InMemoryStacks:
             return {}
         if stack.status == "REVIEW_IN_PROGRESS":
             stack.status = "DELETE_COMPLETE"
+            stack.change_sets.clear()
             return {}
         self._begin(stack, "DELETE_IN_PROGRESS", {})
         return {}
@@ -223,6 +224,8 @@ class InMemoryStacks:
         else:
             done, reason = f"{verb}_COMPLETE", ""
         stack.work, stack.status = None, done
+        if done == "DELETE_COMPLETE":
+            stack.change_sets.clear()
         self._event(stack, stack.name, stack.id, done, reason)
 
     def _bring(self, stack: _Stack, work: Mapping[str, Any]) -> None:
