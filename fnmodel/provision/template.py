@@ -200,7 +200,7 @@ def read(template_text: str) -> Template:
 
 @cache
 def _parsed(template_text: str) -> Template:
-    # A deploy renders three times, and PyYAML takes half a second each time.
+    # A deploy renders it up to three times, and PyYAML is slow.
     template: Template = yaml.load(template_text, _Loader)  # noqa: S506 - a SafeLoader
     return template
 
