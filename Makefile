@@ -1,11 +1,11 @@
-# One word each: demo, base, networks, test, check, checkov, format, lock, fuzz, soak, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, bench-batch, bench-drift, matrix, clean.
+# One word each: demo, base, networks, test, check, checkov, format, lock, fuzz, soak, crash, imports, bench, bench-serve, bench-cold, bench-pack, bench-slim, bench-batch, bench-drift, matrix, clean.
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 FNMODEL := $(BIN)/fnmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo base networks test lint check checkov format lock fuzz soak imports bench bench-serve bench-cold bench-pack bench-slim bench-batch bench-drift matrix clean
+.PHONY: help demo base networks test lint check checkov format lock fuzz soak crash imports bench bench-serve bench-cold bench-pack bench-slim bench-batch bench-drift matrix clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -94,6 +94,10 @@ fuzz: $(VENV)/dev ## Send 10,000 requests made from the OpenAPI document, and 10
 
 soak: $(VENV)/dev ## Send 200,000 requests to one process; fail where its memory grows
 	@$(BIN)/python tests/soak.py
+
+crash: $(VENV)/dev ## Hit every call of every command in eight ways, interleave commands, and 2,000 runs of anything
+	@$(BIN)/python tests/crash.py
+	@FNMODEL_CRASH_RUNS=2000 $(BIN)/pytest --quiet --timeout 0 tests/test_crash_machine.py
 
 imports: $(VENV)/dev ## Renew the list of what cold starts import, for each Python that is here
 	@PYTHONPATH=benchmarks $(BIN)/python benchmarks/startup/record.py

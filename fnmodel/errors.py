@@ -16,8 +16,9 @@
     ├── RegistryError              1   FNM-R001  the registry refused or broke off
     ├── ProvisionError             1   FNM-V001  CloudFormation refused or failed
     │   ├── StackNotFoundError     1   FNM-V002  nothing is deployed in that stage
-    │   └── PlanError              1   FNM-V003  a saved plan cannot be read
-    │       └── StalePlanError     5   FNM-V004  a saved plan is not of the world as it is now
+    │   ├── PlanError              1   FNM-V003  a saved plan cannot be read
+    │   │   └── StalePlanError     5   FNM-V004  a saved plan is not of the world as it is now
+    │   └── StackBusyError         5   FNM-V005  someone else changes the stack
     ├── ReleaseError               1   FNM-L001  a version cannot be published or moved
     │   ├── GateError              4   FNM-L002  a version failed its gate; traffic was not moved
     │   │   └── QualityError       4   FNM-L005  a model failed a gate that fnmodel.yaml declares
@@ -226,6 +227,17 @@ class StalePlanError(PlanError):
     """
 
     code = "FNM-V004"
+    exit_code = 5
+
+
+class StackBusyError(ProvisionError):
+    """Someone else planned, changed or deleted the stack at the same time.
+
+    CloudFormation lets one of them through and does not say who that was: the stack's events in
+    CloudTrail do. Nothing of this run was applied; run the same command again.
+    """
+
+    code = "FNM-V005"
     exit_code = 5
 
 

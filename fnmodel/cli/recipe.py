@@ -10,7 +10,7 @@ from fnmodel.cli import orders, vouch
 from fnmodel.cli.traffic import describe
 from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE, ModelConfig
-from fnmodel.errors import ConfigError, PlanError, UsageError
+from fnmodel.errors import ConfigError, PlanError, StackBusyError, UsageError
 from fnmodel.hashes import Hashed
 from fnmodel.home import folder
 from fnmodel.model import OnnxModel
@@ -24,10 +24,11 @@ from fnmodel.pack.layout import Store
 from fnmodel.provision import template
 from fnmodel.provision.bucket import empty
 from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack
+from fnmodel.provision.status import stays
 from fnmodel.release.alias import AliasState
 from fnmodel.release.chain import Head
 from fnmodel.release.release import Released
-from fnmodel.release.tick import Rollout
+from fnmodel.release.tick import Phase, Rollout
 from fnmodel.shipped import shipped
 from fnmodel.slim.slim import Slimmed
 from fnmodel.slim.slim import slim as slim_model
@@ -270,12 +271,17 @@ def provision(
     work: Workspace,
     wanted: Desired,
     name: str = "provision",
+    *,
     approval: Approval | None = None,
+    stands: bool = False,
 ) -> ChangeSet:
     """Bring the stack to what is wanted; an empty change set says that it already was.
 
+    With `stands` the stack is one that was there before: it is changed, and never made anew.
+
     Raises:
         ProvisionError: CloudFormation refused or a resource failed; it has rolled back.
+        StackBusyError: the stack was deleted meanwhile.
 
     """
     with work.console.step(name) as step:
@@ -285,6 +291,12 @@ def provision(
 
         step.progress("asking CloudFormation what would change")
         change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
+        if stands and change_set.type == "CREATE":
+            work.stacks.discard(change_set)
+            raise StackBusyError(
+                f"someone else deleted the stack {work.name} just now",
+                hint="run the same command again: it makes the stage anew",
+            )
         if approval is not None:
             try:
                 approval.admit(change_set)
@@ -346,7 +358,27 @@ def deploy(
             hint="pip install 'fnmodel[signing]'",
         )
     slims = slim(work)
-    image = pack(work, slims)
+    return bring(
+        work, slims, pack(work, slims),
+        promote=promote, skip_champion=skip_champion, approval=approval,
+    )  # fmt: skip
+
+
+def bring(
+    work: Workspace,
+    slims: Slims,
+    image: Image,
+    *,
+    promote: bool = False,
+    skip_champion: bool = False,
+    approval: Approval | None = None,
+) -> Deployed:
+    """Bring a stage to a packed image: all of `deploy` that AWS hears of.
+
+    Raises:
+        FnmodelError: one of the steps failed; what served before still serves.
+
+    """
     if approval is not None:
         approval.check(work, desired(work, image, work.repository_uri()))
     done = nothing_to_do(work, image)
@@ -354,7 +386,7 @@ def deploy(
         done = _deploy(work, slims, image, skip_champion=skip_champion, approval=approval)
     if not promote:
         return roll_out(work, _models(slims), done)
-    if done.state.version != done.version:
+    if done.state.version != done.version or work.releases.is_unsaid():
         with work.console.step("promote") as step:
             state = work.releases.promote(done.version)
             step.done(describe(state.version, state.weights))
@@ -369,8 +401,10 @@ def roll_out(work: Workspace, models: Mapping[str, OnnxModel], done: Deployed) -
         return done
     found = work.rollouts.current()
     if found is not None and found.candidate == done.version:
-        return replace(done, rollout=found)
-    if done.version == done.state.version:
+        if found.phase not in {Phase.moving, Phase.returning}:
+            return replace(done, rollout=found)
+        # Whoever wrote that was killed before the alias was moved.
+    elif done.version == done.state.version:
         return done  # the first version, or one that was promoted by hand
     candidate = work.publisher.ready(done.version)
     stable = work.publisher.ready(done.state.version)
@@ -443,12 +477,12 @@ def _deploy(
         for gate in slimmed.report.gates
     ]
 
-    def bring(wanted: Desired) -> None:
+    def carry(wanted: Desired) -> None:
         push(work, wanted)
         vouch.attach(work, image, wanted.image_uri)
 
     return land(
-        work, image, _models(slims), bring, evidence,
+        work, image, _models(slims), carry, evidence,
         skip_champion=skip_champion, approval=approval,
     )  # fmt: skip
 
@@ -457,7 +491,7 @@ def land(
     work: Workspace,
     image: Image,
     models: Mapping[str, OnnxModel],
-    bring: Callable[[Desired], None],
+    carry: Callable[[Desired], None],
     evidence: Sequence[str],
     *,
     skip_champion: bool = False,
@@ -465,7 +499,7 @@ def land(
 ) -> Deployed:
     """Make an image with these models a version of the stage that has passed its gates.
 
-    `bring` puts the image, signed, into the stage's repository: Lambda does not check signatures,
+    `carry` puts the image, signed, into the stage's repository: Lambda does not check signatures,
     so that is done before it hears of one. `evidence` is what is known of it, for the ledger.
 
     Raises:
@@ -479,13 +513,14 @@ def land(
             # A stage that is moved by hand has no controller, which a rollout must not lose.
             work.rollouts.require_idle(image.digest if work.rollout.automatic else "")
     # Nobody may call a stage before its first version has passed its gate.
-    opened = stack is not None and "Url" in stack.outputs
+    # A stack that is made anew has proven nothing, whatever its outputs still say.
+    opened = stack is not None and "Url" in stack.outputs and stays(stack.status)
     compared: dict[str, Comparison] = {}
     if opened and not skip_champion:
         compared = _compared(work, models, image)
     with work.pins.held(image.digest, work.console.note):
         return _landed(
-            work, image, models, bring, _Known(stack, opened, compared, tuple(evidence)),
+            work, image, models, carry, _Known(stack, opened, compared, tuple(evidence)),
             skip_champion=skip_champion, approval=approval,
         )  # fmt: skip
 
@@ -504,7 +539,7 @@ def _landed(
     work: Workspace,
     image: Image,
     models: Mapping[str, OnnxModel],
-    bring: Callable[[Desired], None],
+    carry: Callable[[Desired], None],
     known: _Known,
     *,
     skip_champion: bool,
@@ -513,11 +548,11 @@ def _landed(
     stack, opened, compared = known.stack, known.opened, known.compared
     repository_uri = work.repository_uri()
     wanted = desired(work, image, repository_uri, serving=opened, others=beside(stack))
-    bring(wanted)
+    carry(wanted)
     if approval is not None:
         # The push may have taken minutes.
         approval.check(work, desired(work, image, repository_uri))
-    provision(work, wanted, approval=approval)
+    provision(work, wanted, approval=approval, stands=opened)
     with work.console.step("release") as step:
         step.progress("publishing a version and replaying its probe")
         found = [*known.evidence, *(work.words(one.words, name) for name, one in compared.items())]
@@ -536,7 +571,7 @@ def _landed(
     _keep_started(work, stack, released)
     whole = desired(work, image, repository_uri)
     if whole != wanted:
-        provision(work, whole, name="beside" if opened else "open", approval=approval)
+        provision(work, whole, "beside" if opened else "open", approval=approval, stands=True)
     return Deployed(
         released.version.number, image.digest, released.state, changed=True, champions=compared
     )

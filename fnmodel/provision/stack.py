@@ -9,7 +9,7 @@ from datetime import UTC
 from typing import Any, Literal, TypeVar
 
 from fnmodel.aws import translated
-from fnmodel.errors import ProvisionError
+from fnmodel.errors import ProvisionError, StackBusyError
 from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.status import Step, next_step, succeeded, way_out
 
@@ -210,6 +210,8 @@ class Stacks:
                     StackName=name,
                     ChangeSetName=change_set_name,
                     ChangeSetType=kind,
+                    # The same call again, after a lost answer, is then no second change set.
+                    ClientToken=change_set_name,
                     **template,
                     Parameters=[
                         {"ParameterKey": key, "ParameterValue": value}
@@ -220,11 +222,8 @@ class Stacks:
                 )
             except self._client.exceptions.ClientError as error:
                 detail = error.response["Error"]
-                if detail["Code"] == "AlreadyExistsException":
-                    raise ProvisionError(
-                        f"stack {name} was made by someone else just now",
-                        hint="run the same command again",
-                    ) from error
+                if detail["Code"] == "AlreadyExistsException" or self._moved(name, step):
+                    raise _busy(name, detail["Message"]) from error
                 if detail["Code"] != "ValidationError":
                     raise
                 raise ProvisionError(f"stack {name}: {detail['Message']}") from error
@@ -262,12 +261,10 @@ class Stacks:
                 self._client.exceptions.ChangeSetNotFoundException,
                 self._client.exceptions.InvalidChangeSetStatusException,
             ) as error:
-                raise ProvisionError(
-                    f"stack {change_set.stack}: the change set can no longer be applied: "
-                    f"{error.response['Error']['Message']}",
-                    hint="something else changed the stack; run the same command again",
-                ) from error
+                raise _busy(change_set.stack, error.response["Error"]["Message"]) from error
         stack, events = self._watch(change_set.stack_id, seen, progress)
+        if stack.status.startswith("DELETE_"):
+            raise _busy(stack.name, f"it is {stack.status}")
         if not succeeded(stack.status):
             raise _failure(stack, events)
         return stack
@@ -322,6 +319,11 @@ class Stacks:
             return Step.CREATE
         return step
 
+    def _moved(self, name: str, step: Step) -> bool:
+        """Whether a stack needs another step now than it did when it was looked at."""
+        stack = self.find(name)
+        return next_step(stack.status if stack else None) is not step
+
     def _settled(self, stack: Stack) -> Stack:
         for found in self._looks(f"stack {stack.name} to settle", lambda: self.find(stack.id)):
             # A stack that is gone even by its id was deleted long ago.
@@ -334,9 +336,14 @@ class Stacks:
     def _described(self, change_set: ChangeSet) -> tuple[str, str, tuple[Change, ...]]:
         def look() -> Mapping[str, Any]:
             with translated():
-                answer: Mapping[str, Any] = self._client.describe_change_set(
-                    ChangeSetName=change_set.arn
-                )
+                try:
+                    answer: Mapping[str, Any] = self._client.describe_change_set(
+                        ChangeSetName=change_set.arn
+                    )
+                except self._client.exceptions.ChangeSetNotFoundException as error:
+                    # Whoever executes a change set deletes all others of the stack.
+                    message = error.response["Error"]["Message"]
+                    raise _busy(change_set.stack, message) from error
             return answer
 
         for answer in self._looks(f"the change set of {change_set.stack}", look):
@@ -446,6 +453,13 @@ def _change(data: Mapping[str, Any]) -> Change:
         change["LogicalResourceId"],
         change["ResourceType"],
         change.get("Replacement", ""),
+    )
+
+
+def _busy(name: str, reason: str) -> StackBusyError:
+    return StackBusyError(
+        f"someone else changed the stack {name} just now: {reason}",
+        hint="run the same command again",
     )
 
 

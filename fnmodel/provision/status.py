@@ -50,6 +50,13 @@ def next_step(status: str | None) -> Step:
     return Step.WAIT if status.endswith("_IN_PROGRESS") else Step.REFUSE
 
 
+def stays(status: str) -> bool:
+    """Whether a stack is not on its way out: what comes next is a change, not a new creation."""
+    if next_step(status) is Step.WAIT:
+        return status.startswith(("UPDATE_", "IMPORT_"))
+    return next_step(status) in {Step.UPDATE, Step.REFUSE}
+
+
 def succeeded(status: str) -> bool:
     """Whether the last create or update of a stack did what it was asked to."""
     return status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}

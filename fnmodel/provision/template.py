@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -263,6 +264,12 @@ def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
 
 def read(template_text: str) -> Template:
     """Read a CloudFormation template in YAML; `!Ref X` becomes `{"Ref": "X"}`, and so on."""
+    return copy.deepcopy(_parsed(template_text))
+
+
+@cache
+def _parsed(template_text: str) -> Template:
+    # A deploy renders it up to three times, and PyYAML is slow.
     template: Template = yaml.load(template_text, _Loader)  # noqa: S506 - a SafeLoader
     return template
 

@@ -2,8 +2,8 @@
 
 A stage has a table of its own. Its keys are strings: `pk` is the alias, `sk` is one of
 
-    lock                       the lease: holder, since and expires (epoch seconds), fence, and an
-                               id of its own; the chain's end
+    lock                       the lease: holder, since and expires (epoch seconds), fence, an id of
+                               its own, broken if an error ended it; the chain's end
     event#FENCE#NUMBER         one record; zero-padded, so that the order does not rest on clocks
     rollout                    the newest rollout, as JSON; each look at it writes it anew
 
@@ -18,7 +18,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -156,8 +156,10 @@ class Ledger:
         lease = self._take(name, seconds)
         try:
             yield lease
-        finally:
-            lease.end()
+        except BaseException:
+            lease.end(broken=True)
+            raise
+        lease.end()
 
     def unlock(self, id_: str, name: str, reason: str = "") -> "tuple[Holder, Lease]":
         """Break the lease that has this id, whoever holds it; return its holder and a new lease.
@@ -289,7 +291,7 @@ class Ledger:
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 raise self._taken() from error
         # A lease that was given back has no time left; any other holder was killed.
-        interrupted = found is not None and found.expires > 0
+        interrupted = found is not None and (found.expires > 0 or "broken" in (lock or {}))
         return Lease(
             self._client,
             self._table,
@@ -331,7 +333,8 @@ class Ledger:
 class Lease:
     """The right to write to the ledger, until it ends or someone takes it over.
 
-    `interrupted` tells that the holder before was killed with the lease in hand.
+    `interrupted` tells that the holder before was killed with the lease in hand, or gave it back
+    because of an error: it may have done more than it knew.
     """
 
     def __init__(
@@ -476,10 +479,19 @@ class Lease:
                 raise self._lost() from error
         self._written += 1
 
-    def end(self) -> None:
-        """Give the lease back, unless someone took it over."""
-        change = self._change_lock("SET expires = :expires", {":expires": {"N": "0"}})
-        with translated():
+    def end(self, *, broken: bool = False) -> None:
+        """Give the lease back, unless someone took it over; `broken` says that an error ended it.
+
+        Where AWS cannot be told, the lease runs out by itself, and what was done stays done.
+        """
+        expression, values = "SET expires = :expires", {":expires": {"N": "0"}}
+        if broken:
+            expression, values = (
+                f"{expression}, broken = :broken",
+                {**values, ":broken": {"N": "1"}},
+            )
+        change = self._change_lock(expression, values)
+        with suppress(AwsError), translated():
             try:
                 self._client.update_item(**change)
             except self._client.exceptions.ConditionalCheckFailedException:

@@ -82,6 +82,11 @@ class Releases:
         deployed = _deployed(tuple(self._ledger.records()))
         return deployed is not None and deployed.version == version.number
 
+    def is_unsaid(self) -> bool:
+        """Whether a killed run owes the ledger the result of its move; reads only."""
+        last = last_move(self._ledger.records())
+        return last is not None and last.result == "started"
+
     def require_idle(self, digest: str) -> None:
         """Refuse to begin a deploy of another image while a rollout is under way; reads only.
 

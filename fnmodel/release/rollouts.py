@@ -179,6 +179,8 @@ class Rollouts:
 
         def agree(rollout: Rollout) -> Rollout:
             if rollout.phase not in {Phase.approval, Phase.inconclusive}:
+                if rollout.approved >= rollout.step:
+                    return rollout  # said before, by a command that did not hear the answer
                 raise ReleaseError(
                     f"the rollout is {rollout.phase}; nothing waits for approval",
                     hint="`fnmodel rollout status` shows where it stands",
@@ -188,11 +190,13 @@ class Rollouts:
         return self._steer(agree)
 
     def abort(self) -> Rollout:
-        """Take the candidate's requests away, and end."""
-        return self._steer(lambda rollout: go_back(rollout, f"aborted by {self._who}"))
+        """Take the candidate's requests away, and end; repeated, this changes nothing."""
+        return self._steer(
+            lambda rollout: go_back(rollout, f"aborted by {self._who}"), ended=Phase.rolled_back
+        )
 
-    def _steer(self, change: Callable[[Rollout], Rollout]) -> Rollout:
-        """Change the rollout by a person's word, then look at it.
+    def _steer(self, change: Callable[[Rollout], Rollout], ended: Phase | None = None) -> Rollout:
+        """Change the rollout by a person's word, then look at it; one that has `ended` stays so.
 
         Raises:
             ReleaseError: no rollout goes on.
@@ -201,6 +205,9 @@ class Rollouts:
         """
         with self._lease() as lease:
             found = self.current()
+            if found is not None and found.phase is ended:
+                self._controller.stop()
+                return found
             if found is None or not found.active:
                 raise ReleaseError(
                     "no rollout is under way", hint="`fnmodel history` shows what was released"

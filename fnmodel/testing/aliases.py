@@ -7,9 +7,13 @@ import json
 import math
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from fnmodel.testing.answering import RefusedError, client_answered_by
+
+Respond = Callable[[str, Any], Any]
+"""Takes a version and an event; returns what the function answers, or raises: its crash."""
 
 _LATEST = "$LATEST"
 _ACCOUNT = "000000000000"
@@ -36,7 +40,7 @@ class InMemoryLambda:
         image_uri: str,
         *,
         alias: str = "live",
-        respond: Callable[[str, Any], Any] | None = None,
+        respond: Respond | None = None,
         takes: Callable[[str, Any], float] | None = None,
         pending_reads: int = 1,
     ) -> None:
@@ -46,7 +50,6 @@ class InMemoryLambda:
         self.respond = respond
         self.mutations: list[str] = []
         self.unreserved: int | None = None
-        self.client = client_answered_by("lambda", self._answer)
         self._pending_reads = pending_reads
         self._in_progress = 0
         self._next = 1
@@ -55,6 +58,7 @@ class InMemoryLambda:
         }  # fmt: skip
         self._kept: dict[str, dict[str, Any]] = {}
         self._state: dict[str, str] = {}
+        self._next_state: dict[str, str] = {}
         self._versions: dict[str, dict[str, Any]] = {}
         number = self._publish()
         self._aliases: dict[str, dict[str, Any]] = {
@@ -71,8 +75,16 @@ class InMemoryLambda:
             "snapstart": snapstart or self._latest["snapstart"],
             "revision": _revision(),
         }
-        self._state = {}
+        self._state, self._next_state = self._next_state, {}
         self._in_progress = self._pending_reads
+
+    def update_fails(self, code: str, reason: str) -> None:
+        """Let the next update of the function be failed."""
+        self._next_state = {
+            "LastUpdateStatus": "Failed",
+            "LastUpdateStatusReasonCode": code,
+            "LastUpdateStatusReason": reason,
+        }
 
     def fail(self, code: str, reason: str, version: str = _LATEST) -> None:
         """Let the function's update, or a version's state, be failed from now on."""
@@ -93,7 +105,13 @@ class InMemoryLambda:
         """Let a version be as one that nobody invoked for weeks: the next invocation is refused."""
         self._versions[version]["state"] = {"State": "Inactive", "StateReasonCode": "Idle"}
 
-    def _answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    @cached_property
+    def client(self) -> Any:
+        """A boto3 client that talks to it."""
+        return client_answered_by("lambda", self.answer)
+
+    def answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer an operation of the API."""
         if asked.get("FunctionName", self.function) != self.function:
             raise RefusedError("ResourceNotFoundException", "Function not found", 404)
         match operation:

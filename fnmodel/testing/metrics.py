@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from fnmodel.testing.answering import RefusedError, client_answered_by
@@ -25,7 +26,6 @@ class InMemoryMetrics:
     def __init__(self, function: str, alias: str = "live") -> None:
         self.function, self.alias = function, alias
         self.alarms: dict[str, str] = {}
-        self.client = client_answered_by("cloudwatch", self._answer)
         self._points: dict[_Key, list[tuple[float, float]]] = {}
 
     def request(
@@ -59,7 +59,13 @@ class InMemoryMetrics:
         key = metric, frozenset(dimensions.items())
         self._points.setdefault(key, []).append((time, value))
 
-    def _answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    @cached_property
+    def client(self) -> Any:
+        """A boto3 client that talks to it."""
+        return client_answered_by("cloudwatch", self.answer)
+
+    def answer(self, operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer an operation of the API."""
         match operation:
             case "GetMetricData":
                 start, end = (_epoch(asked[key]) for key in ("StartTime", "EndTime"))
