@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from fnmodel.cli import (
+    alerts,
     audit,
     batch,
     build,
@@ -14,6 +15,7 @@ from fnmodel.cli import (
     keys,
     local,
     operate,
+    pipeline,
     rollout,
     supply,
     traffic,
@@ -57,6 +59,9 @@ for command in (
     deploy.destroy,
 ):  # fmt: skip
     app.command()(command)
+app.command()(pipeline.run)
+for command in (alerts.look, alerts.alerts, alerts.decisions, alerts.approve):
+    watch.app.command()(command)
 app.add_typer(audit.app, name="audit")
 app.add_typer(batch.app, name="batch")
 app.add_typer(capture.app, name="capture")

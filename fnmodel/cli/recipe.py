@@ -166,11 +166,12 @@ def desired(
 ) -> Desired:
     """Return what the stage is to be with this image, open to requests or not yet.
 
-    The authorizer runs this image too, or the one that `authorizer` names.
+    The authorizer and the watch run this image too, or the one that `authorizer` names.
     """
     project = work.project
     uri = f"{repository_uri}@{image.digest}"
-    keyed = serving and work.access.mode == "api_key"
+    watch = work.watching
+    keyed = serving and (work.access.mode == "api_key" or watch is not None)
     secret = work.capture_key or secrets.token_hex(32) if project.capture.rate else ""
     parameters = template.parameters(
         project,
@@ -189,6 +190,7 @@ def desired(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
             function=work.function, audit=project.audit.retention is not None,
             access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
+            watch=watch,
         ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage),
@@ -393,7 +395,7 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
     if opened and not skip_champion:
         compared = _compared(work, slims, image)
     repository_uri = work.repositories.ensure(work.project.name).uri
-    # The authorizer is renewed last, so that an image that fails its gate keeps nobody out.
+    # Authorizer and watch are renewed last: an image that fails its gate must keep nobody out.
     guard = stack.parameters.get("AuthorizerImageUri") if stack is not None else None
     wanted = desired(work, image, repository_uri, serving=opened, authorizer=guard)
     push(work, wanted)
@@ -417,7 +419,7 @@ def _deploy(work: Workspace, slims: Slims, image: Image, *, skip_champion: bool)
         step.done(f"version {released.version.number}: {proof}")
     whole = desired(work, image, repository_uri)
     if whole != wanted:
-        provision(work, whole, name="authorizer" if opened else "open")
+        provision(work, whole, name="renew" if opened else "open")
     return Deployed(
         released.version.number, image.digest, released.state, changed=True, champions=compared
     )

@@ -21,6 +21,7 @@ from fnmodel.config.model import (
 from fnmodel.config.project import Project
 from fnmodel.config.rollout import Analysis, RolloutConfig, RolloutStep
 from fnmodel.config.stage import Stage
+from fnmodel.config.watch import PipelineStep, RetrainConfig, WatchConfig, WebhookConfig
 
 __all__ = [
     "FILE",
@@ -48,12 +49,16 @@ __all__ = [
     "Name",
     "OneModel",
     "Parity",
+    "PipelineStep",
     "Project",
+    "RetrainConfig",
     "RolloutConfig",
     "RolloutStep",
     "SigningConfig",
     "SlimConfig",
     "Stage",
+    "WatchConfig",
+    "WebhookConfig",
     "find",
     "json_schema",
     "load",

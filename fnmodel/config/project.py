@@ -16,6 +16,7 @@ from fnmodel.config.image import ImageConfig, SigningConfig
 from fnmodel.config.model import ModelConfig, OneModel
 from fnmodel.config.rollout import RolloutConfig
 from fnmodel.config.stage import Stage
+from fnmodel.config.watch import PipelineStep, WatchConfig
 from fnmodel.errors import UsageError
 
 
@@ -50,6 +51,10 @@ class Project(OneModel, _Named):
     )
     batch: tuple[BatchJob, ...] = ()
     rollout: RolloutConfig = RolloutConfig()
+    watch: WatchConfig = WatchConfig()
+    pipeline: tuple[PipelineStep, ...] = Field(
+        default=(), description="steps of `fnmodel run`, in order; what retraining runs"
+    )
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)
 
@@ -107,6 +112,24 @@ class Project(OneModel, _Named):
                 f"there is no model {given!r} in {FILE}", hint=f"use one of: {', '.join(served)}"
             )
         return given or next(iter(served))
+
+    @property
+    def watched(self) -> bool:
+        """Whether stages have a watch: what is captured is watched, but for `watch: off`."""
+        return bool(self.capture.rate) and not self.watch.off
+
+    @model_validator(mode="after")
+    def _steps(self) -> Self:
+        names = [step.name for step in self.pipeline]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"step {twice[0]!r} of `pipeline` is declared twice")
+        if self.watch.retrain is not None:
+            if not self.pipeline:
+                raise ValueError("watch.retrain starts `pipeline`, which has no step")
+            if not self.watched:
+                raise ValueError("watch.retrain needs captured rows; set `capture.rate`")
+        return self
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:

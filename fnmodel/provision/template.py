@@ -17,6 +17,7 @@ from fnmodel.config import (
     Project,
 )
 from fnmodel.errors import ProvisionError, UsageError
+from fnmodel.provision import watching
 
 Template = dict[str, Any]
 
@@ -118,11 +119,12 @@ def render(
     function: FunctionConfig | None = None,
     audit: bool = False,
     rollout: bool = False,
+    watch: watching.Watching | None = None,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
-    with `rollout` there is a controller of rollouts.
+    with `rollout` there is a controller of rollouts; `watch` says how captured rows are watched.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
@@ -137,7 +139,11 @@ def render(
     template = read(template_text)
     resources = template["Resources"]
     pattern = resources.pop(_PATTERN)
+    # Like the doors, the watch has no business before a first version has passed its gate.
+    watching.fit(template, watch if serving else None)
     _admit(template, access, cors)
+    if access.api_key is None and watch is None:
+        del template["Parameters"]["AuthorizerImageUri"]
     if serving:
         for job in jobs:
             if job.schedule is not None:
@@ -168,7 +174,7 @@ def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
     gone: list[str] = []
     if access.api_key is None:
         gone += [*_AUTHORIZER, "Keys"]
-        del template["Parameters"]["AuthorizerImageUri"], outputs["KeysTable"]
+        del outputs["KeysTable"]
     if access.jwt is None:
         gone.append("TokenAuthorizer")
     if access.health == "protected" or access.mode == "public":
@@ -209,8 +215,8 @@ def parameters(
 ) -> dict[str, str]:
     """Return the stack's parameters; `function` stands in for the project's own settings.
 
-    `authorizer_uri` is the authorizer's image, where the stack has an authorizer. `capture_key` is
-    the stage's secret for keyed hashes, in hex.
+    `authorizer_uri` is the image of authorizer and watch, where the stack has one of them.
+    `capture_key` is the stage's secret for keyed hashes, in hex.
     """
     settings = function or project.function
     authorizer = {"AuthorizerImageUri": authorizer_uri} if authorizer_uri else {}
@@ -299,6 +305,8 @@ def _trim(template: Template, capture: CaptureConfig) -> None:
         del destination["EncryptionConfiguration"]
         _forbid(template, "CaptureStreamRole", "UseKey")
         _forbid(template, "RolloutRole", "UseKey")
+        if "WatchRole" in resources:
+            _forbid(template, "WatchRole", "UseKey")
 
 
 def _trace(template: Template, settings: FunctionConfig) -> None:
