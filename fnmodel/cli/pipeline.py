@@ -68,7 +68,7 @@ def _chosen(declared: "Sequence[PipelineStep]", names: Sequence[str]) -> "list[P
 def _run(work: "Workspace", step: "PipelineStep") -> None:
     folder = work.file.parent
     if step.deploy is not None:
-        command = [sys.executable, "-m", "fnmodel", "deploy", "--stage", step.deploy, "--yes"]
+        command = [sys.executable, "-m", "fnmodel", "deploy", "--stage", step.deploy]
         command += ["--local"] if work.local else []
     else:
         command = shlex.split(step.run or "")

@@ -11,8 +11,8 @@ emulator learns weights by itself.
     lambda_svc._invoke                   the same for the Invoke API, which resolves by itself
     lambda_svc._emit_lambda_logs         a log group that was deleted is not made again by what
                                          still ran: a function's role may not make groups
-    eventbridge._invoke_target           <aws.scheduler.…> words of a schedule's input are filled in;
-                                         a project of CodeBuild is a target, and runs here
+    eventbridge._invoke_target           <aws.scheduler.…> words of a schedule's input are filled
+                                         in; a project of CodeBuild is a target, and runs here
     apigateway.handle_execute            throttles, refuses large bodies, checks IAM's signatures
     apigateway._validate_jwt_authorizer  a token's form is checked before its signature
     apigateway._cors_response_headers    a template's names of CORS are not the API's
@@ -71,13 +71,12 @@ def install(
     `point` gives numbers in [0, 1). `build` takes a project of CodeBuild, and what a rule made of
     its event.
     """
-    from ministack.services import cloudwatch_logs, codebuild, eventbridge, lambda_svc
+    from ministack.services import cloudwatch_logs, lambda_svc
 
     by_hook = lambda_svc._proxy_url_for
     by_ref = lambda_svc._get_func_record_for_ref
     by_name = lambda_svc._invoke
     to_group = lambda_svc._emit_lambda_logs
-    to_target = eventbridge._invoke_target
 
     def proxy_url_for(config: dict[str, Any]) -> Any:
         return "image" if config.get("PackageType") == "Image" else by_hook(config)
@@ -110,6 +109,22 @@ def install(
         if group is None or group in cloudwatch_logs._log_groups:
             to_group(func, *args, **more)
 
+    lambda_svc._proxy_url_for = proxy_url_for
+    lambda_svc._execute_function_proxy = execute
+    lambda_svc._get_func_record_for_ref = weighted_ref
+    lambda_svc._invoke = weighted_invoke
+    lambda_svc._emit_lambda_logs = emit_logs
+    _install_targets(build)
+    _install_entrance()
+    _install_trimmed_counts()
+
+
+def _install_targets(build: Build) -> None:
+    """Let events reach what the emulator's rules do not know."""
+    from ministack.services import codebuild, eventbridge
+
+    to_target = eventbridge._invoke_target
+
     def filled_target(
         target: dict[str, Any], event: dict[str, Any], rule: Any, view: Any = None
     ) -> Any:
@@ -123,14 +138,7 @@ def install(
             return build(codebuild._projects.get(name) or {}, given)
         return to_target(target, event, rule, view)
 
-    lambda_svc._proxy_url_for = proxy_url_for
-    lambda_svc._execute_function_proxy = execute
-    lambda_svc._get_func_record_for_ref = weighted_ref
-    lambda_svc._invoke = weighted_invoke
-    lambda_svc._emit_lambda_logs = emit_logs
     eventbridge._invoke_target = filled_target
-    _install_entrance()
-    _install_trimmed_counts()
 
 
 def _install_trimmed_counts() -> None:

@@ -16,7 +16,7 @@ from fnmodel.profile import Array, Profile
 from fnmodel.watch.rows import Row, parse
 from fnmodel.watch.windows import Windows, merged, windows
 
-_PART = 4096
+_PART = 2048
 
 
 @dataclass(frozen=True, slots=True)
