@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -45,16 +46,18 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
     """
     now = datetime.fromisoformat(event["time"]).astimezone(UTC)
+    # Lambda tries again under the same id.
+    desk = replace(_desk(), who=context.aws_request_id)
     found: dict[str, list[Any]] = {}
     failed: FnmodelError | None = None
     for model in _models():
         hours = found.setdefault(model.name, [])
         try:
             for made in look(
-                model, _settings(), _desk(), now,
+                model, _settings(), desk, now,
                 lambda: context.get_remaining_time_in_millis() < _LEAST,
             ):  # fmt: skip
-                _log(_metrics(made))
+                _log(_metrics(made, several=len(folders(os.environ)) > 1))
                 hours.append(_short(made))
         except FnmodelError as error:
             failed = failed or error  # the other models are watched none the less
@@ -133,7 +136,7 @@ def _short(made: Record) -> dict[str, Any]:
     }
 
 
-def _metrics(made: Record) -> dict[str, Any]:
+def _metrics(made: Record, *, several: bool) -> dict[str, Any]:
     """Return a line in CloudWatch's embedded metric format."""
     drifted = sum(alarm.kind in DRIFT_KINDS for alarm in made.alarms)
     values = {
@@ -144,7 +147,8 @@ def _metrics(made: Record) -> dict[str, Any]:
     }
     directive = {
         "Namespace": "fnmodel",
-        "Dimensions": [["function_name"], ["function_name", "model"]],
+        # A custom metric costs by its dimensions: models are told apart where there are several.
+        "Dimensions": [["function_name"], *([["function_name", "model"]] if several else [])],
         "Metrics": [{"Name": name, "Unit": "Count"} for name in values],
     }
     stamp = int(datetime.now(UTC).timestamp() * 1000)

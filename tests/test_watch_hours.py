@@ -184,6 +184,23 @@ def test_a_message_that_did_not_arrive_is_sent_again_and_only_there(world: World
     assert len(world.bus.events) == 1
 
 
+def test_the_same_look_tries_again_at_once(world: World) -> None:
+    """Lambda repeats a failed event with its id; another look keeps away from a fresh record."""
+    world.desk = replace(world.desk, who="request-1")
+    world.ask(HOUR, 600, normal=1)
+    world.people.down = True
+    with pytest.raises(AlertError):
+        world.look(HOUR)
+    world.people.down = False
+    mine, world.desk = world.desk, replace(world.desk, who="request-2")
+    world.look(HOUR)
+    assert world.said == []
+    world.desk = mine
+    world.look(HOUR)
+
+    assert world.said == ["opened"]
+
+
 def test_one_that_died_before_it_told_is_made_up_for(world: World) -> None:
     """The record says what is to be told, so that a crash in between loses nothing."""
     world.ask(HOUR, 600, normal=1)

@@ -70,7 +70,7 @@ class WatchConfig(Strict):
     off: bool = Field(default=False, description="do not watch; `watch: off` says the same")
     grace: int = Field(
         default=15,
-        ge=5,
+        ge=10,
         le=55,
         description="minutes after an hour at which it is counted; rows that come later are not",
     )

@@ -105,6 +105,17 @@ DIFFERENCES = (
         "looked at all the time, by dimensions",
     ),
     Difference(
+        "CodeBuild",
+        "a project that an event starts is `fnmodel run --local` in the project's own folder, with "
+        "this machine's Python and packages",
+        "a container that installs fnmodel and fetches the project's source",
+    ),
+    Difference(
+        "mails of SNS",
+        "none are sent",
+        "sent, once an address has confirmed",
+    ),
+    Difference(
         "scans",
         "ECR does not scan",
         "it does",

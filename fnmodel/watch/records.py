@@ -46,13 +46,15 @@ class Record:
 
     `pooled` are the hours that were judged together, none where rows were too few; `pending` those
     that wait for more. `profile` names the windows. `volumes` is what earlier hours stood for.
-    `reference` is the digest of the bins. `change` is what has to be said, `written` when (UTC).
+    `reference` is the digest of the bins. `change` is what has to be said, `written` when
+    (UTC) and `who` by which look.
     """
 
     model: str
     hour: str
     reference: str
     written: str
+    who: str = ""
     rows: int = 0
     represents: float = 0.0
     repeated: int = 0

@@ -1,6 +1,6 @@
 """One look at a model: every hour that is over and not watched yet is counted, judged and told.
 
-The record of an hour is written once. Whoever runs again finds it, and only sends what did not
+The record of an hour is written once. Whoever tries again finds it, and only sends what did not
 arrive; whoever runs at the same time loses the race for it, and leaves the sending to the winner.
 """
 
@@ -57,12 +57,16 @@ class Watched:
 
 @dataclass(frozen=True)
 class Desk:
-    """The parts that a look works with; without `book` nothing is retrained."""
+    """The parts that a look works with; without `book` nothing is retrained.
+
+    `who` is the same in each attempt of one look.
+    """
 
     store: Store
     outbox: Outbox
     book: Book | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    who: str = ""
 
 
 def look(
@@ -154,6 +158,7 @@ def _written(
         hour,
         watched.digest,
         desk.clock().isoformat(timespec="seconds"),
+        desk.who,
         counted.rows,
         counted.represents,
         counted.repeated,
@@ -211,6 +216,7 @@ def _tell(made: Record, settings: Settings, desk: Desk, *, mine: bool) -> AlertE
     """Send what an hour has to say, with what was decided about retraining; return what failed."""
     if made.change is None:
         return None
+    mine = mine or (bool(desk.who) and made.who == desk.who)
     if not mine and desk.clock() - datetime.fromisoformat(made.written) < _WINNER:
         return None
     try:
