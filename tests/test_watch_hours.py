@@ -329,6 +329,19 @@ def test_volume_is_that_of_the_same_hour_of_earlier_weeks() -> None:
     assert judged(0.0, traffic(2, rows=10)) == []
 
 
+def test_broken_lines_and_types_are_told_once_they_are_more_than_a_slip() -> None:
+    """Two of a hundred values of another type, or twenty lines that nobody can read."""
+    kinds = []
+    for invalid, unreadable in ((15, 19), (16, 20)):
+        [(key, window)] = windows_of(cases.world(np.random.default_rng(8), 800)).items()
+        now = {key: Counted(window.profile, {"age": invalid})}
+        evidence = Evidence(HOUR, now, 800, unreadable, 800)
+        found = judge(evidence, REFERENCE, Rules(alpha=0.001), frozenset()).alarms
+        kinds.append([alarm.kind for alarm in found])
+
+    assert kinds == [[], ["schema", "unreadable"]]
+
+
 def test_silence_is_noticed_before_there_is_a_season() -> None:
     """Six hours without a row, after there were some."""
     some = {shifted(HOUR, -number): 0.0 for number in range(1, 6)}

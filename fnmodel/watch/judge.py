@@ -4,7 +4,7 @@ The chance that a window without drift raises an alarm is at most `alpha`, over 
 What is said of volume and age is no test: these rules compare with the same hour of earlier weeks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal
@@ -69,10 +69,8 @@ def judge(
         usual = seasons.usual(evidence.before, evidence.now)
         drift = compare(trained, current, rules, unkept=unkept, usual=usual)
         alarms += [_said(column, rules) for column in drift.drifted]
-        alarms += [
-            Alarm("schema", f"schema:{name}", text)
-            for name, text in schema_findings(evidence.now, rules)
-        ]
+        wrong = schema_findings(evidence.now, rules) if drift.judged else ()
+        alarms += [Alarm("schema", f"schema:{name}", text) for name, text in wrong]
     alarms += _traffic(evidence, rules)
     return Judgement(tuple(alarms), drift is not None and drift.judged, drift)
 
@@ -108,9 +106,3 @@ def _said(column: ColumnDrift, rules: Rules) -> Alarm:
     )  # fmt: skip
     prefix = "the prediction " if column.role == "prediction" else ""
     return Alarm("drift", f"drift:{key}", f"{prefix}{name} drifted: {how}")
-
-
-def worst(alarms: Sequence[Alarm]) -> str:
-    """Return a line that names the first alarms."""
-    more = f" and {len(alarms) - 3} more" if len(alarms) > 3 else ""
-    return "; ".join(alarm.text for alarm in alarms[:3]) + more

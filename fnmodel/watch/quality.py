@@ -14,6 +14,7 @@ Rule = Literal["schema", "unreadable", "freshness", "volume"]
 
 _SILENT_HOURS = 6
 _VOLUME = 5.0
+_FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ def _invalid(now: Windows) -> dict[str, int]:
 
 
 def unreadable_share(unreadable: int, rows: int, rules: Rules) -> str | None:
-    """Say that too many captured lines could not be read."""
-    if not unreadable or unreadable < rules.share * (rows + unreadable):
+    """Say that too many captured lines could not be read: twenty at least."""
+    if unreadable < max(_FEW, rules.share * (rows + unreadable)):
         return None
     return f"{unreadable:,} of {rows + unreadable:,} captured lines could not be read"
 
