@@ -35,6 +35,8 @@
     ├── BatchError                 1   FNM-B001  a batch job cannot run or went over its budget
     │   └── UnfinishedError        1   FNM-B002  a batch job needs another attempt
     ├── DriftError                 4   FNM-W001  captured rows are not as they should be
+    ├── AlertError                 1   FNM-W002  an alert cannot be delivered
+    ├── PipelineError              1   FNM-W003  a step of the pipeline failed
     ├── LocalError                 1   FNM-E001  the embedded cloud cannot start or answer
     ├── AwsError                   1   FNM-A001  AWS refused a call
     │   ├── CredentialsError       6   FNM-A002  no credentials, or expired ones
@@ -388,6 +390,25 @@ class DriftError(FnmodelError):
 
     code = "FNM-W001"
     exit_code = 4
+
+
+class AlertError(FnmodelError):
+    """An alert could not be delivered to one of its receivers.
+
+    The message names the receiver and what it said. The next run of the watch sends it again, and
+    only there; mend the receiver, its secret, or `watch:` in fnmodel.yaml.
+    """
+
+    code = "FNM-W002"
+
+
+class PipelineError(FnmodelError):
+    """A step of `pipeline:` ended with an error; the steps after it were not run.
+
+    The step's own output says why. `fnmodel run STEP…` runs from there by naming the steps.
+    """
+
+    code = "FNM-W003"
 
 
 class LocalError(FnmodelError):

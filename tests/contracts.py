@@ -103,6 +103,17 @@ def lean_runtime(imports: Graph) -> list[str]:
     return offences
 
 
+def numpy_alone(imports: Graph) -> list[str]:
+    """Keep what watches to numpy and orjson, of all that is installed."""
+    allowed = sys.stdlib_module_names | {"fnmodel", "numpy", "orjson"}
+    return [
+        f"{name} imports {other}"
+        for name, found in imports.items()
+        for other in sorted(found)
+        if name.startswith("fnmodel.watch") and other.split(".")[0] not in allowed
+    ]
+
+
 def bare_packages(root: Path) -> list[str]:
     """`__init__.py` of the package and of each stage hold a docstring and nothing else."""
     offences = []

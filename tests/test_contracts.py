@@ -14,6 +14,7 @@ RULES: dict[str, Callable[[Path], list[str]]] = {
     "only cli composes": lambda root: contracts.only_cli_composes(contracts.graph(root)),
     "one door to AWS": lambda root: contracts.one_door_to_aws(contracts.graph(root)),
     "lean runtime": lambda root: contracts.lean_runtime(contracts.graph(root)),
+    "numpy alone": lambda root: contracts.numpy_alone(contracts.graph(root)),
     "bare packages": contracts.bare_packages,
     "no bags": contracts.no_bags,
 }
@@ -25,6 +26,7 @@ BREACHES = {
         "fnmodel/serve/app.py": "from fnmodel.config import load\n",
         "fnmodel/config/__init__.py": "import yaml\n",
     },
+    "numpy alone": {"fnmodel/watch/drift.py": "import pydantic\n"},
     "bare packages": {"fnmodel/serve/__init__.py": '"""Doc."""\nimport numpy\n'},
     "no bags": {"fnmodel/pack/utils.py": ""},
 }

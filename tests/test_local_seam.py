@@ -17,6 +17,8 @@ EXPECTED = {
         "func", "request_id", "log_text", "error", "duration_ms", "log_source",
     ],
     eventbridge._invoke_target: ["target", "event", "rule", "view"],
+    eventbridge._apply_input_transformer: ["transformer", "rule", "view"],
+    eventbridge._pattern_event_view: ["event"],
     apigateway.handle_execute: [
         "api_id", "stage", "path", "method", "headers", "body", "query_params", "raw_query_string",
     ],

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from fnmodel.cli import (
+    alerts,
     audit,
     batch,
     build,
@@ -17,6 +18,7 @@ from fnmodel.cli import (
     local,
     operate,
     parity,
+    pipeline,
     plan,
     rollout,
     supply,
@@ -63,6 +65,9 @@ for command in (
     cache.prune, deploy.destroy, parity.parity, gc.gc, unlock.unlock,
 ):  # fmt: skip
     app.command()(command)
+app.command()(pipeline.run)
+for command in (alerts.look, alerts.alerts, alerts.decisions, alerts.approve):
+    watch.app.command()(command)
 app.add_typer(audit.app, name="audit")
 app.add_typer(batch.app, name="batch")
 app.add_typer(capture.app, name="capture")

@@ -163,9 +163,10 @@ def _models(slims: Slims) -> dict[str, OnnxModel]:
 class Beside:
     """What is renewed last, once the model's image has passed its gate and is started.
 
-    The images that the functions beside the model's run, None where there is no such function: they
-    run the model's own, and a bad one neither keeps callers out nor drives a rollout. And how many
-    environments are kept started: a deploy that was killed before they are is not the same as done.
+    The images that the functions beside the model's run (the watch has the authorizer's), None
+    where there is no such function: they run the model's own, and a bad one neither keeps callers
+    out nor drives a rollout. And how many environments are kept started: a deploy that was killed
+    before they are is not the same as done.
     """
 
     authorizer: str | None
@@ -208,7 +209,8 @@ def stack_of(
 ) -> tuple[str, dict[str, str]]:
     """Return the template's body and the parameters that the project asks for, for an image."""
     project = work.project
-    keyed = serving and work.access.mode == "api_key"
+    watch = work.watching
+    keyed = serving and (work.access.mode == "api_key" or watch is not None)
     secret = work.capture_key or secrets.token_hex(32) if work.capture.rate else ""
     others = others or Beside(uri, uri, work.provisioned.count)
     driven = serving and work.rollout.automatic and others.controller is not None
@@ -228,7 +230,7 @@ def stack_of(
         shipped("template.yaml").read_text("utf-8"), project.batch, capture=work.capture,
         function=work.function, audit=project.audit.retention is not None,
         access=work.access, cors=work.cors, serving=serving, rollout=driven,
-        replay=driven and work.rollout.replays,
+        watch=watch, replay=driven and work.rollout.replays,
         surroundings=replace(
             work.around, account_concurrency=work.quota, provisioned=others.provisioned
         ),

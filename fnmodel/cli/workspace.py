@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from fnmodel.provision.pins import Pins
 from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
+from fnmodel.provision.watching import Watching
 from fnmodel.release.alias import AliasRouter
 from fnmodel.release.clock import NoClock, RuleClock
 from fnmodel.release.copies import S3Copies
@@ -82,7 +84,8 @@ class Workspace:
     ) -> None:
         self.console = Console(output)
         self.folder = project
-        self.project: Project = load(find(project))
+        self.file = find(project)
+        self.project: Project = load(self.file)
         self.stage: str
         self.settings: Stage
         self.stage, self.settings = self.project.stage_of(stage, local=local)
@@ -314,6 +317,12 @@ class Workspace:
         if self.local:
             return f"{self.cloud.endpoint_url}/_aws/execute-api/{self.stack.outputs['ApiId']}"
         return self.stack.outputs["Url"].rstrip("/")
+
+    @property
+    def watching(self) -> Watching | None:
+        """How the stage is watched, None where it is not."""
+        folder = str(self.file.parent) if self.local else None
+        return Watching.of(self.project.watch, self.capture, folder, version("fnmodel"))
 
     @property
     def capture_key(self) -> str:

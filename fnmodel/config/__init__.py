@@ -24,6 +24,7 @@ from fnmodel.config.project import Project
 from fnmodel.config.rollout import Analysis, Replay, RolloutConfig, RolloutStep
 from fnmodel.config.stack import DomainConfig, StackConfig
 from fnmodel.config.stage import Stage
+from fnmodel.config.watch import PipelineStep, RetrainConfig, WatchConfig, WebhookConfig
 
 __all__ = [
     "FILE",
@@ -54,14 +55,18 @@ __all__ = [
     "Name",
     "OneModel",
     "Parity",
+    "PipelineStep",
     "Project",
     "Replay",
+    "RetrainConfig",
     "RolloutConfig",
     "RolloutStep",
     "SigningConfig",
     "SlimConfig",
     "StackConfig",
     "Stage",
+    "WatchConfig",
+    "WebhookConfig",
     "find",
     "json_schema",
     "load",

@@ -19,6 +19,7 @@ from fnmodel.config.model import ModelConfig, OneModel
 from fnmodel.config.rollout import RolloutConfig
 from fnmodel.config.stack import StackConfig
 from fnmodel.config.stage import Stage
+from fnmodel.config.watch import PipelineStep, WatchConfig
 from fnmodel.errors import UsageError
 
 
@@ -56,6 +57,10 @@ class Project(OneModel, _Named):
     alarms: AlarmsConfig = AlarmsConfig()
     stack: StackConfig = StackConfig()
     card: CardConfig = CardConfig()
+    watch: WatchConfig = WatchConfig()
+    pipeline: tuple[PipelineStep, ...] = Field(
+        default=(), description="steps of `fnmodel run`, in order; what retraining runs"
+    )
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)
 
@@ -113,6 +118,20 @@ class Project(OneModel, _Named):
                 f"there is no model {given!r} in {FILE}", hint=f"use one of: {', '.join(served)}"
             )
         return given or next(iter(served))
+
+    @model_validator(mode="after")
+    def _steps(self) -> Self:
+        names = [step.name for step in self.pipeline]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"step {twice[0]!r} of `pipeline` is declared twice")
+        if self.watch.retrain is not None:
+            if not self.pipeline:
+                raise ValueError("watch.retrain starts `pipeline`, which has no step")
+            captures = [self.capture, *(s.capture for s in self.stages.values() if s.capture)]
+            if self.watch.off or not any(capture.rate for capture in captures):
+                raise ValueError("watch.retrain needs captured rows; set `capture.rate`")
+        return self
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:

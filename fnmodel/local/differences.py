@@ -138,6 +138,12 @@ DIFFERENCES = (
         "all of them",
     ),
     Difference(
+        "CodeBuild",
+        "a project that an event starts is `fnmodel run --local` in the project's own folder, with "
+        "this machine's Python and packages",
+        "a container that installs fnmodel and fetches the project's source",
+    ),
+    Difference(
         "scans",
         "ECR does not scan",
         "it does",

@@ -47,18 +47,21 @@ def serve(port: int, folder: Path, token: str, make_plane: Callable[[str], Any])
     # The user's own keys and endpoints have no business in here.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
-    asyncio.run(_serve(port, token, make_plane))
+    asyncio.run(_serve(port, folder, token, make_plane))
 
 
-async def _serve(port: int, token: str, make_plane: Callable[[str], Any]) -> None:
+async def _serve(port: int, folder: Path, token: str, make_plane: Callable[[str], Any]) -> None:
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
     from ministack import app as emulator
 
-    from fnmodel.local import seam
+    from fnmodel.local import pipeline, seam
+
+    def build(project: dict[str, Any], given: str) -> None:
+        pipeline.start(pipeline.variables(project, given), folder)
 
     plane = make_plane(f"http://127.0.0.1:{port}")
-    seam.install(plane)
+    seam.install(plane, build=build)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -11,7 +11,8 @@ emulator learns weights by itself.
     lambda_svc._invoke                   the same for the Invoke API, which resolves by itself
     lambda_svc._emit_lambda_logs         a log group that was deleted is not made again by what
                                          still ran: a function's role may not make groups
-    eventbridge._invoke_target           <aws.scheduler.…> words of a schedule's input are filled in
+    eventbridge._invoke_target           <aws.scheduler.…> words of a schedule's input are filled
+                                         in; a project of CodeBuild is a target, and runs here
     apigateway.handle_execute            throttles, refuses large bodies, checks IAM's signatures
     apigateway._validate_jwt_authorizer  a token's form is checked before its signature
     apigateway._cors_response_headers    a template's names of CORS are not the API's
@@ -37,6 +38,7 @@ from typing import Any
 import orjson
 
 from fnmodel.aws import EMULATOR_KEYS, EMULATOR_REGION
+from fnmodel.local import pipeline
 from fnmodel.local.dataplane import DataPlane, ThrottledInvokeError
 from fnmodel.local.entrance import (
     MAX_BODY,
@@ -56,17 +58,25 @@ _invoked_as: contextvars.ContextVar[str] = contextvars.ContextVar("invoked_as", 
 """The alias that the Invoke API was called with, while the version it chose is executed."""
 
 _Answer = tuple[int, dict[str, str], bytes]
+Build = Callable[[dict[str, Any], str], None]
 
 
-def install(plane: DataPlane, point: Callable[[], float] = random.random) -> None:
-    """Replace the emulator's functions in this process. `point` gives numbers in [0, 1)."""
-    from ministack.services import cloudwatch_logs, eventbridge, lambda_svc
+def install(
+    plane: DataPlane,
+    point: Callable[[], float] = random.random,
+    build: Build = lambda project, given: None,  # noqa: ARG005
+) -> None:
+    """Replace the emulator's functions in this process.
+
+    `point` gives numbers in [0, 1). `build` takes a project of CodeBuild, and what a rule made of
+    its event.
+    """
+    from ministack.services import cloudwatch_logs, lambda_svc
 
     by_hook = lambda_svc._proxy_url_for
     by_ref = lambda_svc._get_func_record_for_ref
     by_name = lambda_svc._invoke
     to_group = lambda_svc._emit_lambda_logs
-    to_target = eventbridge._invoke_target
 
     def proxy_url_for(config: dict[str, Any]) -> Any:
         return "image" if config.get("PackageType") == "Image" else by_hook(config)
@@ -99,21 +109,36 @@ def install(plane: DataPlane, point: Callable[[], float] = random.random) -> Non
         if group is None or group in cloudwatch_logs._log_groups:
             to_group(func, *args, **more)
 
-    def filled_target(
-        target: dict[str, Any], event: dict[str, Any], rule: Any, view: Any = None
-    ) -> Any:
-        if event.get("Source") == "aws.scheduler" and target.get("Input"):
-            target = {**target, "Input": _fill(target["Input"], event)}
-        return to_target(target, event, rule, view)
-
     lambda_svc._proxy_url_for = proxy_url_for
     lambda_svc._execute_function_proxy = execute
     lambda_svc._get_func_record_for_ref = weighted_ref
     lambda_svc._invoke = weighted_invoke
     lambda_svc._emit_lambda_logs = emit_logs
-    eventbridge._invoke_target = filled_target
+    _install_targets(build)
     _install_entrance()
     _install_trimmed_counts()
+
+
+def _install_targets(build: Build) -> None:
+    """Let events reach what the emulator's rules do not know."""
+    from ministack.services import codebuild, eventbridge
+
+    to_target = eventbridge._invoke_target
+
+    def filled_target(
+        target: dict[str, Any], event: dict[str, Any], rule: Any, view: Any = None
+    ) -> Any:
+        if event.get("Source") == "aws.scheduler" and target.get("Input"):
+            target = {**target, "Input": _fill(target["Input"], event)}
+        name = pipeline.started_by(target.get("Arn", ""))
+        if name is not None:
+            made = target.get("InputTransformer")
+            view = view or eventbridge._pattern_event_view(event)
+            given = eventbridge._apply_input_transformer(made, rule, view) if made else ""
+            return build(codebuild._projects.get(name) or {}, given)
+        return to_target(target, event, rule, view)
+
+    eventbridge._invoke_target = filled_target
 
 
 def _install_trimmed_counts() -> None:

@@ -52,10 +52,10 @@ _PYTHON = "/usr/bin/python3"
 _MODULES = (
     "__init__.py", "apikey.py", "arrays.py", "aws.py", "binary.py", "buffers.py", "deadline.py",
     "distribution.py", "encoding.py", "engine.py", "errors.py", "fields.py", "histogram.py",
-    "imports.py", "inference.py", "lazy.py", "model.py", "paired.py", "processing.py",
+    "imports.py", "inference.py", "lazy.py", "model.py", "paired.py", "processing.py", "profile.py",
     "sequential.py", "sigv4.py", "values.py",
 )  # fmt: skip
-_PACKAGES = ("capture", "front", "ort", "release", "serve", "batch")
+_PACKAGES = ("capture", "front", "ort", "release", "serve", "batch", "watch")
 # Code, and what the page under /docs is made of.
 _SHIPPED = frozenset({".py", ".html", ".css", ".js"})
 _FORMAT = 2

@@ -18,7 +18,7 @@ from fnmodel.config import (
     Project,
 )
 from fnmodel.errors import ProvisionError, UsageError
-from fnmodel.provision import alarms, around, dashboard
+from fnmodel.provision import alarms, around, dashboard, watching
 from fnmodel.provision.around import Around
 from fnmodel.provision.bodies import LARGEST
 
@@ -124,13 +124,15 @@ def render(
     audit: bool = False,
     rollout: bool = False,
     replay: bool = False,
+    watch: watching.Watching | None = None,
     surroundings: Around = _PLAIN,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
     with `rollout` there is a controller of rollouts, which with `replay` may ask both versions.
-    `surroundings` are alarms, keys, names, and what else is the same for a model of any kind.
+    `watch` says how captured rows are watched. `surroundings` are alarms, keys, names, and what
+    else is the same for a model of any kind.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`; nor is there a controller, which would run the new image. (Not
@@ -146,7 +148,11 @@ def render(
     template = read(template_text)
     resources = template["Resources"]
     pattern = resources.pop(_PATTERN)
+    # Like the doors, the watch has no business before a first version has passed its gate.
+    watching.fit(template, watch if serving else None)
     _admit(template, access, cors)
+    if access.api_key is None and watch is None:
+        del template["Parameters"]["AuthorizerImageUri"]
     if serving:
         for job in jobs:
             if job.schedule is not None:
@@ -238,7 +244,7 @@ def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
     gone: list[str] = []
     if access.api_key is None:
         gone += [*_AUTHORIZER, "Keys"]
-        del template["Parameters"]["AuthorizerImageUri"], outputs["KeysTable"]
+        del outputs["KeysTable"]
     if access.jwt is None:
         gone.append("TokenAuthorizer")
     if access.health == "protected" or access.mode == "public":
@@ -287,8 +293,9 @@ def parameters(
 ) -> dict[str, str]:
     """Return the stack's parameters; `function`, `capture` stand in for the project's settings.
 
-    `authorizer_uri` is the authorizer's image, where the stack has an authorizer, `controller_uri`
-    that of the rollout controller. `capture_key` is the stage's secret for keyed hashes, in hex.
+    `authorizer_uri` is the image of authorizer and watch, where the stack has one of them,
+    `controller_uri` that of the rollout controller. `capture_key` is the stage's secret for keyed
+    hashes, in hex.
     """
     settings = function or project.function
     captured = capture or project.capture
@@ -389,6 +396,8 @@ def _trim(template: Template, capture: CaptureConfig, *, replay: bool) -> None:
         del destination["EncryptionConfiguration"]
         _forbid(template, "CaptureStreamRole", "UseKey")
         _forbid(template, "RolloutRole", "UseKey")
+        if "WatchRole" in resources:
+            _forbid(template, "WatchRole", "UseKey")
 
 
 def _trace(template: Template, settings: FunctionConfig) -> None:

@@ -21,7 +21,7 @@ def usual(before: Windows, now: Windows) -> Sample | None:
 
     What changed for good becomes usual in the same time: it was an alarm when it came.
     """
-    for slot, least in ((_weekday, _SAME_WEEKDAY), (_hour, _ANY_DAY)):
+    for slot, least in ((weekday, _SAME_WEEKDAY), (hour_of_day, _ANY_DAY)):
         found = _mixed(before, now, slot, least)
         if found is not None:
             return found
@@ -53,11 +53,13 @@ def _represents(
     return {name: rows for name, rows in total.items() if rows}
 
 
-def _weekday(hour: str) -> str:
+def weekday(hour: str) -> str:
+    """Return the slot of a week that an hour is."""
     return f"{datetime.fromisoformat(hour[:10]).weekday()} {hour[11:13]}"
 
 
-def _hour(hour: str) -> str:
+def hour_of_day(hour: str) -> str:
+    """Return the slot of a day that an hour is."""
     return hour[11:13]
 
 
@@ -106,7 +108,7 @@ def by_slot(hours: Iterable[str]) -> dict[str, dict[str, list[str]]]:
         "weekday": {day: [] for day in days},
     }
     for hour in hours:
-        found["hour"][_hour(hour)].append(hour)
+        found["hour"][hour_of_day(hour)].append(hour)
         found["weekday"][days[datetime.fromisoformat(hour[:10]).weekday()]].append(hour)
     return found
 
