@@ -72,7 +72,7 @@ def run(
         return
     work.console.note(f"estimate   {shown(found)}")
     moment = (at or datetime.now(UTC)).strftime(_MOMENT)
-    event = chosen.event(bucket, moment, MANUAL)
+    event = chosen.event(bucket, moment, MANUAL, work.project.fanout)
     _score(work, chosen, event, sizes, f"scoring s3://{bucket}/{chosen.input}")
 
 
@@ -180,7 +180,7 @@ def backfill(
     arn = schedule_arn(outputs["AliasArn"], outputs["ScheduleGroup"], chosen.name)
     done = []
     for number, moment in enumerate(moments, 1):
-        event = chosen.event(outputs["Bucket"], moment, arn)
+        event = chosen.event(outputs["Bucket"], moment, arn, work.project.fanout)
         with work.console.step("backfill") as step:
             step.progress(f"{moment} ({number} of {len(moments)})")
             done.append(attempt(work, chosen, event, sizes, step.progress))

@@ -1,5 +1,6 @@
 """Runs of batch jobs as the commands see them: events, attempts, progress, what is missed."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,6 +103,8 @@ def attempt(
     while True:
         with _Watched(work, prefix, sizes, progress):
             answer = objects.invoke(client, f"{work.name}:live", event)
+            if isinstance(answer, dict) and "execution" in answer:
+                answer = _ended(work.client("stepfunctions"), answer["execution"])
         found = _manifest(work, prefix, answer)
         if found is not None:
             return found
@@ -114,6 +117,24 @@ def attempt(
             )
         before = receipts
         progress("out of time; going on behind the last part")
+
+
+def _ended(client: Any, execution: str) -> dict[str, Any]:
+    """Wait for an execution that scores a run, and return what it said, as an answer of Lambda."""
+    while True:
+        found = objects.described(client, execution)
+        if found["status"] != "RUNNING":
+            break
+        time.sleep(_LOOK)
+    if found["status"] == "SUCCEEDED":
+        said: dict[str, Any] = json.loads(found["output"])
+        return said
+    cause = found.get("cause", found["status"])
+    try:
+        failure = json.loads(cause)
+    except ValueError:
+        failure = {"errorMessage": cause}
+    return {"errorType": found.get("error", ""), "errorMessage": failure.get("errorMessage", cause)}
 
 
 def _manifest(work: "Workspace", prefix: str, answer: Any) -> dict[str, Any] | None:

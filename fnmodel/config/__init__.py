@@ -3,6 +3,7 @@
 from fnmodel.config.access import Access, AccessMode, ApiKeyAccess, CorsConfig, JwtAccess
 from fnmodel.config.base import FILE, NAME, Duration, ModelName, Name, seconds
 from fnmodel.config.batch import BatchJob
+from fnmodel.config.fanout import FanoutConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
 from fnmodel.config.load import find, json_schema, load
@@ -36,6 +37,7 @@ __all__ = [
     "CorsConfig",
     "Duration",
     "FairnessGate",
+    "FanoutConfig",
     "FunctionConfig",
     "Gates",
     "ImageConfig",

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fnmodel.config.base import ModelName, Name, Strict
+from fnmodel.config.fanout import FanoutConfig
 from fnmodel.schedule import check_schedule, check_timezone
 
 
@@ -87,7 +88,13 @@ class BatchJob(Strict):
         """The format of the results."""
         return self.format if self.results == "same" else self.results
 
-    def event(self, bucket: str, scheduled_time: str, schedule_arn: str) -> dict[str, Any]:
+    def event(
+        self,
+        bucket: str,
+        scheduled_time: str,
+        schedule_arn: str,
+        fanout: FanoutConfig | None = None,
+    ) -> dict[str, Any]:
         """Return the event that runs the job; what is as by default is left out."""
         shape = self.model_dump(
             mode="json",
@@ -105,6 +112,7 @@ class BatchJob(Strict):
             "output": self.output,
             "error_budget": self.error_budget,
             **shape,
+            **({} if fanout is None else {"fanout": fanout.event}),
             "scheduled_time": scheduled_time,
             "schedule_arn": schedule_arn,
         }

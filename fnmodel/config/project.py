@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from fnmodel.config.access import CorsConfig
 from fnmodel.config.base import FILE, NAME, ModelName, Name, Strict
 from fnmodel.config.batch import BatchJob
+from fnmodel.config.fanout import FanoutConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
 from fnmodel.config.model import ModelConfig, OneModel
@@ -49,6 +50,11 @@ class Project(OneModel, _Named):
         default=None, description="web pages that may call the endpoint; none by default"
     )
     batch: tuple[BatchJob, ...] = ()
+    fanout: FanoutConfig | None = Field(
+        default=None,
+        description="spread large batch runs over many invocations, by Step Functions; without it "
+        "one function scores a run, one attempt after the other",
+    )
     rollout: RolloutConfig = RolloutConfig()
     stage: Name = Field(default="dev", description="stage of commands that name none")
     stages: Mapping[Name, Stage] = Field(default_factory=dict)

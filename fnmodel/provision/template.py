@@ -13,6 +13,7 @@ from fnmodel.config import (
     BatchJob,
     CaptureConfig,
     CorsConfig,
+    FanoutConfig,
     FunctionConfig,
     Project,
 )
@@ -66,6 +67,8 @@ _ROLLOUT = (
     ("Resources", "RolloutFunction"),
     ("Outputs", "RolloutClock"),
 )
+# What only a stage whose batch runs fan out has.
+_FANOUT = (("Resources", "BatchMachine"), ("Resources", "BatchMachineRole"))
 _HEALTH = ("LiveRoute", "ReadyRoute")
 _DOCS = ("DocsRoute", "DocumentRoute")
 _DOORS = (
@@ -118,11 +121,12 @@ def render(
     function: FunctionConfig | None = None,
     audit: bool = False,
     rollout: bool = False,
+    fanout: FanoutConfig | None = None,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
-    with `rollout` there is a controller of rollouts.
+    with `rollout` there is a controller of rollouts, with `fanout` a machine for large batch runs.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
@@ -141,7 +145,7 @@ def render(
     if serving:
         for job in jobs:
             if job.schedule is not None:
-                resources[_logical_id(job)] = _schedule(pattern, job)
+                resources[_logical_id(job)] = _schedule(pattern, job, fanout)
     else:
         for door in _DOORS:
             resources.pop(door, None)
@@ -150,6 +154,10 @@ def render(
             del template["Outputs"][output]
     _trim(template, capture)
     _leave_out(template, audit=audit, rollout=rollout)
+    _fan_out(template, fanout)
+    if not jobs:
+        _forbid(template, "FunctionRole", "PublishEvents")
+        del resources["Function"]["Properties"]["Environment"]["Variables"]["FNMODEL_EVENT_BUS"]
     _trace(template, function or FunctionConfig())
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
@@ -278,6 +286,20 @@ def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
         del template[section][name]
 
 
+def _fan_out(template: Template, fanout: FanoutConfig | None) -> None:
+    """Say how many invocations a run may have at once, or take the machine out."""
+    if fanout is None:
+        for section, name in _FANOUT:
+            del template[section][name]
+        for right in ("StartFanOut", "SeeFanOut"):
+            _forbid(template, "FunctionRole", right)
+        return
+    states = template["Resources"]["BatchMachine"]["Properties"]["Definition"]["States"]
+    for state in states.values():
+        if state["Type"] == "Map":
+            state["MaxConcurrency"] = fanout.concurrency
+
+
 def _trim(template: Template, capture: CaptureConfig) -> None:
     """Take out what this stage does not have of capture."""
     resources = template["Resources"]
@@ -323,7 +345,9 @@ def _logical_id(job: BatchJob) -> str:
     return _PATTERN + job.name.replace("-", "Z")
 
 
-def _schedule(pattern: Mapping[str, Any], job: BatchJob) -> dict[str, Any]:
+def _schedule(
+    pattern: Mapping[str, Any], job: BatchJob, fanout: FanoutConfig | None
+) -> dict[str, Any]:
     schedule = copy.deepcopy(dict(pattern))
     properties = schedule["Properties"]
     properties["Name"] = job.name
@@ -336,18 +360,20 @@ def _schedule(pattern: Mapping[str, Any], job: BatchJob) -> dict[str, Any]:
             "MaximumWindowInMinutes": job.window,
         }
     properties["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] = job.late * 60
-    properties["Target"]["Input"] = _input(job)
+    properties["Target"]["Input"] = _input(job, fanout)
     return schedule
 
 
-def _input(job: BatchJob) -> dict[str, Any]:
+def _input(job: BatchJob, fanout: FanoutConfig | None) -> dict[str, Any]:
     """Return the job's event as an intrinsic, since only CloudFormation knows the bucket's name.
 
     EventBridge Scheduler replaces the words in angle brackets. The scheduled time, unlike the
     execution id, is the same in every attempt.
     """
     mark = "\0"
-    event = job.event(mark, "<aws.scheduler.scheduled-time>", "<aws.scheduler.schedule-arn>")
+    event = job.event(
+        mark, "<aws.scheduler.scheduled-time>", "<aws.scheduler.schedule-arn>", fanout
+    )
     # Join, not Sub: a prefix may hold `${…}`, which Sub would take for a reference.
     before, after = json.dumps(event).split(json.dumps(mark)[1:-1])
     return {"Fn::Join": ["", [before, {"Ref": "Bucket"}, after]]}
