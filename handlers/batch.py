@@ -48,6 +48,10 @@ def run_batch(event: Mapping[str, Any], context: Any, models: Models) -> dict[st
     request = JobRequest.from_event(event if step is None else event.get("event", {}))
     work = Invocation(request, context, models)
     try:
+        if step == "request":
+            from handlers.requested import run_requested
+
+            return run_requested(event, work)
         if step is not None:
             from handlers.fanout import run_step
 

@@ -189,7 +189,7 @@ def desired(
             shipped("template.yaml").read_text("utf-8"), project.batch, capture=project.capture,
             function=work.function, audit=project.audit.retention is not None,
             access=work.access, cors=work.cors, serving=serving, rollout=work.rollout.automatic,
-            fanout=project.fanout,
+            fanout=project.fanout, requests=project.jobs,
         ),
         parameters=parameters,
         tags=template.tags(project.name, work.stage),

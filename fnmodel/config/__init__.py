@@ -6,6 +6,7 @@ from fnmodel.config.batch import BatchJob
 from fnmodel.config.fanout import FanoutConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
+from fnmodel.config.jobs import JobsConfig
 from fnmodel.config.load import find, json_schema, load
 from fnmodel.config.model import (
     ChampionConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "FunctionConfig",
     "Gates",
     "ImageConfig",
+    "JobsConfig",
     "Judge",
     "JwtAccess",
     "Label",

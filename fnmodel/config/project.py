@@ -14,6 +14,7 @@ from fnmodel.config.batch import BatchJob
 from fnmodel.config.fanout import FanoutConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
+from fnmodel.config.jobs import JobsConfig
 from fnmodel.config.model import ModelConfig, OneModel
 from fnmodel.config.rollout import RolloutConfig
 from fnmodel.config.stage import Stage
@@ -54,6 +55,10 @@ class Project(OneModel, _Named):
         default=None,
         description="spread large batch runs over many invocations, by Step Functions; without it "
         "one function scores a run, one attempt after the other",
+    )
+    jobs: JobsConfig | None = Field(
+        default=None,
+        description="asynchronous requests over HTTP, for inputs too large for one; none by default",
     )
     rollout: RolloutConfig = RolloutConfig()
     stage: Name = Field(default="dev", description="stage of commands that name none")

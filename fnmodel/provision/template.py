@@ -15,6 +15,7 @@ from fnmodel.config import (
     CorsConfig,
     FanoutConfig,
     FunctionConfig,
+    JobsConfig,
     Project,
 )
 from fnmodel.errors import ProvisionError, UsageError
@@ -122,11 +123,13 @@ def render(
     audit: bool = False,
     rollout: bool = False,
     fanout: FanoutConfig | None = None,
+    requests: JobsConfig | None = None,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
     with `rollout` there is a controller of rollouts, with `fanout` a machine for large batch runs.
+    `requests` are asynchronous ones, over HTTP.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`. (Not a condition of the template, nor are the kinds of access:
@@ -155,6 +158,7 @@ def render(
     _trim(template, capture)
     _leave_out(template, audit=audit, rollout=rollout)
     _fan_out(template, fanout)
+    _take_requests(template, requests, function or FunctionConfig())
     if not jobs:
         _forbid(template, "FunctionRole", "PublishEvents")
         del resources["Function"]["Properties"]["Environment"]["Variables"]["FNMODEL_EVENT_BUS"]
@@ -298,6 +302,23 @@ def _fan_out(template: Template, fanout: FanoutConfig | None) -> None:
     for state in states.values():
         if state["Type"] == "Map":
             state["MaxConcurrency"] = fanout.concurrency
+
+
+def _take_requests(
+    template: Template, requests: JobsConfig | None, function: FunctionConfig
+) -> None:
+    """Let the function take asynchronous requests, and call itself for them; or neither."""
+    resources = template["Resources"]
+    if requests is None:
+        _forbid(template, "FunctionRole", "StartRequests")
+        # The bucket's rules stay: jobs that were taken before still have to go.
+        return
+    said = {**requests.model_dump(mode="json"), "timeout": function.timeout}
+    variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+    variables["FNMODEL_JOBS"] = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    for rule in resources["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]:
+        if rule["Id"] == "forget-jobs":
+            rule["ExpirationInDays"] = requests.days
 
 
 def _trim(template: Template, capture: CaptureConfig) -> None:
