@@ -1,6 +1,9 @@
-"""A batch run that fans out in the embedded cloud: state machine, slices, the same bytes."""
+"""What is too large for one function, or for one request, in the embedded cloud."""
 
 import json
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             "batch:\n- {name: nightly, input: incoming/, output: scored/, part_rows: 1000}\n"
         )
         file.write(FANOUT)
+        file.write("jobs: {days: 2}\n")
     project.run("deploy", "--local")
     yield project
     project.run("local", "stop")
@@ -39,6 +43,58 @@ def rows(folder: Path, times: int) -> None:
     header, *lines = (folder / "rows.csv").read_text().splitlines()
     many = [line if n % 500 else "x" + line[1:] for n, line in enumerate(lines * times)]
     (folder / "many.csv").write_text("\n".join([header, *many]) + "\n")
+
+
+def asked(method: str, url: str, body: bytes = b"", kind: str = "application/json") -> Any:
+    """Send a request; return the status, and its JSON or bytes."""
+    request = urllib.request.Request(
+        url, body if method == "POST" else None, {"Content-Type": kind}, method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+            is_json = answer.headers.get_content_type() == "application/json"
+            return answer.status, json.loads(text) if is_json else text
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def form(fields: dict[str, str], content: bytes) -> tuple[bytes, str]:
+    """Return a multipart form with a file, and its content type."""
+    mark = "x" * 30
+    texts = [
+        f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    file = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = "".join([*texts, file]).encode() + content + f"\r\n--{mark}--\r\n".encode()
+    return body, f"multipart/form-data; boundary={mark}"
+
+
+def test_a_request_too_large_for_one(project: Project) -> None:
+    """A job over HTTP: upload by its form, start, wait, results by their link; as curl does it."""
+    rows(project.folder, 20)
+    content = (project.folder / "many.csv").read_bytes()
+    url = project.json("status", "--local")["url"]
+    home = f"{url}/models/wine/jobs"
+    status, job = asked("POST", home, b'{"results": "jsonl"}')
+    assert status == 201
+    at = f"{home}/{job['id']}"
+    assert asked("POST", f"{at}/start")[0] == 409
+    uploaded, _ = asked("POST", job["upload"]["url"], *form(job["upload"]["fields"], content))
+    assert uploaded in (200, 201, 204)
+    assert asked("POST", f"{at}/start")[0] == 202
+    until = time.monotonic() + 60
+    while (told := asked("GET", at)[1])["status"] == "running" and time.monotonic() < until:
+        time.sleep(0.5)
+
+    assert told["status"] == "succeeded", told
+    assert told["totals"]["rows"] == 178 * 20
+    lines = asked("GET", told["results"][0])[1].splitlines()
+    assert len(lines) == told["totals"]["scored"]
+    assert "label" in json.loads(lines[0])
+    assert asked("GET", at + "x")[0] == 404
+    assert "/models/wine/jobs" in asked("GET", f"{url}/openapi.json")[1]["paths"]
 
 
 def keys(run: dict[str, Any], name: str) -> list[str]:
