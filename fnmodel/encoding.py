@@ -244,7 +244,7 @@ class Inference(ABC, Generic[T]):
                 {"label": label, "probabilities": dict(zip(names, row, strict=True))}
                 for label, row in zip(labels, scores, strict=True)
             ]
-        if signature.task == "regression" and len(signature.outputs) == 1:
+        if signature.one_value:
             tensor = outputs[signature.outputs[0].name]
             single = math.prod(tensor.shape[1:]) == 1
             return [{"value": value} for value in plain(tensor.reshape(-1) if single else tensor)]

@@ -101,6 +101,11 @@ class Signature:
         """Whether one input holds all features side by side."""
         return len(self.inputs) == 1 and len(self.inputs[0].shape) > 1
 
+    @property
+    def one_value(self) -> bool:
+        """Whether the answer is one output of a regressor, which `/predict` calls `value`."""
+        return self.task == "regression" and len(self.outputs) == 1
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `signature.json`."""
         return asdict(self)

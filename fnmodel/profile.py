@@ -160,9 +160,9 @@ def answer_columns(signature: Signature, outputs: Mapping[str, Array]) -> dict[s
     """
     if signature.label is None:
         columns: dict[str, Array] = {}
-        lone = signature.task == "regression" and len(signature.outputs) == 1
         for tensor in signature.outputs:
-            columns |= _flat("value" if lone else tensor.name, outputs[tensor.name])
+            name = "value" if signature.one_value else tensor.name
+            columns |= _flat(name, outputs[tensor.name])
         return columns
     columns = {"label": outputs[signature.label].reshape(-1)}
     if signature.scores is None:

@@ -1,4 +1,4 @@
-"""The run of a job that came over HTTP: a batch run that can be cancelled, and says why it ended."""
+"""The run of a job that came over HTTP: it can be cancelled, and says why it failed."""
 
 import json
 import time

@@ -16,6 +16,7 @@ from fnmodel.model import PROCESSING, SIGNATURE, Feature, Signature, Tensor, rea
 from fnmodel.serve.dialects.routes import routes
 from fnmodel.serve.endpoint import Call, respond
 from fnmodel.serve.model import Model
+from fnmodel.serve.models import Models
 from fnmodel.serve.service import Service
 
 C, M, R, T, E = (HANDLERS[n] for n in ("classifier", "mixed", "regressor", "tensors", "embedder"))
@@ -295,8 +296,7 @@ def test_a_project_s_own_steps(
 def test_several_models() -> None:
     """A model is named by the path, SageMaker's target header or OpenAI's body; else the first."""
     names = ("classifier", "regressor", "embedder")
-    services = [Service(model(name), name, "3") for name in names]
-    table = routes(services)
+    table = routes(Models(tuple(Service(model(name), name, "3") for name in names)))
     rows = b'{"instances": [[1, 2]]}'
 
     def told(method: str, path: str, raw: bytes = b"", **headers: str) -> Any:

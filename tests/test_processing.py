@@ -125,7 +125,7 @@ def test_batch_rows_go_through_both(tmp_path: Path) -> None:
     _, job = _trained(tmp_path)
     names = ["id", "height (cm)", "weight", "smokes"]
     scorer = Scorer(_slim(job), names)
-    fields = [["p1", "180", "70.5", "nein"], ["p2", "-5", "70.5", "nein"], ["p3", "", "99", "ja"]]
+    fields = ["p1", "180", "70.5", "nein", "p2", "-5", "70.5", "nein", "p3", "", "99", "ja"]
 
     scored = scorer.score(Read(TextChunk(names, [2, 3, 4], ["", "", ""], fields)))
 

@@ -1,4 +1,4 @@
-"""Asynchronous requests: made, uploaded, started, watched, cancelled; each by its own caller only."""
+"""Asynchronous requests: made, uploaded, started, watched, cancelled, each by its caller."""
 
 import json
 from collections.abc import Mapping
@@ -24,19 +24,24 @@ class Memory:
     contents: dict[str, bytes] = field(default_factory=dict)
 
     def get(self, key: str) -> bytes | None:
+        """As `Store.get`."""
         return self.contents.get(key)
 
     def put(self, key: str, body: bytes) -> bool:
+        """As `Store.put`."""
         return self.contents.setdefault(key, body) is body
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
+        """As `Store.list`."""
         return [(k, len(v)) for k, v in sorted(self.contents.items()) if k.startswith(prefix)]
 
     def form(self, key: str, media: str, most: int, seconds: int) -> dict[str, Any]:
+        """Return what the form asks for."""
         fields = {"key": key, "Content-Type": media, "most": most, "seconds": seconds}
         return {"url": "https://bucket", "fields": fields}
 
     def link(self, key: str, seconds: int) -> str:
+        """As `Store.link`."""
         return f"https://bucket/{key}?{seconds}"
 
 
@@ -53,13 +58,16 @@ class World:
         )  # fmt: skip
 
     def make(self, body: Any = None, key: str = "", who: str = "") -> dict[str, Any]:
+        """Make a job."""
         found: dict[str, Any] = json.loads(self.jobs.create(call(body, key=key, who=who)).body)
         return found
 
     def upload(self, job: Mapping[str, Any], body: bytes = b"id\n1\n") -> None:
+        """Put a job's input where its form would."""
         self.store.contents[job["upload"]["fields"]["key"]] = body
 
     def status(self, job: str, who: str = "") -> dict[str, Any]:
+        """Look for a job."""
         found: dict[str, Any] = json.loads(self.jobs.status(call(job=job, who=who)).body)
         return found
 
@@ -168,7 +176,8 @@ def test_roles_own_jobs_not_sessions() -> None:
     callers = [
         {"iam": {"userArn": f"{role}/one"}}, {"iam": {"userArn": f"{role}/two"}},
         {"iam": {"userArn": "arn:aws:iam::123456789012:user/anna"}},
-        {"jwt": {"claims": {"iss": "a", "sub": "b"}}}, {"jwt": {"claims": {"iss": "b", "sub": "b"}}},
+        {"jwt": {"claims": {"iss": "a", "sub": "b"}}},
+        {"jwt": {"claims": {"iss": "b", "sub": "b"}}},
         {"lambda": {"key": "k"}}, None,
     ]  # fmt: skip
     found = [owner({"authorizer": one} if one else {}) for one in callers]

@@ -22,7 +22,7 @@ from fnmodel.serve.openapi.described import Described
 from fnmodel.serve.openapi.document import document as written
 from fnmodel.serve.service import Service
 
-MODELS = ("classifier", "mixed", "regressor", "tensors", "every")
+MODELS = ("classifier", "mixed", "regressor", "embedder", "tensors", "every")
 NUMBER = {
     "kind": "number", "edges": [0.5, 17.5, 40.5, 90.5], "counts": [5, 20, 6], "low": 0, "high": 0,
     "missing": 0, "infinite": 0, "origin": 30.0, "unit": 0.001, "sum": 0, "squares": 0,
@@ -260,3 +260,20 @@ def test_invocations_answer_as_documented(path: str) -> None:
         [content] = operation["responses"][str(status)]["content"].values()
         judge = Draft202012Validator({**content["schema"], "components": described["components"]})
         judge.validate(json.loads(answer["body"]))
+
+
+def test_embeddings_are_told_of_models_that_make_them() -> None:
+    """The path stands where a model makes vectors, and takes the names of those that do."""
+    loaded = [Described(Service(model(one), one, "3"), model(one)) for one in ("mixed", "embedder")]
+    described = written(loaded)
+    path = "/v1/embeddings"
+    asked = described["components"]["schemas"]["EmbeddingsRequest"]["properties"]
+
+    assert asked["model"] == {"enum": ["embedder"]}
+    assert path not in written(loaded[:1])["paths"]
+    failed = described["paths"][path]["post"]["responses"]["404"]["content"]["application/json"]
+    one = handler(model("embedder"))
+    answer = ask(one, "POST", path, {"model": "nobody", "input": "good"})
+    assert answer["statusCode"] == 404
+    judge = Draft202012Validator({**failed["schema"], "components": described["components"]})
+    judge.validate(json.loads(answer["body"]))

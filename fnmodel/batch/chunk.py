@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Self
 
 from fnmodel.arrays import Array
@@ -92,16 +94,15 @@ class Read:
 
 @dataclass(frozen=True)
 class TextChunk(Chunk):
-    """Records of CSV, each of as many fields as there are names."""
+    """Records of CSV, each of as many fields as there are names; `fields` has them end to end."""
 
     names: Sequence[str]
     lines: Sequence[int]
     texts: Sequence[str]
-    fields: Sequence[Sequence[str]]
-    _columns: list[Sequence[str]] = field(default_factory=list, compare=False)
+    fields: Sequence[str]
 
     def __len__(self) -> int:
-        return len(self.fields)
+        return len(self.lines)
 
     def encode(self, feature: Feature) -> tuple[Array, dict[int, str]]:
         """As `Chunk.encode`; an empty field is a missing value."""
@@ -114,22 +115,17 @@ class TextChunk(Chunk):
 
     def take(self, rows: Sequence[int]) -> Self:
         """As `Chunk.take`."""
+        width = len(self.names)
         return type(self)(
             self.names,
             [self.lines[row] for row in rows],
             [self.texts[row] for row in rows],
-            [self.fields[row] for row in rows],
+            [field for row in rows for field in self.fields[row * width : (row + 1) * width]],
         )
 
     def values(self, name: str) -> Sequence[str]:
         """As `Chunk.values`."""
-        if not self._columns:
-            self._columns.extend(zip(*self.fields, strict=True))
-        return self._columns[self.names.index(name)] if self.fields else ()
-
-    def rows(self, names: Sequence[str]) -> Iterator[Sequence[str]]:
-        """As `Chunk.rows`."""
-        return iter(self.fields) if names is self.names else super().rows(names)
+        return self.fields[self.names.index(name) :: len(self.names)]
 
 
 @dataclass(frozen=True)
@@ -140,6 +136,7 @@ class RecordChunk(Chunk):
     lines: Sequence[int]
     texts: Sequence[bytes]
     objects: Sequence[Mapping[str, Any]]
+    _columns: dict[str, Sequence[Any]] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -162,8 +159,14 @@ class RecordChunk(Chunk):
         )
 
     def values(self, name: str) -> Sequence[Any]:
-        """As `Chunk.values`."""
-        return [record.get(name) for record in self.objects]
+        """As `Chunk.values`; what an object lacks is None."""
+        if not self._columns and len(self.names) > 1:
+            # Object by object, since a row lies in one place of the memory and a column does not.
+            with suppress(KeyError):
+                rows = map(itemgetter(*self.names), self.objects)
+                self._columns.update(zip(self.names, zip(*rows, strict=True), strict=False))
+        found = self._columns.get(name)
+        return [record.get(name) for record in self.objects] if found is None else found
 
     def records(self, names: Sequence[str] | None) -> Iterator[dict[str, Any]]:
         """As `Chunk.records`."""

@@ -16,7 +16,7 @@ def column_names(signature: Signature) -> list[str]:
     if signature.label is not None:
         scores = signature.classes if signature.scores is not None else ()
         return ["label", *(f"probability_{name}" for name in scores)]
-    if signature.task == "regression" and len(signature.outputs) == 1:
+    if signature.one_value:
         return ["value"]
     return [tensor.name for tensor in signature.outputs]
 
@@ -31,7 +31,7 @@ def columns(signature: Signature, outputs: Mapping[str, Array]) -> list[Array]:
         if signature.scores is None:
             return [labels]
         return [labels, *outputs[signature.scores].T]
-    if signature.task == "regression" and len(signature.outputs) == 1:
+    if signature.one_value:
         tensor = outputs[signature.outputs[0].name]
         return [tensor.reshape(-1) if math.prod(tensor.shape[1:]) == 1 else _column(tensor)]
     return [_column(outputs[tensor.name]) for tensor in signature.outputs]

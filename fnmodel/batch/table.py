@@ -101,13 +101,12 @@ class Table:
         start = source.number + 1
         source.skip()
         width = len(self.names)
-        fields = [line.split(",") for line in lines]
-        if set(map(len, fields)) == {width} and (width > 1 or "" not in lines):
-            rows.extend(range(start, start + len(lines)), lines, fields)
+        if {line.count(",") for line in lines} == {width - 1} and (width > 1 or "" not in lines):
+            rows.extend(range(start, start + len(lines)), lines, ",".join(lines).split(","))
             return True
-        for number, (line, found) in enumerate(zip(lines, fields, strict=True), start):
+        for number, line in enumerate(lines, start):
             if line:
-                rows.add(number, line, found)
+                rows.add(number, line, line.split(","))
         return True
 
     def _slow(self, rows: "_Rows") -> None:
@@ -150,7 +149,7 @@ class _Rows:
         self._names = names
         self._lines: list[int] = []
         self._texts: list[str] = []
-        self._fields: list[list[str]] = []
+        self._fields: list[str] = []
         self.bad: list[Bad] = []
 
     def __len__(self) -> int:
@@ -163,11 +162,9 @@ class _Rows:
             return
         self._lines.append(line)
         self._texts.append(text)
-        self._fields.append(fields)
+        self._fields += fields
 
-    def extend(
-        self, lines: Sequence[int], texts: Sequence[str], fields: Sequence[list[str]]
-    ) -> None:
+    def extend(self, lines: Sequence[int], texts: Sequence[str], fields: Sequence[str]) -> None:
         self._lines += lines
         self._texts += texts
         self._fields += fields
@@ -181,8 +178,9 @@ class _Rows:
             good = bisect_right(self._lines, last)
             bad = bisect_right(self.bad, last, key=lambda entry: entry.line)
         taken, self.bad = self.bad[:bad], self.bad[bad:]
-        chunk = TextChunk(self._names, self._lines[:good], self._texts[:good], self._fields[:good])
-        del self._lines[:good], self._texts[:good], self._fields[:good]
+        stop = good * len(self._names)
+        chunk = TextChunk(self._names, self._lines[:good], self._texts[:good], self._fields[:stop])
+        del self._lines[:good], self._texts[:good], self._fields[:stop]
         return Read(chunk, taken, broken)
 
 

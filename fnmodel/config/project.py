@@ -58,7 +58,8 @@ class Project(OneModel, _Named):
     )
     jobs: JobsConfig | None = Field(
         default=None,
-        description="asynchronous requests over HTTP, for inputs too large for one; none by default",
+        description="asynchronous requests, for inputs too large for one over HTTP; none by "
+        "default",
     )
     rollout: RolloutConfig = RolloutConfig()
     stage: Name = Field(default="dev", description="stage of commands that name none")

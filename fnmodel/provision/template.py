@@ -69,7 +69,11 @@ _ROLLOUT = (
     ("Outputs", "RolloutClock"),
 )
 # What only a stage whose batch runs fan out has.
-_FANOUT = (("Resources", "BatchMachine"), ("Resources", "BatchMachineRole"))
+_FANOUT = (
+    ("Resources", "BatchMachine"),
+    ("Resources", "BatchMachineRole"),
+    ("Resources", "BatchFailures"),
+)
 _HEALTH = ("LiveRoute", "ReadyRoute")
 _DOCS = ("DocsRoute", "DocumentRoute")
 _DOORS = (

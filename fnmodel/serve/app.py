@@ -86,7 +86,7 @@ def _routes(models: Models) -> list[Route]:
             (model, models.called(Service.model), get),
             (f"{model}/ready", models.called(Service.model_ready), get),
         ]
-    table += [(path, answer, [method]) for method, path, answer in dialects(models.services)]
+    table += [(path, answer, [method]) for method, path, answer in dialects(models)]
     if models.takes_jobs:
         from fnmodel.serve.jobs.routes import table as jobs
 

@@ -106,7 +106,7 @@ def tracing(
             "faas.instance": environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""),
         }
     resource = {key: text for key, text in resource.items() if text}
-    paths = [path for _, path in routes(models) | dialects(models.services)]
+    paths = [path for _, path in routes(models) | dialects(models)]
     endpoint = environ.get("FNMODEL_MODEL_NAME", models.first.name)
     return Spans(service=endpoint, resource=resource, routes=paths, warn=warn)
 

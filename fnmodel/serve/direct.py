@@ -54,14 +54,14 @@ class Direct:
         self._make_others = others
         self._version, self._limit = models.version, models.limit
         self._first, self._named = models.first.name, models.named
-        self._services = models.services
+        self._models = models
         self._routes = _unescaped(routes(models))
 
     @cached_property
     def _dialects(self) -> Routes:
         from fnmodel.serve.dialects.routes import routes as dialects
 
-        return _unescaped(dialects(self._services))
+        return _unescaped(dialects(self._models))
 
     @cached_property
     def _others(self) -> Handler:

@@ -63,7 +63,7 @@ class Host:
         self.cut_off = 0
         """Requests that were cancelled before they had their answer."""
         self.models = models
-        self._routes = routes(models) | dialects(models.services)
+        self._routes = routes(models) | dialects(models)
         self._version, self._limit = models.version, models.limit
         self._first, self._named = models.first.name, models.named
         self._report = report

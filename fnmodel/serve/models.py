@@ -112,14 +112,14 @@ class Models:
         """The bytes that a body may have."""
         return self.first.limit
 
-    def find(self, name: str) -> Service:
-        """Return the service of one model.
+    def find(self, name: object) -> Service:
+        """Return the service of one model; `name` is what a caller wrote, of any type.
 
         Raises:
             RefusalError: 404, there is no such model.
 
         """
-        service = self.by_name.get(name)
+        service = self.by_name.get(name) if isinstance(name, str) else None
         if service is None:
             known = ", ".join(map(repr, self.by_name))
             these = "these are" if len(self.services) > 1 else "this is"

@@ -71,7 +71,7 @@ def _tensors(prediction: Mapping[str, Any], signature: Signature) -> dict[str, A
     shares = prediction.get("probabilities")
     if signature.scores is not None and isinstance(shares, Mapping):
         made[signature.scores] = [shares.get(str(name)) for name in signature.classes]
-    if len(signature.outputs) == 1 and "value" in prediction:
+    if signature.one_value and "value" in prediction:
         made[signature.outputs[0].name] = prediction["value"]
     return made
 

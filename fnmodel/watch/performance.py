@@ -87,7 +87,7 @@ class Evidence:
             "classification"
             if signature.label is not None
             else "regression"
-            if signature.task == "regression" and len(signature.outputs) == 1
+            if signature.one_value
             else None
         )
         self.now = table(now, reference, signature)

@@ -3,115 +3,95 @@
 Where a path names no model, a header or the body may; else the first one is meant.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from fnmodel.serve.endpoint import Answer, Call, Dialect
-from fnmodel.serve.refusal import RefusalError
+from fnmodel.serve.models import Answering, Models
 from fnmodel.serve.service import Service
 
 Answers = Callable[[Call], Answer]
-Services = Sequence[Service]
 
 _TEXT = "text/plain; charset=utf-8"
 
 
-def table(services: Services) -> list[tuple[str, str, Answers]]:
+def table(models: Models) -> list[tuple[str, str, Answers]]:
     """Return method, path and answer of each route; {model} and {version} stand for names."""
     found: list[tuple[str, str, Answers]] = []
     for method, path, answer, error in _SERVER:
-        bound: Answers = partial(answer, services)
+        bound: Answers = partial(answer, models)
         if error is not None:
-            named = partial(_known, services) if answer is _invocations else None
+            named = partial(_known, models) if answer is _invocations else None
             bound = Dialect(bound, error, named)
         found.append((method, path, bound))
     for method, path, of_one in _MODEL:
-        found.append((method, path, partial(_named, services, of_one)))
+        found.append((method, path, models.called(of_one)))
     return found
 
 
-def routes(services: Services) -> dict[tuple[str, str], tuple[Answers, Mapping[str, str]]]:
+def routes(models: Models) -> dict[tuple[str, str], tuple[Answers, Mapping[str, str]]]:
     """Return what answers each method and path, and the names in the path."""
     found: dict[tuple[str, str], tuple[Answers, Mapping[str, str]]] = {}
-    for method, path, answer in table(services):
-        for service in services:
+    for method, path, answer in table(models):
+        for service in models.services:
             known = {"model": service.name, "version": service.version}
             names = {key: known[key] for key in known if f"{{{key}}}" in path}
             found[method, path.format_map(known)] = answer, names
     return found
 
 
-def _named(services: Services, answer: Callable[[Service, Call], Answer], call: Call) -> Answer:
-    """Answer by the model that the path names."""
-    return answer(chosen(services, call.path["model"]), call)
-
-
-def chosen(services: Services, name: Any) -> Service:
-    """Return the model of a name.
-
-    Raises:
-        RefusalError: 404, there is none.
-
-    """
-    for service in services:
-        if service.name == name:
-            return service
-    known = ", ".join(repr(service.name) for service in services)
-    raise RefusalError(404, f"there is no such model; there is {known}")
-
-
-def _alive(services: Services, call: Call) -> Answer:
+def _alive(models: Models, call: Call) -> Answer:
     # KServe's V1 clients read it; load balancers ask it whether the models are loaded.
-    for service in services:
+    for service in models.services:
         service.opened(call)
     return Answer.of({"status": "alive"})
 
 
-def _ping(services: Services, call: Call) -> Answer:
-    for service in services:
+def _ping(models: Models, call: Call) -> Answer:
+    for service in models.services:
         service.opened(call)
     return Answer(b"\n", media=_TEXT)
 
 
-def _version(services: Services, _: Call) -> Answer:
-    return Answer(services[0].version.encode(), media=_TEXT)
+def _version(models: Models, _: Call) -> Answer:
+    return Answer(models.version.encode(), media=_TEXT)
 
 
-def _models(services: Services, _: Call) -> Answer:
+def _models(models: Models, _: Call) -> Answer:
     # KServe's clients read `models`, OpenAI's the rest.
-    names = [service.name for service in services]
+    names = list(models.by_name)
     known = {"object": "model", "created": 0, "owned_by": "fnmodel"}
     data = [{"id": name, **known} for name in names]
     return Answer.of({"object": "list", "data": data, "models": names})
 
 
-def _invocations(services: Services, call: Call) -> Answer:
+def _invocations(models: Models, call: Call) -> Answer:
     from fnmodel.serve.dialects.invocations import answer
 
     if "model" in call.path:
-        chosen(services, call.path["model"])
-    return answer(chosen(services, _target(services, call)), call)
+        models.find(call.path["model"])
+    return answer(models.find(_target(models, call)), call)
 
 
-def _target(services: Services, call: Call) -> str:
+def _target(models: Models, call: Call) -> str:
     """Return the name that a call of /invocations gives: by its header, its path, or by neither."""
     target = call.headers.get(b"x-amzn-sagemaker-target-model")
     if target is not None:
         return target.decode("latin-1")
-    return call.path.get("model", services[0].name)
+    return call.path.get("model", models.first.name)
 
 
-def _known(services: Services, call: Call) -> str:
+def _known(models: Models, call: Call) -> str:
     """Return the model that a call of /invocations is for; empty where there is none."""
-    name = _target(services, call)
-    return name if any(service.name == name for service in services) else ""
+    name = _target(models, call)
+    return name if name in models.by_name else ""
 
 
-def _embeddings(services: Services, call: Call) -> Answer:
+def _embeddings(models: Models, call: Call) -> Answer:
     from fnmodel.serve.dialects.openai import embeddings
 
-    return embeddings(partial(chosen, services), call)
+    return embeddings(models.find, call)
 
 
 def _predict(service: Service, call: Call) -> Answer:
@@ -165,7 +145,7 @@ def _error(status: int, text: str, body: dict[str, Any]) -> Answer:
 Error = Callable[[int, str], Answer]
 
 # MLflow's, SageMaker's, KServe's and OpenAI's paths, for which not the path alone says the model.
-_SERVER: tuple[tuple[str, str, Callable[[Services, Call], Answer], Error | None], ...] = (
+_SERVER: tuple[tuple[str, str, Callable[[Models, Call], Answer], Error | None], ...] = (
     ("GET", "/", _alive, None),
     ("GET", "/ping", _ping, None),
     ("GET", "/health", _ping, None),
@@ -176,7 +156,7 @@ _SERVER: tuple[tuple[str, str, Callable[[Services, Call], Answer], Error | None]
     ("POST", "/v1/embeddings", _embeddings, _openai_error),
 )
 # TF-Serving's and KServe's V1 paths of one model; errors are this server's own.
-_MODEL: tuple[tuple[str, str, Callable[[Service, Call], Answer]], ...] = (
+_MODEL: tuple[tuple[str, str, Answering], ...] = (
     ("POST", "/v1/models/{model}:predict", _predict),
     ("GET", "/v1/models/{model}", _status),
     ("GET", "/v1/models/{model}/metadata", _metadata),

@@ -13,7 +13,7 @@ _NAMES = {"format", "results", "error_budget"}
 
 @dataclass(frozen=True)
 class Asked:
-    """A job's model, the formats of its input and results, and the share of rows that may be bad."""
+    """A job's model, its formats, and the share of rows that may be bad."""
 
     model: str
     format: str

@@ -1,4 +1,4 @@
-"""Jobs on AWS: the stage's bucket, and the function that calls itself. Loaded with the first job."""
+"""Jobs on AWS: the stage's bucket, and the function that calls itself."""
 
 import json
 from collections.abc import Mapping

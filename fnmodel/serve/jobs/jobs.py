@@ -120,7 +120,7 @@ class Jobs:
 
         """
         job, record = self._found(call)
-        state = self._state(job, record)
+        state = self._state(job)
         if state["status"] == "cancelled":
             raise RefusalError(409, "this job was cancelled")
         if state["status"] in ("succeeded", "failed"):
@@ -153,7 +153,7 @@ class Jobs:
 
         """
         job, record = self._found(call)
-        if self._state(job, record)["status"] not in ("succeeded", "failed"):
+        if self._state(job)["status"] not in ("succeeded", "failed"):
             self.store.put(
                 f"{HOME}{job}/cancelled.json", orjson.dumps({"at": self.now().isoformat()})
             )
@@ -187,7 +187,7 @@ class Jobs:
     def _told(self, job: str, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return a job as callers see it."""
         asked = Asked(**record["asked"])
-        state = self._state(job, record)
+        state = self._state(job)
         created = datetime.fromisoformat(record["created"])
         at = f"/models/{asked.model}/jobs/{job}"
         told: dict[str, Any] = {
@@ -204,7 +204,7 @@ class Jobs:
             told["upload"] = {"method": "POST", "max_bytes": self.limits.bytes, **form}
         return told
 
-    def _state(self, job: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    def _state(self, job: str) -> dict[str, Any]:
         """Return the status and what belongs to it."""
         home = f"{HOME}{job}/"
         keys = [key for key, _ in self.store.list(home)]

@@ -5,6 +5,7 @@ from typing import Any
 
 from fnmodel.serve.dialects import invocations, routes, tfserving
 from fnmodel.serve.endpoint import Call
+from fnmodel.serve.models import Models
 from fnmodel.serve.openapi import operation
 from fnmodel.serve.openapi.described import Described
 from fnmodel.serve.openapi.operation import JSON, Part, PathItem, get, post, renamed
@@ -78,9 +79,8 @@ def sagemaker_part(model: Described, names: Names) -> Part:
 
 def shared_part(models: list[Described], names: Names) -> Part:
     """Return the paths that name no model; rows are the first one's, `names` its names."""
-    services = tuple(model.service for model in models)
     first = models[0]
-    listed = routes.table(services)
+    listed = routes.table(Models(tuple(model.service for model in models)))
     answers = {path: answer for _, path, answer in listed}
     paths = {"/invocations": _invocations(first, names, "invocations", _MLFLOW)}
     for path, name, text in (

@@ -6,6 +6,7 @@ from typing import Any
 from fnmodel.serve.openapi import operation
 from fnmodel.serve.openapi.described import Described
 from fnmodel.serve.openapi.dialects import sagemaker_part, shared_part, tfserving_part
+from fnmodel.serve.openapi.embeddings import embeddings_part
 from fnmodel.serve.openapi.inference import inference_part
 from fnmodel.serve.openapi.jobs import jobs_part
 from fnmodel.serve.openapi.operation import Part, get
@@ -51,6 +52,7 @@ def document(
         parts += [jobs_part(model, own) for model, own in zip(models, names, strict=True)]
     parts.append(_server_part(models[0].version))
     parts.append(shared_part(list(models), names[0]))
+    parts.append(embeddings_part(models))
     doors = access in _SCHEMES
     return {
         "openapi": "3.1.0",

@@ -82,7 +82,7 @@ def _prediction(signature: Signature) -> Schema:
         scores = obj(dict.fromkeys(classes, number), *classes)
         scores["description"] = "The probability of each class."
         return obj({"label": label, "probabilities": scores}, "label", "probabilities")
-    if signature.task == "regression" and len(signature.outputs) == 1:
+    if signature.one_value:
         return obj({"value": _of_output(len(signature.outputs[0].shape) > 2)}, "value")
     outputs: dict[str, Any] = {tensor.name: {} for tensor in signature.outputs}
     return obj(outputs, *outputs)
