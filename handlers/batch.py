@@ -45,6 +45,8 @@ def run_batch(event: Mapping[str, Any], context: Any, models: Models) -> dict[st
 
     """
     step = event.get("step")
+    if step == "look":
+        return _look(event, context)
     request = JobRequest.from_event(event if step is None else event.get("event", {}))
     work = Invocation(request, context, models)
     try:
@@ -153,6 +155,20 @@ def _tell(manifest: Mapping[str, Any], request: JobRequest, context: Any) -> Non
         function = getattr(context, "function_name", request.job)
         event = completion.cloud_event(manifest, function=function, bucket=request.bucket)
         completion.publish(_client("events"), bus, event, time.sleep)
+
+
+def _look(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """Count the jobs that are overdue; without this metric, too, an alarm rings."""
+    from fnmodel.batch.overdue import Watched, overdue
+
+    bucket = S3Objects(_client("s3"), str(event.get("bucket")))
+    late = overdue(Watched.of(event.get("jobs")), bucket, datetime.now(UTC))
+    for job, last in late:
+        logger.error("no run in time", job=job.job, last=last.isoformat(), within=job.within)
+    metrics.add_dimension(name="function_name", value=getattr(context, "function_name", ""))
+    metrics.add_metric(name="overdue_jobs", unit=MetricUnit.Count, value=len(late))
+    metrics.flush_metrics()
+    return {"overdue": [job.job for job, _ in late]}
 
 
 def short(manifest: dict[str, Any]) -> dict[str, Any]:

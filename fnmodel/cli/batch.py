@@ -83,10 +83,12 @@ def status(
     *,
     where: Where,
 ) -> None:
-    """List the runs of a job, newest first.
+    """List the runs of a job, and its scheduled times since the first that have none; newest first.
 
     Example: fnmodel batch status nightly
     """
+    from fnmodel.cli.runs import missed_lately
+
     work = where.open()
     chosen = _job(work.project.batch, job)
     runs = sorted(
@@ -96,8 +98,11 @@ def status(
         [m["scheduled_time"], m["run_id"], m["status"], m["totals"]["rows"], m["totals"]["errors"]]
         for m in runs
     ]
+    gone = [f"{moment:{_MOMENT}}" for moment in missed_lately(chosen, runs, datetime.now(UTC))]
+    rows = sorted([*rows, *([moment, "", "missed", "", ""] for moment in gone)], reverse=True)
     text = table(["scheduled", "run", "status", "rows", "errors"], rows)
-    work.console.data(runs, text)
+    missed = [{"scheduled_time": moment, "status": "missed"} for moment in gone]
+    work.console.data([*runs, *missed], text)
 
 
 @app.command()

@@ -5,7 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.cli import objects
@@ -45,6 +46,26 @@ def missed(
     return [
         moment for moment in times(job.schedule, job.timezone, start, end) if moment not in done
     ]
+
+
+_MOST_MISSED = 100
+
+
+def missed_lately(
+    job: "BatchJob", runs: Sequence[Mapping[str, Any]], now: datetime
+) -> list[datetime]:
+    """Return the last scheduled times without a run, of those that no run can begin for any more.
+
+    They count from the first time that has a run. Of `rate(…)`, only AWS knows when its times are.
+    """
+    done = {datetime.fromisoformat(run["scheduled_time"]) for run in runs}
+    if job.schedule is None or job.schedule.startswith("rate") or not done:
+        return []
+    end = now - timedelta(minutes=job.late + job.window)
+    since = dropwhile(
+        lambda one: one not in done, times(job.schedule, job.timezone, min(done), end)
+    )
+    return [moment for moment in since if moment not in done][-_MOST_MISSED:]
 
 
 def unfinished(

@@ -6,7 +6,10 @@ from pydantic import Field, field_validator, model_validator
 
 from fnmodel.config.base import ModelName, Name, Strict
 from fnmodel.config.fanout import FanoutConfig
-from fnmodel.schedule import check_schedule, check_timezone
+from fnmodel.schedule import check_schedule, check_timezone, longest_gap
+
+# Seconds between Lambda's attempts at an event, and a run of a state machine at the longest.
+_PAUSES, _FANOUT_RUN = 240, 86_400
 
 
 class BatchJob(Strict):
@@ -87,6 +90,18 @@ class BatchJob(Strict):
     def results_format(self) -> str:
         """The format of the results."""
         return self.format if self.results == "same" else self.results
+
+    def watched(self, timeout: int, fanout: FanoutConfig | None = None) -> dict[str, Any] | None:
+        """Return what a look for overdue runs is told; None where no schedule repeats.
+
+        `timeout` is the function's, in seconds, of which a run has three attempts.
+        """
+        gap = None if self.schedule is None else longest_gap(self.schedule, self.timezone)
+        if gap is None:
+            return None
+        run = _FANOUT_RUN if fanout else 3 * timeout + _PAUSES
+        within = gap.total_seconds() + 60 * (self.window + self.late) + run
+        return {"job": self.name, "home": f"{self.output}{self.name}/", "within": int(within)}
 
     def event(
         self,

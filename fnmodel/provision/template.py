@@ -49,6 +49,8 @@ _AUDIT = (
 )
 # Of the retentions that CloudWatch Logs offers, those up to the template's own.
 _LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90)
+_MARK = "\0"
+"""Stands in an event for the bucket's name."""
 _NO_CAPTURE = CaptureConfig()
 _AUTHORIZER = (
     "KeyAuthorizer", "AuthorizerPermission", "AuthorizerLogs", "AuthorizerRole",
@@ -162,6 +164,8 @@ def render(
     _trim(template, capture)
     _leave_out(template, audit=audit, rollout=rollout)
     _fan_out(template, fanout)
+    watched = [job.watched((function or FunctionConfig()).timeout, fanout) for job in jobs]
+    _watch(template, [one for one in watched if one is not None] if serving else [])
     _take_requests(template, requests, function or FunctionConfig())
     if not jobs:
         _forbid(template, "FunctionRole", "PublishEvents")
@@ -308,6 +312,17 @@ def _fan_out(template: Template, fanout: FanoutConfig | None) -> None:
             state["MaxConcurrency"] = fanout.concurrency
 
 
+def _watch(template: Template, watched: Sequence[Mapping[str, Any]]) -> None:
+    """Tell the look for overdue jobs of which; with none there is no look, and no alarm."""
+    if not watched:
+        for name in ("OverdueLook", "OverdueAlarm"):
+            del template["Resources"][name]
+        return
+    target = template["Resources"]["OverdueLook"]["Properties"]["Target"]
+    event = {"fnmodel": "batch", "step": "look", "bucket": _MARK, "jobs": [*watched]}
+    target["Input"] = _with_bucket(event)
+
+
 def _take_requests(
     template: Template, requests: JobsConfig | None, function: FunctionConfig
 ) -> None:
@@ -395,12 +410,15 @@ def _input(job: BatchJob, fanout: FanoutConfig | None) -> dict[str, Any]:
     EventBridge Scheduler replaces the words in angle brackets. The scheduled time, unlike the
     execution id, is the same in every attempt.
     """
-    mark = "\0"
     event = job.event(
-        mark, "<aws.scheduler.scheduled-time>", "<aws.scheduler.schedule-arn>", fanout
+        _MARK, "<aws.scheduler.scheduled-time>", "<aws.scheduler.schedule-arn>", fanout
     )
+    return _with_bucket(event)
+
+
+def _with_bucket(event: Mapping[str, Any]) -> dict[str, Any]:
     # Join, not Sub: a prefix may hold `${…}`, which Sub would take for a reference.
-    before, after = json.dumps(event).split(json.dumps(mark)[1:-1])
+    before, after = json.dumps(event).split(json.dumps(_MARK)[1:-1])
     return {"Fn::Join": ["", [before, {"Ref": "Bucket"}, after]]}
 
 
