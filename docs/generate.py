@@ -18,12 +18,13 @@ from pydantic.fields import FieldInfo
 
 from fnmodel import config
 from fnmodel.cli.app import app
+from fnmodel.cli.estimate import Function, Known, Spread, estimate, span
 from fnmodel.errors import by_code
 from fnmodel.local.differences import DIFFERENCES
 
 DOCS = Path(__file__).resolve().parent
 NOTICE = "<!-- Made by docs/generate.py; do not edit. -->"
-KEYS, DIFFERENT = "keys", "differences"
+KEYS, DIFFERENT, FAR = "keys", "differences", "simulation"
 """Parts of pages that are made here; comments mark where they begin and end."""
 
 # What every command has in common is explained once.
@@ -80,6 +81,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("capture.", config.CaptureConfig, "`capture`: which rows and predictions are kept"),
     ("audit.", config.AuditConfig, "`audit`: locked copies of the release ledger"),
     ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
+    ("fanout.", config.FanoutConfig, "`fanout`: large batch runs over many invocations"),
+    ("jobs.", config.JobsConfig, "`jobs`: asynchronous requests over HTTP"),
     ("rollout.", config.RolloutConfig, "`rollout`: how a new version gets its requests"),
     ("rollout.steps[].", config.RolloutStep, "`rollout.steps`: a list of steps"),
     ("rollout.analysis.", config.Analysis, "`rollout.analysis`: what a candidate must not do"),
@@ -92,13 +95,16 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
 
 def pages() -> dict[Path, str]:
     """Return the content of every generated file by its path."""
-    configuration, local = DOCS / "configuration.md", DOCS / "local.md"
+    configuration, local, batch = (
+        DOCS / f"{name}.md" for name in ("configuration", "local", "batch")
+    )
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **config.json_schema()}
     return {
         DOCS / "commands.md": commands(),
         DOCS / "errors.md": errors(),
         configuration: _with(configuration, KEYS, keys()),
         local: _with(local, DIFFERENT, differences()),
+        batch: _with(batch, FAR, simulation()),
         DOCS / "fnmodel.schema.json": json.dumps(schema, indent=2) + "\n",
     }
 
@@ -115,6 +121,30 @@ def differences() -> str:
     """Return the table of what is another thing in the embedded cloud than in AWS."""
     rows = [[one.topic, one.here, one.aws] for one in DIFFERENCES]
     return _table(["what", "here", "in AWS"], rows)
+
+
+def simulation() -> str:
+    """Return the table of how far a batch run goes, by the estimate that a run is given."""
+    known = Known(bytes_a_row=100, rows_a_second=100_000, assumed=True)
+    function = Function(memory=1769, timeout=900)
+    spread = config.FanoutConfig(concurrency=1000)
+    ways = {"one function": None, "fan-out": Spread(**spread.model_dump())}
+    rows = []
+    for power in range(6, 13):
+        objects, size = max(1, 10 ** (power - 7)), 10**power * 100
+        for way, chosen in ways.items():
+            part_rows = 1_000_000 if power < 12 or chosen is None else 10_000_000
+            found = estimate(objects, size, known, function, part_rows=part_rows, spread=chosen)
+            if chosen is not None and not found.invocations:
+                continue  # below the threshold
+            rows.append(
+                [f"10^{power}", f"{size / 1e9:,.1f} GB", f"{objects:,}", way, span(found.seconds),
+                 f"{found.invocations or found.attempts:,}", f"{found.requests:,}",
+                 f"${found.dollars:,.2f}", "; ".join(found.problems) or "-"]
+            )  # fmt: skip
+    names = ["rows", "size", "objects", "by", "time", "invocations", "S3 requests", "dollars",
+             "what stands in the way"]  # fmt: skip
+    return _table(names, rows)
 
 
 def leaves() -> Iterator[tuple[str, Any]]:

@@ -254,22 +254,28 @@ def _estimated(
     """
     from fnmodel.batch.formats import chosen
     from fnmodel.cli import objects
-    from fnmodel.cli.estimate import Function, Known, estimate
+    from fnmodel.cli.estimate import Function, Known, Spread, estimate
 
     bucket = work.stack.outputs["Bucket"]
     listed = dict(objects.listed(work.client("s3"), bucket, job.input)) | dict(sent or {})
     sizes = [size for key, size in listed.items() if chosen(key, job.format)]
     ordered = sorted(runs, key=lambda run: str(run["scheduled_time"]))
     known = Known.of(job.format)
+    wide = work.project.fanout
+    spread = None if wide is None else Spread(**wide.model_dump())
     for run in reversed(ordered):
         took = datetime.fromisoformat(run["finished"]) - datetime.fromisoformat(run["started"])
         size = sum(one.get("bytes", 0) for one in run["inputs"])
+        if spread and (len(run["inputs"]) > spread.objects or size > spread.bytes):
+            continue  # its time says nothing of one function's
         known = Known.of(job.format, run["totals"]["rows"], size, took.total_seconds())
         if not known.assumed:
             break
     settings = work.function
     function = Function(settings.memory, settings.timeout, work.project.image.architecture)
-    found = estimate(len(sizes), sum(sizes), known, function, part_rows=job.part_rows)
+    found = estimate(
+        len(sizes), sum(sizes), known, function, part_rows=job.part_rows, spread=spread
+    )
     return sizes, found
 
 

@@ -21,9 +21,7 @@ def needed(models: Mapping[str, OnnxModel], twice: Collection[str] = ()) -> int:
     return _RUNTIME + -(-sum(sizes) // (1 << 20))
 
 
-def require(
-    models: Mapping[str, OnnxModel], megabytes: int, batch: Collection[str] = ()
-) -> None:
+def require(models: Mapping[str, OnnxModel], megabytes: int, batch: Collection[str] = ()) -> None:
     """Refuse models that a function cannot hold.
 
     From two processors on, those that `batch` jobs score are opened once more, each session for
