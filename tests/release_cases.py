@@ -10,6 +10,7 @@ from typing import Any
 from fnmodel.aws import Cloud
 from fnmodel.config import Access, BatchJob, Project
 from fnmodel.provision import template
+from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.stack import ChangeSet, Stack, Stacks
 from fnmodel.shipped import shipped
 
@@ -128,7 +129,8 @@ class Emulator:
     @property
     def stacks(self) -> Stacks:
         """Return CloudFormation, asked often."""
-        return Stacks(self.client("cloudformation"), interval=0.02, timeout=60)
+        bodies = Bodies(self.client("s3"))
+        return Stacks(self.client("cloudformation"), bodies=bodies, interval=0.02, timeout=60)
 
     def plan(self, stage: str, letter: str, **changes: Any) -> ChangeSet:
         """Plan the shipped template with an image."""

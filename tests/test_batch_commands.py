@@ -69,12 +69,12 @@ def test_an_estimate_of_a_run_that_fans_out() -> None:
 
     assert small == estimate(4, 10**9, KNOWN, FUNCTION, part_rows=10**6)
     assert alone.seconds == 5000
-    # 391 slices: 7,500 s of scoring and marking, 3 s each beside, the receipts of 1,000 parts.
-    assert wide.seconds == pytest.approx((7500 + 391 * 3) / 391 + 1000 / 300 + 0.1, rel=1e-6)
-    assert wide.invocations == 2 * 391 + 4
-    assert 1.2 * alone.dollars < wide.dollars < 2 * alone.dollars
+    # 1,000 slices: 7,500 s of scoring and marking, 3 s each beside, and as many receipts.
+    assert wide.seconds == pytest.approx((7500 + 1000 * 3) / 1000 + 1000 / 300 + 0.1, rel=1e-6)
+    assert wide.invocations == 2 * 1000 + 4
+    assert 1.2 * alone.dollars < wide.dollars < 3 * alone.dollars
     assert wide.problems == []
-    assert "786 invocations" in shown(wide)
+    assert "2,004 invocations" in shown(wide)
 
 
 def test_a_run_that_even_many_invocations_cannot_do() -> None:

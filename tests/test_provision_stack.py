@@ -9,6 +9,7 @@ from release_cases import Emulator, digest, inputs
 
 from fnmodel.errors import CredentialsError, ProvisionError
 from fnmodel.provision import bucket
+from fnmodel.provision.bodies import IN_REQUEST, Bodies
 from fnmodel.provision.stack import ChangeSet, ResourceEvent, Stack, Stacks
 from fnmodel.provision.status import Step, next_step
 from fnmodel.testing.answering import RefusedError, client_answered_by
@@ -16,6 +17,7 @@ from fnmodel.testing.answering import RefusedError, client_answered_by
 pytest_plugins = ["release_emulator"]
 
 NAME = "fnmodel-churn-dev"
+BODIES = Bodies(client_answered_by("s3", lambda _operation, _asked: {}))
 
 
 def alias_of(emulator: Emulator, function: str) -> dict[str, Any]:
@@ -221,7 +223,7 @@ class Script:
 
 
 def plan(script: Script) -> ChangeSet:
-    stacks = Stacks(script.client, sleep=lambda _: None)
+    stacks = Stacks(script.client, bodies=BODIES, sleep=lambda _: None)
     return stacks.plan(NAME, "{}", {}, {})
 
 
@@ -284,7 +286,7 @@ def test_remains_that_cannot_be_deleted_are_named() -> None:
             script.event("DELETE_FAILED", "Bucket", "The bucket is not empty")
         return script.answer(operation, asked)
 
-    stacks = Stacks(client_answered_by("cloudformation", fail), sleep=lambda _: None)
+    stacks = Stacks(client_answered_by("cloudformation", fail), bodies=BODIES, sleep=lambda _: None)
     with pytest.raises(ProvisionError, match=r"Bucket .*not empty") as caught:
         stacks.plan(NAME, "{}", {}, {})
     assert "goes on deleting" in caught.value.hint
@@ -338,7 +340,10 @@ def test_waiting_ends_with_an_error_that_says_so() -> None:
     """The wait is bounded by the given clock."""
     now = iter(range(0, 100_000, 600))
     stacks = Stacks(
-        Script("UPDATE_IN_PROGRESS").client, sleep=lambda _: None, clock=lambda: float(next(now))
+        Script("UPDATE_IN_PROGRESS").client,
+        bodies=BODIES,
+        sleep=lambda _: None,
+        clock=lambda: float(next(now)),
     )
     with pytest.raises(ProvisionError, match="gave up waiting") as caught:
         stacks.plan(NAME, "{}", {}, {})
@@ -363,7 +368,7 @@ def test_apply_is_not_fooled_by_the_status_from_before() -> None:
             script.event("UPDATE_ROLLBACK_COMPLETE")
             script.statuses = ["UPDATE_ROLLBACK_COMPLETE"]
 
-    stacks = Stacks(script.client, sleep=sleep)
+    stacks = Stacks(script.client, bodies=BODIES, sleep=sleep)
     with pytest.raises(ProvisionError, match=r"Function \(AWS::X::Y\): the image is gone"):
         stacks.apply(stacks.plan(NAME, "{}", {}, {}))
     assert len(pauses) == 5
@@ -375,7 +380,7 @@ def test_expired_credentials_are_told_as_such() -> None:
     def expired(operation: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         raise RefusedError("ExpiredToken", "The security token included is expired", 403)
 
-    stacks = Stacks(client_answered_by("cloudformation", expired))
+    stacks = Stacks(client_answered_by("cloudformation", expired), bodies=BODIES)
     with pytest.raises(CredentialsError):
         stacks.find(NAME)
 
@@ -391,8 +396,38 @@ def test_a_secret_that_is_never_shown_is_no_change() -> None:
         name="s", id="i", status="UPDATE_COMPLETE", reason="", outputs={}, tags={},
         parameters={"Stage": "dev", "CaptureKey": "****"},
     )  # fmt: skip
-    stacks = Stacks(Client())
+    stacks = Stacks(Client(), bodies=BODIES)
 
     assert stacks.is_unchanged(stack, '{"Resources": {}}', {"Stage": "dev", "CaptureKey": "ab"}, {})
     for other in ({"Stage": "x", "CaptureKey": "ab"}, {"Stage": "dev"}):
         assert not stacks.is_unchanged(stack, '{"Resources": {}}', other, {})
+
+
+def test_a_large_template_is_read_from_the_stages_bucket(emulator: Emulator) -> None:
+    """What is too large for a request is planned, applied and recognised all the same."""
+    stacks = emulator.stacks
+    name, body, parameters, tags = inputs("large", "a")
+    with pytest.raises(ProvisionError, match="has not got yet"):
+        stacks.plan(name, _enlarged(body, 1), parameters, tags)
+    stack = stacks.apply(stacks.plan(name, body, parameters, tags))
+    large = _enlarged(body, 1)
+
+    stack = stacks.apply(stacks.plan(name, large, parameters, tags))
+
+    assert stack.status == "UPDATE_COMPLETE"
+    assert stacks.is_unchanged(stack, large, parameters, tags)
+    assert not stacks.is_unchanged(stack, _enlarged(body, 2), parameters, tags)
+    assert stacks.plan(name, large, parameters, tags).empty
+    bucket.empty(emulator.client("s3"), stack.outputs["Bucket"])
+    stacks.delete(name)
+
+
+def _enlarged(body: str, number: int) -> str:
+    template = json.loads(body)
+    properties = {"Type": "String", "Value": f"{number}" * 4000}
+    for n in range(IN_REQUEST // 4000):
+        template["Resources"][f"Text{n}"] = {
+            "Type": "AWS::SSM::Parameter",
+            "Properties": properties,
+        }
+    return json.dumps(template)

@@ -424,12 +424,12 @@ def test_the_same_project_gives_the_same_bytes() -> None:
 
 
 def test_too_many_jobs_are_refused_before_cloudformation_does() -> None:
-    """A body over 51,200 bytes is named with its size."""
+    """A body over a million bytes is named with its size."""
     jobs = [
         BatchJob(name=f"job-{n}", input="i/", output="o/", schedule="rate(1 day)")
-        for n in range(200)
+        for n in range(3000)
     ]
-    with pytest.raises(ProvisionError, match="CloudFormation accepts 51,200"):
+    with pytest.raises(ProvisionError, match="CloudFormation accepts 1,000,000"):
         render(TEXT, jobs, access=PUBLIC)
 
 

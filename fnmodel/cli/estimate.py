@@ -141,8 +141,10 @@ def _fanned(
 ) -> Estimate:
     """Estimate a run that fans out: as many invocations as slices, and the steps around them."""
     rows = math.ceil(size / known.bytes_a_row)
-    items = max(math.ceil(size / spread.slice_bytes), math.ceil(objects / 100), 1)
     parts = max(objects, math.ceil(rows / part_rows))
+    # Large objects are cut where parts end; small ones share an invocation.
+    together = max(math.ceil(size / spread.slice_bytes), math.ceil(objects / 100), 1)
+    items = parts if size > objects * spread.slice_bytes else together
     at_once = min(spread.concurrency, items)
     scored = rows / known.rows_a_second
     finish = parts / _RECEIPTS_A_SECOND

@@ -37,6 +37,7 @@ from fnmodel.pack.lock import Change
 from fnmodel.pack.reference import Reference
 from fnmodel.pack.registry import Registry
 from fnmodel.pack.requirements import lock, tracing_lock
+from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.keys import ApiKeys
 from fnmodel.provision.repository import Repositories, ecr_region
 from fnmodel.provision.stack import Stack, Stacks
@@ -125,7 +126,11 @@ class Workspace:
     @cached_property
     def stacks(self) -> Stacks:
         """CloudFormation; the embedded cloud answers at once, so it is asked more often."""
-        return Stacks(self.client("cloudformation"), interval=0.1 if self.local else 2.0)
+        return Stacks(
+            self.client("cloudformation"),
+            bodies=Bodies(self.client("s3")),
+            interval=0.1 if self.local else 2.0,
+        )
 
     @cached_property
     def repositories(self) -> Repositories:

@@ -19,8 +19,8 @@ class FanoutConfig(Strict):
     slice_bytes: int = Field(
         default=256_000_000,
         ge=1,
-        description="bytes that an invocation gets; larger objects are cut, where their format "
-        "allows it",
+        description="bytes of small objects that an invocation gets; a larger one is cut at every "
+        "`part_rows` rows, where its format allows it",
     )
     concurrency: int = Field(
         default=50, ge=1, le=10_000, description="invocations of a run at once"

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from fnmodel.aws import translated
 from fnmodel.errors import ProvisionError
+from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.status import Step, next_step, succeeded, way_out
 
 _T = TypeVar("_T")
@@ -86,19 +87,22 @@ def ignore(event: ResourceEvent) -> None:
 class Stacks:
     """CloudFormation stacks, changed by change sets only.
 
-    `interval` is the pause between two looks in seconds; `timeout` bounds each wait.
+    `bodies` has large templates read from a stage's bucket. `interval` is the pause between two
+    looks in seconds; `timeout` bounds each wait.
     """
 
     def __init__(
         self,
         client: Any,
         *,
+        bodies: Bodies,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         interval: float = 2.0,
         timeout: float = 3600.0,
     ) -> None:
         self._client = client
+        self._bodies = bodies
         self._sleep = sleep
         self._clock = clock
         self._interval = interval
@@ -156,6 +160,8 @@ class Stacks:
         """
         step = self._settle(name)
         kind: Literal["CREATE", "UPDATE"] = "UPDATE" if step is Step.UPDATE else "CREATE"
+        stack = self.find(name) if kind == "UPDATE" else None
+        template = self._bodies.argument(body, stack.outputs.get("Bucket") if stack else None)
         change_set_name = f"fnmodel-{uuid.uuid4().hex[:16]}"
         with translated():
             try:
@@ -163,7 +169,7 @@ class Stacks:
                     StackName=name,
                     ChangeSetName=change_set_name,
                     ChangeSetType=kind,
-                    TemplateBody=body,
+                    **template,
                     Parameters=[
                         {"ParameterKey": key, "ParameterValue": value}
                         for key, value in sorted(parameters.items())

@@ -19,12 +19,11 @@ from fnmodel.config import (
     Project,
 )
 from fnmodel.errors import ProvisionError, UsageError
+from fnmodel.provision.bodies import LARGEST
 
 Template = dict[str, Any]
 
 ALIAS = "live"
-# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
-_BODY_LIMIT = 51_200
 _NAME_LIMIT = 64  # of a Lambda function, and of a schedule group
 _PATTERN = "Schedule"
 # Lambda gives all environment variables together 4 KB.
@@ -173,9 +172,9 @@ def render(
     _trace(template, function or FunctionConfig())
     body = json.dumps(template, ensure_ascii=False, separators=(",", ":"))
     size = len(body.encode())
-    if size > _BODY_LIMIT:
+    if size > LARGEST:
         raise ProvisionError(
-            f"the template has {size:,} bytes; CloudFormation accepts {_BODY_LIMIT:,}",
+            f"the template has {size:,} bytes; CloudFormation accepts {LARGEST:,}",
             hint=f"declare fewer than the {len(jobs)} batch jobs in one project",
         )
     return body
