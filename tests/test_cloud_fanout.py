@@ -29,7 +29,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     )
     with (folder / "fnmodel.yaml").open("a") as file:
         file.write(
-            "batch:\n- {name: nightly, input: incoming/, output: scored/, part_rows: 1000}\n"
+            "batch:\n- {name: nightly, input: incoming/, output: scored/, part_rows: 1000, "
+            "schedule: 'cron(0 3 29 2 ? *)'}\n"
         )
         file.write(FANOUT)
         file.write("jobs: {days: 2}\n")
@@ -102,12 +103,16 @@ def keys(run: dict[str, Any], name: str) -> list[str]:
     return [*run["inputs"][0]["parts"]] if name == "parts" else [*run["errors"]]
 
 
+def client(project: Project, service: str) -> Any:
+    """Return a client of the project's cloud."""
+    return Cloud(project.json("local", "status")["url"]).client(service)
+
+
 def stored(project: Project, key: str) -> bytes:
     """Return an object of the stage's bucket."""
-    status = project.json("local", "status")
-    client = Cloud(status["url"]).client("s3")
-    [bucket] = [b["Name"] for b in client.list_buckets()["Buckets"]]
-    body: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3 = client(project, "s3")
+    [bucket] = [b["Name"] for b in s3.list_buckets()["Buckets"]]
+    body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     return body
 
 
@@ -134,3 +139,31 @@ def test_a_run_fans_out_and_writes_what_one_function_writes(project: Project) ->
         pairs = zip(keys(fanned, name), keys(alone, name), strict=True)
         assert all(stored(project, one) == stored(project, other) for one, other in pairs)
     assert json.dumps(fanned["model"]) == json.dumps(alone["model"])
+
+
+def test_a_run_that_is_over_is_heard_of(project: Project) -> None:
+    """Whoever listens on the default bus gets a CloudEvent, of a run that failed too."""
+    sqs, events = client(project, "sqs"), client(project, "events")
+    queue = sqs.create_queue(QueueName="heard")["QueueUrl"]
+    events.put_rule(Name="heard", EventPattern=json.dumps({"source": ["fnmodel"]}))
+    arn = f"arn:aws:sqs:us-east-1:000000000000:{queue.rpartition('/')[2]}"
+    events.put_targets(Rule="heard", Targets=[{"Id": "1", "Arn": arn}])
+    rows(project.folder, 3)
+    run = project.json("batch", "run", "--upload", "many.csv", "--at", "2030-02-01", "--local")
+    [message] = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=10)["Messages"]
+    event = json.loads(message["Body"])["detail"]
+
+    assert event["specversion"] == "1.0"
+    assert event["id"] == f"{run['run_id']}-succeeded"
+    assert event["data"]["totals"] == run["totals"]
+
+
+def test_a_look_for_jobs_that_did_not_run(project: Project) -> None:
+    """What the hourly schedule sends is understood, and finds nothing overdue."""
+    schedules, function = client(project, "scheduler"), client(project, "lambda")
+    look = schedules.get_schedule(GroupName="fnmodel-wine-local", Name="fnmodel.overdue")
+    answer = function.invoke(
+        FunctionName=look["Target"]["Arn"], Payload=look["Target"]["Input"].encode()
+    )
+
+    assert json.loads(answer["Payload"].read()) == {"overdue": []}
