@@ -17,7 +17,9 @@ from fnmodel.provision import template
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-GENERATED = ("commands.md", "configuration.md", "errors.md", "fnmodel.schema.json", "local.md")
+GENERATED = (
+    "batch.md", "commands.md", "configuration.md", "errors.md", "fnmodel.schema.json", "local.md",
+)  # fmt: skip
 PAGES = {
     path.relative_to(ROOT).as_posix(): path
     for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md")))
