@@ -16,6 +16,7 @@ from test_batch_formats import written
 from fnmodel.batch import fanout
 from fnmodel.batch.fanout import Started, Steps
 from fnmodel.batch.job import JobRequest
+from fnmodel.batch.receipt import receipts
 from fnmodel.batch.run import listed
 from fnmodel.batch.slices import CHUNKS, Mark, cut, fans_out, grid, items
 from fnmodel.batch.work import Host
@@ -336,3 +337,25 @@ def test_small_inputs_share_an_invocation() -> None:
         [(1, 0)], [(2, 0)], [(2, 10_000)], [(3, 0), (4, 0)],
     ]  # fmt: skip
     assert [(one.rows, one.last) for one in slices[2:4]] == [(10_000, False), (2_000, True)]
+
+
+def test_receipts_that_were_numbered_by_their_order_are_read() -> None:
+    """A run that an older version began goes on: its receipts say where each part begins."""
+    objects = InMemoryObjects()
+    for number, rows in enumerate((5000, 300)):
+        old = {"input": 0, "number": number, "part": f"p{number}", "errors": None, "rows": rows,
+               "scored": rows, "bad": 0, "last": number == 1, "problem": ""}  # fmt: skip
+        objects.contents[f"run/receipts/00000-{number:04d}.json"] = json.dumps(old).encode()
+
+    assert [one.first for one in receipts(objects, "run/")[0]] == [0, 5000]
+
+
+def test_equal_models_of_one_image_have_runs_of_their_own() -> None:
+    """A run's id has the model's name where the job gives one, and is as before where not."""
+    plain, one, other = (
+        JobRequest.from_event(EVENT | ({"model": name} if name else {}))
+        for name in ("", "red", "white")
+    )
+    ids = {request.run_id([("a", "b")], "sha256:0") for request in (plain, one, other)}
+
+    assert len(ids) == 3
