@@ -176,7 +176,7 @@ def _session(folder: Path) -> None:
     import numpy as np
 
     from fnmodel.arrays import DTYPES
-    from fnmodel.batch.run import processors
+    from fnmodel.batch.work import processors
     from fnmodel.inference import Predictor
 
     predictor = Predictor(folder / "model", threads=1)
@@ -194,7 +194,8 @@ def _session(folder: Path) -> None:
 def _ours(kind: str) -> Callable[[Path], None]:
     def score(folder: Path) -> None:
         from fnmodel.batch.job import JobRequest
-        from fnmodel.batch.run import Host, Model, run
+        from fnmodel.batch.run import Model, run
+        from fnmodel.batch.work import Host
         from fnmodel.inference import Predictor
 
         request = JobRequest(
@@ -251,9 +252,11 @@ class Files:
         keys = [(p.relative_to(self._root).as_posix(), p.stat().st_size) for p in found]
         return [Object(key, str(size), size) for key, size in keys if key.startswith(prefix)]
 
-    def open(self, key: str, etag: str) -> BinaryIO:  # noqa: ARG002
+    def open(self, key: str, etag: str, start: int = 0) -> BinaryIO:  # noqa: ARG002
         """As `ObjectStore.open`."""
-        return (self._root / key).open("rb")
+        file = (self._root / key).open("rb")
+        file.seek(start)
+        return file
 
     def range(self, key: str, etag: str, start: int, size: int) -> bytes:
         """As `ObjectStore.range`."""

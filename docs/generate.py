@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from fnmodel import config
 from fnmodel.cli import saved
 from fnmodel.cli.app import app
+from fnmodel.cli.estimate import Function, Known, Spread, estimate, span
 from fnmodel.errors import by_code
 from fnmodel.local.differences import DIFFERENCES
 from fnmodel.provision.alarms import SWITCHED
@@ -27,7 +28,7 @@ from fnmodel.shipped import shipped
 
 DOCS = Path(__file__).resolve().parent
 NOTICE = "<!-- Made by docs/generate.py; do not edit. -->"
-KEYS, DIFFERENT, ALARMS = "keys", "differences", "alarms"
+KEYS, DIFFERENT, ALARMS, FAR = "keys", "differences", "alarms", "simulation"
 """Parts of pages that are made here; comments mark where they begin and end."""
 
 # What every command has in common is explained once.
@@ -86,6 +87,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("capture.", config.CaptureConfig, "`capture`: which rows and predictions are kept"),
     ("audit.", config.AuditConfig, "`audit`: locked copies of the release ledger"),
     ("batch[].", config.BatchJob, "`batch`: a list of scoring jobs"),
+    ("fanout.", config.FanoutConfig, "`fanout`: large batch runs over many invocations"),
+    ("jobs.", config.JobsConfig, "`jobs`: asynchronous requests over HTTP"),
     ("rollout.", config.RolloutConfig, "`rollout`: how a new version gets its requests"),
     ("rollout.steps[].", config.RolloutStep, "`rollout.steps`: a list of steps"),
     ("rollout.analysis.", config.Analysis, "`rollout.analysis`: what a candidate must not do"),
@@ -111,7 +114,9 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
 
 def pages() -> dict[Path, str]:
     """Return the content of every generated file by its path."""
-    configuration, local, stack = (DOCS / f"{n}.md" for n in ("configuration", "local", "stack"))
+    configuration, local, stack, batch = (
+        DOCS / f"{name}.md" for name in ("configuration", "local", "stack", "batch")
+    )
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **config.json_schema()}
     plan = {"$schema": "https://json-schema.org/draft/2020-12/schema", **saved.json_schema()}
     return {
@@ -120,6 +125,7 @@ def pages() -> dict[Path, str]:
         configuration: _with(configuration, KEYS, keys()),
         local: _with(local, DIFFERENT, differences()),
         stack: _with(stack, ALARMS, alarms()),
+        batch: _with(batch, FAR, simulation()),
         DOCS / "fnmodel.schema.json": json.dumps(schema, indent=2) + "\n",
         DOCS / "plan.schema.json": json.dumps(plan, indent=2) + "\n",
     }
@@ -166,6 +172,30 @@ def _metrics(alarm: Mapping[str, Any]) -> str:
     minutes = alarm["EvaluationPeriods"] * alarm.get("Period", 60) // 60
     often = f"{points} of {minutes} minutes" if points > 1 else f"{minutes} min"
     return f"{asked}, {often}"
+
+
+def simulation() -> str:
+    """Return the table of how far a batch run goes, by the estimate that a run is given."""
+    known = Known(bytes_a_row=100, rows_a_second=100_000, assumed=True)
+    function = Function(memory=1769, timeout=900)
+    spread = config.FanoutConfig(concurrency=1000)
+    ways = {"one function": None, "fan-out": Spread(**spread.model_dump())}
+    rows = []
+    for power in range(6, 13):
+        objects, size = max(1, 10 ** (power - 7)), 10**power * 100
+        for way, chosen in ways.items():
+            part_rows = 1_000_000 if power < 12 or chosen is None else 10_000_000
+            found = estimate(objects, size, known, function, part_rows=part_rows, spread=chosen)
+            if chosen is not None and not found.invocations:
+                continue  # below the threshold
+            rows.append(
+                [f"10^{power}", f"{size / 1e9:,.1f} GB", f"{objects:,}", way, span(found.seconds),
+                 f"{found.invocations or found.attempts:,}", f"{found.requests:,}",
+                 f"${found.dollars:,.2f}", "; ".join(found.problems) or "-"]
+            )  # fmt: skip
+    names = ["rows", "size", "objects", "by", "time", "invocations", "S3 requests", "dollars",
+             "what stands in the way"]  # fmt: skip
+    return _table(names, rows)
 
 
 def leaves() -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 _MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
@@ -154,6 +155,17 @@ def times(expression: str, timezone: str, start: datetime, end: datetime) -> Ite
             yield found
     else:
         yield from _cron_times(inner, zone, start, end)
+
+
+# Four years have each weekday in each place of a month, and a leap day.
+_FROM, _TO = datetime(2024, 1, 1, tzinfo=UTC), datetime(2028, 3, 1, tzinfo=UTC)
+_MOST_TIMES = 50_000
+
+
+def longest_gap(expression: str, timezone: str) -> timedelta | None:
+    """Return the longest time between two scheduled ones; None where there are no two."""
+    found = [*islice(times(expression, timezone, _FROM, _TO), _MOST_TIMES)]
+    return max((after - before for before, after in pairwise(found)), default=None)
 
 
 def _cron_times(inner: str, zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetime]:

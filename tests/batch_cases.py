@@ -10,7 +10,8 @@ from typing import Any
 from serve_cases import EVENTS, predictor
 
 from fnmodel.batch.job import JobRequest
-from fnmodel.batch.run import Host, Model, run
+from fnmodel.batch.run import Model, run
+from fnmodel.batch.work import Host
 from fnmodel.testing.objects import InMemoryObjects
 
 EVENT = json.loads((EVENTS / "batch.json").read_bytes())

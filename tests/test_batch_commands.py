@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fnmodel.batch.report import page
-from fnmodel.cli.estimate import Function, Known, estimate, shown
+from fnmodel.cli.estimate import Function, Known, Spread, estimate, shown
 from fnmodel.cli.runs import Progress, follow, missed, schedule_arn, unfinished
 from fnmodel.config import BatchJob
 
@@ -56,6 +56,36 @@ def test_estimates_grow_with_the_rows(rows: int) -> None:
     assert less.parts <= more.parts
     assert less.attempts <= more.attempts
     assert less.dollars < more.dollars
+
+
+SPREAD = Spread(objects=1000, bytes=2 * 10**9, slice_bytes=256 * 10**6, concurrency=1000)
+
+
+def test_an_estimate_of_a_run_that_fans_out() -> None:
+    """Below the threshold nothing changes; above it time falls, and what it costs is counted."""
+    small = estimate(4, 10**9, KNOWN, FUNCTION, part_rows=10**6, spread=SPREAD)
+    alone = estimate(40, 10**11, KNOWN, FUNCTION, part_rows=10**6)
+    wide = estimate(40, 10**11, KNOWN, FUNCTION, part_rows=10**6, spread=SPREAD)
+
+    assert small == estimate(4, 10**9, KNOWN, FUNCTION, part_rows=10**6)
+    assert alone.seconds == 5000
+    # 1,000 slices: 7,500 s of scoring and marking, 3 s each beside, and as many receipts.
+    assert wide.seconds == pytest.approx((7500 + 1000 * 3) / 1000 + 1000 / 300 + 0.1, rel=1e-6)
+    assert wide.invocations == 2 * 1000 + 4
+    assert 1.2 * alone.dollars < wide.dollars < 3 * alone.dollars
+    assert wide.problems == []
+    assert "2,004 invocations" in shown(wide)
+
+
+def test_a_run_that_even_many_invocations_cannot_do() -> None:
+    """10^12 rows name what ends first: the last step, which reads a receipt of each part."""
+    found = estimate(10**5, 10**14, KNOWN, FUNCTION, part_rows=10**6, spread=SPREAD)
+
+    assert found.rows == 10**12
+    assert [text.split(" ", 3)[:3] for text in found.problems] == [
+        ["the", "last", "step"],
+        ["the", "manifest", "of"],
+    ]
 
 
 def test_an_estimate_of_nothing() -> None:

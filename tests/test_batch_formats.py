@@ -81,7 +81,7 @@ def test_each_format_into_each(given: str, results: str) -> None:
     rows = read(part(objects, manifest), results)
     assert [int(row["id"]) for row in rows] == [1, 2, 3]
     assert [float(row["value"]) for row in rows] == VALUES
-    assert manifest["inputs"][0]["parts"][0].endswith(f"part-00000-0000.{results}")
+    assert manifest["inputs"][0]["parts"][0].endswith(f"part-00000-000000000000.{results}")
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.objects import Object
-from fnmodel.batch.run import Host, Model, run
+from fnmodel.batch.run import Model, run
+from fnmodel.batch.work import Host
 sys.path.insert(0, sys.argv[2])
 from serve_cases import predictor
 

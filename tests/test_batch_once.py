@@ -13,7 +13,7 @@ from test_batch_formats import written
 
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.lines import CHUNK
-from fnmodel.batch.run import Host
+from fnmodel.batch.work import Host
 from fnmodel.errors import BatchError, UnfinishedError
 from fnmodel.testing.objects import InMemoryObjects
 
@@ -155,7 +155,7 @@ def test_inputs_are_those_of_the_listing(change: str) -> None:
     objects = two()
 
     def meddle(operation: str, key: str) -> None:
-        if operation == "put" and key.endswith("part-00000-0000.csv"):
+        if operation == "put" and key.endswith("part-00000-000000000000.csv"):
             objects.before = lambda *_: None
             if change == "deleted":
                 del objects.contents["incoming/b.csv"]

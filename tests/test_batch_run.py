@@ -14,7 +14,8 @@ from serve_cases import predictor, write_model
 
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.lines import CHUNK
-from fnmodel.batch.run import Host, run
+from fnmodel.batch.run import run
+from fnmodel.batch.work import Host
 from fnmodel.errors import BatchError
 from fnmodel.inference import Predictor
 from fnmodel.model import Feature, Signature, Tensor
@@ -72,15 +73,17 @@ def test_manifest() -> None:
             {
                 "key": "incoming/a.csv", "etag": listed["incoming/a.csv"],
                 "bytes": len(objects.contents["incoming/a.csv"]),
-                "rows": 2, "scored": 1, "errors": 1, "parts": [f"{folder}part-00000-0000.csv"],
+                "rows": 2, "scored": 1, "errors": 1,
+                "parts": [f"{folder}part-00000-000000000000.csv"],
             },
             {
                 "key": "incoming/b.csv", "etag": listed["incoming/b.csv"],
                 "bytes": len(objects.contents["incoming/b.csv"]),
-                "rows": 1, "scored": 1, "errors": 0, "parts": [f"{folder}part-00001-0000.csv"],
+                "rows": 1, "scored": 1, "errors": 0,
+                "parts": [f"{folder}part-00001-000000000000.csv"],
             },
         ],
-        "errors": [f"{folder}errors-00000-0000.csv"],
+        "errors": [f"{folder}errors-00000-000000000000.csv"],
         "totals": {"rows": 3, "scored": 2, "errors": 1},
         "error_budget": 1,
     }  # fmt: skip
@@ -325,8 +328,8 @@ def test_error_budget() -> None:
 
     names = [key.rpartition("/")[2] for key in results(objects)]
     assert names == [
-        "request.json", "errors-00000-0000.csv", "part-00000-0000.csv", "00000-0000.json",
-        "manifest.json", "report.html",
+        "request.json", "errors-00000-000000000000.csv", "part-00000-000000000000.csv",
+        "00000-000000000000.json", "manifest.json", "report.html",
     ]  # fmt: skip
     before = dict(objects.contents)
     with pytest.raises(BatchError, match="3 of 8 rows are bad"):
@@ -398,7 +401,7 @@ def test_input_that_changes_meanwhile(how: str) -> None:
     objects = bucket(a=many(3, lambda _: False), b=many(3, lambda _: False))
 
     def meddle(operation: str, key: str) -> None:
-        if operation == "put" and key.endswith("part-00000-0000.csv"):
+        if operation == "put" and key.endswith("part-00000-000000000000.csv"):
             if how == "deleted":
                 objects.contents.pop("incoming/b.csv", None)
             else:

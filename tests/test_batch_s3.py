@@ -132,8 +132,9 @@ def test_batch_event(
     keys = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
     folder = f"scored/nightly/20260312T060000Z-{manifest['run_id']}/"
     assert [key.removeprefix(folder) for key in keys] == [
-        "incoming/a b+é.csv", "errors-00000-0000.csv", "manifest.json", "part-00000-0000.csv",
-        "receipts/00000-0000.json", "report.html", "request.json", "scored/nightly/lease.json",
+        "incoming/a b+é.csv", "errors-00000-000000000000.csv", "manifest.json",
+        "part-00000-000000000000.csv", "receipts/00000-000000000000.json", "report.html",
+        "request.json", "scored/nightly/lease.json",
     ]  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     metrics = [json.loads(line) for line in lines if '"_aws"' in line]

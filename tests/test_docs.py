@@ -18,7 +18,7 @@ from fnmodel.provision import template
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 GENERATED = (
-    "commands.md", "configuration.md", "errors.md", "fnmodel.schema.json", "local.md",
+    "batch.md", "commands.md", "configuration.md", "errors.md", "fnmodel.schema.json", "local.md",
     "plan.schema.json", "stack.md",
 )  # fmt: skip
 PAGES = {

@@ -52,7 +52,8 @@ from arro3.core import Array, RecordBatch, Table
 from arro3.io import read_parquet, write_parquet
 from fnmodel.batch.job import JobRequest
 from fnmodel.batch.packed import zstd
-from fnmodel.batch.run import Host, Model, run
+from fnmodel.batch.run import Model, run
+from fnmodel.batch.work import Host
 from fnmodel.batch.objects import Object
 from fnmodel.inference import Predictor
 import numpy, os

@@ -31,6 +31,9 @@ _ROW_GROUP = 1 << 16
 class ArrowFile:
     """The record batches of a Parquet file, or of an Arrow IPC file or stream.
 
+    `first` is the number of the file's first row within its object, of which `skipped` are left
+    out. Chunks of Parquet have `size` rows, counted from the first that is not left out.
+
     Raises:
         Broken: it is none, when it is opened.
 
@@ -38,17 +41,27 @@ class ArrowFile:
 
     alike = True
 
-    def __init__(self, file: BinaryIO, *, parquet: bool, size: int = CHUNK) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        parquet: bool,
+        size: int = CHUNK,
+        first: int = 0,
+        skipped: int = 0,
+    ) -> None:
         self._kind = "Parquet" if parquet else "Arrow"
         self._size = size
         self._file = file
+        self._first = first
+        self._skipped = skipped
         self._batches, schema = self._open(file, parquet=parquet)
         self.names: Sequence[str] = schema.names
         (self._empty,) = schema.empty_table().combine_chunks().to_batches()
 
     def __iter__(self) -> Iterator[Read]:
-        row = 0
-        batches = self._batches
+        row = self._first + self._skipped
+        batches = _without(self._batches, self._skipped, self._size)
         while True:
             try:
                 batch = next(batches, None)
@@ -95,6 +108,34 @@ class ArrowFile:
         except BaseException as error:
             self._check(error)
             raise Broken(f"not {self._kind}: {_first_line(error)}") from error
+
+
+def _without(batches: Iterator[Any], skipped: int, size: int) -> Iterator[Any]:
+    """Yield batches without their first `skipped` rows, and cut anew to `size` rows each."""
+    if not skipped:
+        yield from batches
+        return
+    held: list[Any] = []
+    for batch in batches:
+        if skipped >= batch.num_rows:
+            skipped -= batch.num_rows
+            continue
+        held.append(batch.slice(skipped, batch.num_rows - skipped))
+        skipped = 0
+        while sum(one.num_rows for one in held) >= size:
+            whole = _joined(held)
+            yield whole.slice(0, size)
+            rest = whole.slice(size, whole.num_rows - size)
+            held = [rest] if rest.num_rows else []
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    if len(batches) == 1:
+        return batches[0]
+    (made,) = arro.Table.from_batches(batches).combine_chunks().to_batches()
+    return made
 
 
 def _first_line(error: BaseException) -> str:

@@ -30,6 +30,8 @@ class Chunk(ABC):
 
     names: Sequence[str]
     """The columns, in order."""
+    lines: Any
+    """The line, or number, of each row in its object."""
 
     @abstractmethod
     def __len__(self) -> int: ...

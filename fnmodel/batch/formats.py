@@ -4,15 +4,17 @@ import io
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from types import ModuleType
 from typing import BinaryIO, Protocol, cast
 
 from fnmodel.batch.chunk import Read
 from fnmodel.batch.job import Format, JobRequest
 from fnmodel.batch.lines import JsonLines
-from fnmodel.batch.objects import Object, ObjectStore
+from fnmodel.batch.objects import Object, ObjectStore, Readable
 from fnmodel.batch.packed import SUFFIXES, Compression, plain
+from fnmodel.batch.slices import Mark
 from fnmodel.batch.table import Table
 from fnmodel.errors import BatchError
 
@@ -22,6 +24,7 @@ _ENDS: dict[Format, tuple[str, ...]] = {
     "parquet": (".parquet",),
     "arrow": (".arrow", ".arrows", ".feather"),
 }
+_BEGIN = Mark(0)
 _BLOCK = 1 << 20
 _BLOCKS = 64
 # What results and logs may need of /tmp beside an input that is copied to it.
@@ -53,8 +56,17 @@ def chosen(key: str, kind: Format) -> bool:
     return name.endswith(_ENDS[kind])
 
 
-def open_source(item: Object, request: JobRequest, objects: ObjectStore) -> Source:
-    """Open an object.
+def open_source(
+    item: Object,
+    request: JobRequest,
+    objects: ObjectStore,
+    start: Mark = _BEGIN,
+    followed: Callable[[Readable], Readable] = lambda stream: stream,
+    rows: int | None = None,
+) -> Source:
+    """Open an object, from a row of it on; `rows` is how many are wanted, if not all.
+
+    What `followed` makes of its stream of plain text is read instead.
 
     Raises:
         BatchError: it changed, or the image cannot read its format.
@@ -62,18 +74,49 @@ def open_source(item: Object, request: JobRequest, objects: ObjectStore) -> Sour
 
     """
     if request.format in ("parquet", "arrow"):
-        arrow = arrow_module()
-        file = seekable(item, objects)
-        try:
-            source: Source = arrow.ArrowFile(file, parquet=request.format == "parquet")
-        except BaseException:
-            file.close()
-            raise
-        return source
-    stream = plain(objects.open(item.key, item.etag), _compression(item, request))
+        return _arrow_file(item, request, objects, start, rows)
+    if start.row:
+        with closing(open_source(item, request, objects)) as whole:
+            names = whole.names
+        stream = followed(objects.open(item.key, item.etag, start.offset))
+        if request.format == "csv":
+            return Table(stream, names=names, line=start.line)
+        return JsonLines(stream, strict=_strict(request), names=names, line=start.line)
+    stream = followed(plain(objects.open(item.key, item.etag), _compression(item, request)))
     if request.format == "csv":
         return Table(stream)
-    return JsonLines(stream, strict=request.keep is None and request.results_format != "jsonl")
+    return JsonLines(stream, strict=_strict(request))
+
+
+def _strict(request: JobRequest) -> bool:
+    return request.keep is None and request.results_format != "jsonl"
+
+
+def _arrow_file(
+    item: Object, request: JobRequest, objects: ObjectStore, start: Mark, rows: int | None
+) -> Source:
+    arrow = arrow_module()
+    parquet = request.format == "parquet"
+    if start.row or rows is not None:
+        from fnmodel.batch import footer
+
+        file = whole_file(Ranges(item, objects))
+        first, needed = footer.read(file, item.size).covering(start.row, rows)
+        file = whole_file(footer.WithFooter(file, needed))
+        skipped = start.row - first
+    else:
+        file, first, skipped = seekable(item, objects), 0, 0
+    try:
+        source: Source = arrow.ArrowFile(file, parquet=parquet, first=first, skipped=skipped)
+    except BaseException:
+        file.close()
+        raise
+    return source
+
+
+def whole_file(raw: io.RawIOBase) -> BinaryIO:
+    """Return a file that gives as many bytes as it is asked for."""
+    return cast("BinaryIO", io.BufferedReader(raw, 1 << 16))
 
 
 def arrow_module() -> ModuleType:
@@ -105,7 +148,7 @@ def seekable(item: Object, objects: ObjectStore) -> BinaryIO:
     One stream is faster than many ranges, each of which waits for S3.
     """
     if item.size > shutil.disk_usage(tempfile.gettempdir()).free - _RESERVE:
-        return cast("BinaryIO", io.BufferedReader(Ranges(item, objects), 1 << 16))
+        return whole_file(Ranges(item, objects))
     file = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
     shutil.copyfileobj(objects.open(item.key, item.etag), file, _BLOCK)
     file.seek(0)

@@ -27,6 +27,27 @@ _JOB = r"[a-z][a-z0-9-]{0,30}[a-z0-9]"
 
 
 @dataclass(frozen=True)
+class Fanout:
+    """From how many objects or bytes on a run is spread over many invocations.
+
+    An object of more than `slice_bytes` is read by several of them, where its format allows it.
+    """
+
+    objects: int
+    bytes: int
+    slice_bytes: int
+
+    @staticmethod
+    def problem(value: Any) -> str:
+        """Return what is wrong with its form in an event, or nothing."""
+        names = {field.name for field in fields(Fanout)}
+        if not isinstance(value, dict) or value.keys() != names:
+            return f"must have {', '.join(sorted(names))}"
+        whole = all(type(number) is int and number >= 0 for number in value.values())
+        return "" if whole else "must hold whole numbers from 0 on"
+
+
+@dataclass(frozen=True)
 class JobRequest:
     """A batch event: every object of `format` under `input` is scored, results go below `output`.
 
@@ -35,7 +56,8 @@ class JobRequest:
     input's columns that results have; None is all. A part has at most `part_rows` rows.
     `concurrency` is the number of threads that score, 0 one for each processor. `overlap` says
     what happens while another run of the job is under way. `model` may be
-    left out, for the first of the image.
+    left out, for the first of the image. `fanout` says from what on a run is spread over many
+    invocations; results are the same with it and without.
     """
 
     job: str
@@ -55,6 +77,7 @@ class JobRequest:
     part_rows: int = PART_ROWS
     concurrency: int = 0
     overlap: Overlap = "queue"
+    fanout: Fanout | None = None
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Self:
@@ -83,6 +106,8 @@ class JobRequest:
         given = {name: event[name] for name in names & event.keys()}
         if given.get("keep") is not None:
             given["keep"] = tuple(given["keep"])
+        if given.get("fanout") is not None:
+            given["fanout"] = Fanout(**given["fanout"])
         return cls(**given | {"scheduled_time": scheduled})
 
     @property
@@ -119,7 +144,10 @@ class JobRequest:
             self.probabilities, self.part_rows,
         ]  # fmt: skip
         given = [list(pair) for pair in inputs]
-        parts = [self.schedule_arn, self.time, given, model_digest, shape]
+        parts: list[Any] = [self.schedule_arn, self.time, given, model_digest, shape]
+        if self.model:
+            # Two models of one image may be equal; an image of one leaves its name out.
+            parts.append(self.model)
         text = json.dumps(parts, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -138,6 +166,8 @@ def _problem(name: str, value: Any) -> str:
     if name == "keep":
         names = isinstance(value, list) and all(isinstance(one, str) for one in value)
         return "" if value is None or names else "must be a list of columns"
+    if name == "fanout":
+        return "" if value is None else Fanout.problem(value)
     if not isinstance(value, str):
         return "must be a string"
     if name in _WORDS:

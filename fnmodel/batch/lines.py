@@ -24,11 +24,13 @@ Line = tuple[bytes, bool]
 """A line with its end, and whether it is only the start of an overlong one."""
 
 
-def blocks(stream: Readable) -> Iterator[list[Line]]:
-    """Yield lines, many at a time; of an overlong line only the start, marked True."""
+def blocks(stream: Readable, *, first: bool = True) -> Iterator[list[Line]]:
+    """Yield lines, many at a time; of an overlong line only the start, marked True.
+
+    `first` says that the stream is an object's from its beginning, where a mark of UTF-8 may stand.
+    """
     rest = b""
     skipping = False
-    first = True
     while block := stream.read(BLOCK):
         *whole, rest = (rest + block).split(b"\n")
         found: list[Line] = []
@@ -61,14 +63,23 @@ class JsonLines:
     """The objects of a JSON Lines stream; blank lines are left out.
 
     `names` are the fields of the first object. Where rows become a table (`strict`), another field
-    in a later one makes it a bad row: it would be lost.
+    in a later one makes it a bad row: it would be lost. A stream that begins within an object is
+    given the names of its first one, and the number of its line.
     """
 
     alike = False
 
-    def __init__(self, stream: Readable, *, strict: bool = False, size: int = CHUNK) -> None:
+    def __init__(
+        self,
+        stream: Readable,
+        *,
+        strict: bool = False,
+        size: int = CHUNK,
+        names: Sequence[str] | None = None,
+        line: int = 1,
+    ) -> None:
         self._strict = strict
-        self._reads = self._read(stream, size)
+        self._reads = self._read(stream, size, names, line)
         self._first = next(self._reads)
         self.names: Sequence[str] = self._first.chunk.names
 
@@ -79,13 +90,14 @@ class JsonLines:
     def close(self) -> None:
         """As `Source.close`: the stream ends by itself."""
 
-    def _read(self, stream: Readable, size: int) -> Iterator[Read]:
-        names: Sequence[str] | None = None
+    def _read(
+        self, stream: Readable, size: int, names: Sequence[str] | None, line_number: int
+    ) -> Iterator[Read]:
         at: list[int] = []
         texts: list[bytes] = []
         records: list[dict[str, Any]] = []
         bad: list[Bad] = []
-        number = 0
+        number = line_number - 1
         empty = True
 
         def made(broken: str = "") -> Read:
@@ -95,7 +107,7 @@ class JsonLines:
             return read
 
         try:
-            for lines in blocks(stream):
+            for lines in blocks(stream, first=line_number == 1):
                 for line, overlong in lines:
                     number += 1
                     text = line.strip(b"\r\n")

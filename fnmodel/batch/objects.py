@@ -31,8 +31,8 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> list[Object]:
         """Return the objects whose keys start with `prefix`, ordered by key."""
 
-    def open(self, key: str, etag: str) -> Readable:
-        """Return the content with this ETag.
+    def open(self, key: str, etag: str, start: int = 0) -> Readable:
+        """Return the content with this ETag, from a byte on.
 
         Raises:
             BatchError: the object was replaced or deleted.
@@ -84,10 +84,11 @@ class S3Objects:
                 for item in page.get("Contents", ())
             ]
 
-    def open(self, key: str, etag: str) -> Readable:
+    def open(self, key: str, etag: str, start: int = 0) -> Readable:
         """As `ObjectStore.open`, by If-Match."""
+        rest = {"Range": f"bytes={start}-"} if start else {}
         with self._border(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=etag)
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=etag, **rest)
         return _Body(answer["Body"])
 
     def range(self, key: str, etag: str, start: int, size: int) -> bytes:

@@ -20,19 +20,31 @@ _FIELD = csv.field_size_limit()
 class Table:
     """The records of a CSV stream; blank lines are left out.
 
-    `names` is the header, empty where there is none that can be read.
+    `names` is the header, empty where there is none that can be read. A stream that begins within
+    an object is given its header, and the number of its line.
     """
 
     alike = True
 
-    def __init__(self, stream: Readable, *, size: int = CHUNK) -> None:
+    def __init__(
+        self,
+        stream: Readable,
+        *,
+        size: int = CHUNK,
+        names: Sequence[str] | None = None,
+        line: int = 1,
+    ) -> None:
         self._size = size
-        self._source = _Lines(stream)
+        self._source = _Lines(stream, line)
         self._reader = csv.reader(self._source, strict=True)
-        self.names: Sequence[str] = ()
+        self.names: Sequence[str] = names or ()
         # A header that cannot be read counts as a row.
         self._header: Bad | None = None
         self._broken = ""
+        if names is None:
+            self._read_header()
+
+    def _read_header(self) -> None:
         try:
             found = self._record()
             while found is not None and not isinstance(found, Bad) and not found[2]:
@@ -175,11 +187,11 @@ class _Rows:
 class _Lines:
     """Iterates over decoded lines and remembers those that the current record consumed."""
 
-    def __init__(self, stream: Readable) -> None:
-        self._source = blocks(stream)
+    def __init__(self, stream: Readable, line: int) -> None:
+        self._source = blocks(stream, first=line == 1)
         self._taken: list[tuple[str, bool]] = []
         self.waiting: deque[Line] = deque()
-        self.number = 0
+        self.number = line - 1
 
     def block(self) -> bool:
         """Have lines waiting; returns False at the end."""

@@ -92,6 +92,13 @@ def write_rows(out: BinaryIO, rows: Iterable[Sequence[Any]]) -> None:
     out.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
+def error_file(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return a whole file of bad rows, each with input, line, column, reason and text."""
+    file = io.BytesIO()
+    write_rows(file, [_ERRORS, *rows])
+    return file.getvalue()
+
+
 def _cell(value: Any) -> Any:
     """Return a value of JSON or Arrow as a field of CSV: what is no text or number, as JSON."""
     if value is None or (isinstance(value, str | float | int) and not isinstance(value, bool)):

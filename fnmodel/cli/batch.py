@@ -72,7 +72,7 @@ def run(
         return
     work.console.note(f"estimate   {shown(found)}")
     moment = (at or datetime.now(UTC)).strftime(_MOMENT)
-    event = chosen.event(bucket, moment, MANUAL)
+    event = chosen.event(bucket, moment, MANUAL, work.project.fanout)
     _score(work, chosen, event, sizes, f"scoring s3://{bucket}/{chosen.input}")
 
 
@@ -83,10 +83,12 @@ def status(
     *,
     where: Where,
 ) -> None:
-    """List the runs of a job, newest first.
+    """List the runs of a job, and its scheduled times since the first that have none; newest first.
 
     Example: fnmodel batch status nightly
     """
+    from fnmodel.cli.runs import missed_lately
+
     work = where.open()
     chosen = _job(work.project.batch, job)
     runs = sorted(
@@ -96,8 +98,11 @@ def status(
         [m["scheduled_time"], m["run_id"], m["status"], m["totals"]["rows"], m["totals"]["errors"]]
         for m in runs
     ]
+    gone = [f"{moment:{_MOMENT}}" for moment in missed_lately(chosen, runs, datetime.now(UTC))]
+    rows = sorted([*rows, *([moment, "", "missed", "", ""] for moment in gone)], reverse=True)
     text = table(["scheduled", "run", "status", "rows", "errors"], rows)
-    work.console.data(runs, text)
+    missed = [{"scheduled_time": moment, "status": "missed"} for moment in gone]
+    work.console.data([*runs, *missed], text)
 
 
 @app.command()
@@ -180,7 +185,7 @@ def backfill(
     arn = schedule_arn(outputs["AliasArn"], outputs["ScheduleGroup"], chosen.name)
     done = []
     for number, moment in enumerate(moments, 1):
-        event = chosen.event(outputs["Bucket"], moment, arn)
+        event = chosen.event(outputs["Bucket"], moment, arn, work.project.fanout)
         with work.console.step("backfill") as step:
             step.progress(f"{moment} ({number} of {len(moments)})")
             done.append(attempt(work, chosen, event, sizes, step.progress))
@@ -249,22 +254,28 @@ def _estimated(
     """
     from fnmodel.batch.formats import chosen
     from fnmodel.cli import objects
-    from fnmodel.cli.estimate import Function, Known, estimate
+    from fnmodel.cli.estimate import Function, Known, Spread, estimate
 
     bucket = work.stack.outputs["Bucket"]
     listed = dict(objects.listed(work.client("s3"), bucket, job.input)) | dict(sent or {})
     sizes = [size for key, size in listed.items() if chosen(key, job.format)]
     ordered = sorted(runs, key=lambda run: str(run["scheduled_time"]))
     known = Known.of(job.format)
+    wide = work.project.fanout
+    spread = None if wide is None else Spread(**wide.model_dump())
     for run in reversed(ordered):
         took = datetime.fromisoformat(run["finished"]) - datetime.fromisoformat(run["started"])
         size = sum(one.get("bytes", 0) for one in run["inputs"])
+        if spread and (len(run["inputs"]) > spread.objects or size > spread.bytes):
+            continue  # its time says nothing of one function's
         known = Known.of(job.format, run["totals"]["rows"], size, took.total_seconds())
         if not known.assumed:
             break
     settings = work.function
     function = Function(settings.memory, settings.timeout, work.project.image.architecture)
-    found = estimate(len(sizes), sum(sizes), known, function, part_rows=job.part_rows)
+    found = estimate(
+        len(sizes), sum(sizes), known, function, part_rows=job.part_rows, spread=spread
+    )
     return sizes, found
 
 

@@ -48,3 +48,10 @@ def invoke(client: Any, function: str, event: Mapping[str, Any]) -> Any:
     with translated():
         answer = client.invoke(FunctionName=function, Payload=json.dumps(event).encode())
         return json.loads(answer["Payload"].read())
+
+
+def described(client: Any, execution: str) -> dict[str, Any]:
+    """Return how an execution of a state machine is, as Step Functions says it."""
+    with translated():
+        found: dict[str, Any] = client.describe_execution(executionArn=execution)
+        return found

@@ -113,6 +113,13 @@ def formats(work: Workspace) -> tuple[str, ...]:
     return tuple(sorted({name for job in work.project.batch for name in job.layers}))
 
 
+def _scored_by_batch(work: Workspace, models: Mapping[str, OnnxModel]) -> set[str]:
+    """Return the models that batch jobs score; those that come over HTTP may be for any."""
+    if work.project.jobs is not None:
+        return {*models}
+    return {job.model or next(iter(models)) for job in work.project.batch}
+
+
 def pack(work: Workspace, slims: Slims) -> Image:
     """Build the image into the store, or find it there.
 
@@ -122,7 +129,7 @@ def pack(work: Workspace, slims: Slims) -> Image:
 
     """
     models = _models(slims)
-    memory.require(models, work.function.memory)
+    memory.require(models, work.function.memory, _scored_by_batch(work, models))
     own = lock(work)
     with work.console.step("pack") as step:
         image = packing.build(
@@ -230,7 +237,8 @@ def stack_of(
         shipped("template.yaml").read_text("utf-8"), project.batch, capture=work.capture,
         function=work.function, audit=project.audit.retention is not None,
         access=work.access, cors=work.cors, serving=serving, rollout=driven,
-        watch=watch, replay=driven and work.rollout.replays,
+        fanout=project.fanout, requests=project.jobs, watch=watch,
+        replay=driven and work.rollout.replays,
         surroundings=replace(
             work.around, account_concurrency=work.quota, provisioned=others.provisioned
         ),

@@ -1,10 +1,12 @@
 """Runs of batch jobs as the commands see them: events, attempts, progress, what is missed."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 from fnmodel.cli import objects
@@ -44,6 +46,26 @@ def missed(
     return [
         moment for moment in times(job.schedule, job.timezone, start, end) if moment not in done
     ]
+
+
+_MOST_MISSED = 100
+
+
+def missed_lately(
+    job: "BatchJob", runs: Sequence[Mapping[str, Any]], now: datetime
+) -> list[datetime]:
+    """Return the last scheduled times without a run, of those that no run can begin for any more.
+
+    They count from the first time that has a run. Of `rate(…)`, only AWS knows when its times are.
+    """
+    done = {datetime.fromisoformat(run["scheduled_time"]) for run in runs}
+    if job.schedule is None or job.schedule.startswith("rate") or not done:
+        return []
+    end = now - timedelta(minutes=job.late + job.window)
+    since = dropwhile(
+        lambda one: one not in done, times(job.schedule, job.timezone, min(done), end)
+    )
+    return [moment for moment in since if moment not in done][-_MOST_MISSED:]
 
 
 def unfinished(
@@ -102,6 +124,8 @@ def attempt(
     while True:
         with _Watched(work, prefix, sizes, progress):
             answer = objects.invoke(client, f"{work.name}:live", event)
+            if isinstance(answer, dict) and "execution" in answer:
+                answer = _ended(work.client("stepfunctions"), answer["execution"])
         found = _manifest(work, prefix, answer)
         if found is not None:
             return found
@@ -114,6 +138,24 @@ def attempt(
             )
         before = receipts
         progress("out of time; going on behind the last part")
+
+
+def _ended(client: Any, execution: str) -> dict[str, Any]:
+    """Wait for an execution that scores a run, and return what it said, as an answer of Lambda."""
+    while True:
+        found = objects.described(client, execution)
+        if found["status"] != "RUNNING":
+            break
+        time.sleep(_LOOK)
+    if found["status"] == "SUCCEEDED":
+        said: dict[str, Any] = json.loads(found["output"])
+        return said
+    cause = found.get("cause", found["status"])
+    try:
+        failure = json.loads(cause)
+    except ValueError:
+        failure = {"errorMessage": cause}
+    return {"errorType": found.get("error", ""), "errorMessage": failure.get("errorMessage", cause)}
 
 
 def _manifest(work: "Workspace", prefix: str, answer: Any) -> dict[str, Any] | None:

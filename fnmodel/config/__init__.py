@@ -5,8 +5,10 @@ from fnmodel.config.alarms import AlarmsConfig
 from fnmodel.config.base import FILE, NAME, Duration, ModelName, Name, seconds
 from fnmodel.config.batch import BatchJob
 from fnmodel.config.card import CardConfig
+from fnmodel.config.fanout import FanoutConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
+from fnmodel.config.jobs import JobsConfig
 from fnmodel.config.load import find, json_schema, load
 from fnmodel.config.model import (
     ChampionConfig,
@@ -43,9 +45,11 @@ __all__ = [
     "DomainConfig",
     "Duration",
     "FairnessGate",
+    "FanoutConfig",
     "FunctionConfig",
     "Gates",
     "ImageConfig",
+    "JobsConfig",
     "Judge",
     "JwtAccess",
     "Label",

@@ -5,7 +5,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fnmodel.config.base import ModelName, Name, Strict
-from fnmodel.schedule import check_schedule, check_timezone
+from fnmodel.config.fanout import FanoutConfig
+from fnmodel.schedule import check_schedule, check_timezone, longest_gap
+
+# Seconds between Lambda's attempts at an event, and a run of a state machine at the longest.
+_PAUSES, _FANOUT_RUN = 240, 86_400
 
 
 class BatchJob(Strict):
@@ -87,7 +91,25 @@ class BatchJob(Strict):
         """The format of the results."""
         return self.format if self.results == "same" else self.results
 
-    def event(self, bucket: str, scheduled_time: str, schedule_arn: str) -> dict[str, Any]:
+    def watched(self, timeout: int, fanout: FanoutConfig | None = None) -> dict[str, Any] | None:
+        """Return what a look for overdue runs is told; None where no schedule repeats.
+
+        `timeout` is the function's, in seconds, of which a run has three attempts.
+        """
+        gap = None if self.schedule is None else longest_gap(self.schedule, self.timezone)
+        if gap is None:
+            return None
+        run = _FANOUT_RUN if fanout else 3 * timeout + _PAUSES
+        within = gap.total_seconds() + 60 * (self.window + self.late) + run
+        return {"job": self.name, "home": f"{self.output}{self.name}/", "within": int(within)}
+
+    def event(
+        self,
+        bucket: str,
+        scheduled_time: str,
+        schedule_arn: str,
+        fanout: FanoutConfig | None = None,
+    ) -> dict[str, Any]:
         """Return the event that runs the job; what is as by default is left out."""
         shape = self.model_dump(
             mode="json",
@@ -105,6 +127,7 @@ class BatchJob(Strict):
             "output": self.output,
             "error_budget": self.error_budget,
             **shape,
+            **({} if fanout is None else {"fanout": fanout.event}),
             "scheduled_time": scheduled_time,
             "schedule_arn": schedule_arn,
         }

@@ -13,8 +13,10 @@ from fnmodel.config.alarms import AlarmsConfig
 from fnmodel.config.base import FILE, NAME, ModelName, Name, Strict
 from fnmodel.config.batch import BatchJob
 from fnmodel.config.card import CardConfig
+from fnmodel.config.fanout import FanoutConfig
 from fnmodel.config.function import AuditConfig, CaptureConfig, FunctionConfig
 from fnmodel.config.image import ImageConfig, SigningConfig
+from fnmodel.config.jobs import JobsConfig
 from fnmodel.config.model import ModelConfig, OneModel
 from fnmodel.config.rollout import RolloutConfig
 from fnmodel.config.stack import StackConfig
@@ -53,6 +55,16 @@ class Project(OneModel, _Named):
         default=None, description="web pages that may call the endpoint; none by default"
     )
     batch: tuple[BatchJob, ...] = ()
+    fanout: FanoutConfig | None = Field(
+        default=None,
+        description="spread large batch runs over many invocations, by Step Functions; without it "
+        "one function scores a run, one attempt after the other",
+    )
+    jobs: JobsConfig | None = Field(
+        default=None,
+        description="asynchronous requests, for inputs too large for one over HTTP; none by "
+        "default",
+    )
     rollout: RolloutConfig = RolloutConfig()
     alarms: AlarmsConfig = AlarmsConfig()
     stack: StackConfig = StackConfig()

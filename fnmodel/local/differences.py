@@ -154,6 +154,17 @@ DIFFERENCES = (
         "tried again, and counted",
     ),
     Difference(
+        "batch runs that fan out",
+        "`fanout.concurrency` above ten meets the limit of concurrency, and waits; nothing is "
+        "redriven; results of items are not written to the bucket",
+        "as many at once as the account has; a failed execution can be redriven",
+    ),
+    Difference(
+        "asynchronous requests",
+        "an event that fails is not tried again; jobs are never deleted",
+        "tried twice more; a lifecycle rule deletes jobs after `jobs.days`",
+    ),
+    Difference(
         "transport and storage",
         "no TLS, no encryption at rest, no quotas",
         "all of them",

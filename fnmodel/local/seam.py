@@ -290,7 +290,10 @@ def _execute(
         outcome = plane.invoke(function, arn, orjson.dumps(event), request_id)
     except ThrottledInvokeError as error:
         reason = "ReservedFunctionConcurrentInvocationLimitExceeded"
-        return {"throttle": True, "body": {"Type": "User", "Reason": reason, "message": str(error)}}
+        # The Invoke API goes by `throttle`, Step Functions by `error`.
+        said = {"Type": "User", "Reason": reason, "message": str(error)}
+        said["errorType"] = "Lambda.TooManyRequestsException"
+        return {"throttle": True, "error": True, "body": said}
     called_as = arn.rpartition(":")[2]
     _measure(function, called_as if called_as not in {function.name, version} else "", outcome)
     try:

@@ -14,7 +14,9 @@ from fnmodel.config import (
     BatchJob,
     CaptureConfig,
     CorsConfig,
+    FanoutConfig,
     FunctionConfig,
+    JobsConfig,
     Project,
 )
 from fnmodel.errors import ProvisionError, UsageError
@@ -47,6 +49,8 @@ _AUDIT = (
     ("Parameters", "AuditMode"),
     ("Outputs", "AuditBucket"),
 )
+_MARK = "\0"
+"""Stands in an event for the bucket's name."""
 _NO_CAPTURE = CaptureConfig()
 _PLAIN = Around()
 _AUTHORIZER = (
@@ -70,6 +74,12 @@ _ROLLOUT = (
     ("Resources", "RolloutFunction"),
     ("Parameters", "ControllerImageUri"),
     ("Outputs", "RolloutClock"),
+)
+# What only a stage whose batch runs fan out has.
+_FANOUT = (
+    ("Resources", "BatchMachine"),
+    ("Resources", "BatchMachineRole"),
+    ("Resources", "BatchFailures"),
 )
 _HEALTH = ("LiveRoute", "ReadyRoute")
 _DOCS = ("DocsRoute", "DocumentRoute")
@@ -124,15 +134,18 @@ def render(
     audit: bool = False,
     rollout: bool = False,
     replay: bool = False,
+    fanout: FanoutConfig | None = None,
+    requests: JobsConfig | None = None,
     watch: watching.Watching | None = None,
     surroundings: Around = _PLAIN,
 ) -> str:
     """Turn the template into a JSON body with one schedule for each job that has one.
 
     `access` says who may call the API, `cors` from which web pages, `function` how it is traced;
-    with `rollout` there is a controller of rollouts, which with `replay` may ask both versions.
-    `watch` says how captured rows are watched. `surroundings` are alarms, keys, names, and what
-    else is the same for a model of any kind.
+    with `rollout` there is a controller of rollouts, which with `replay` may ask both versions;
+    with `fanout` there is a machine for large batch runs. `requests` are asynchronous ones, over
+    HTTP. `watch` says how captured rows are watched. `surroundings` are alarms, keys, names, and
+    what else is the same for a model of any kind.
 
     Without `serving` nobody can reach the alias: the body has neither schedules nor a way in from
     the API, and the stack no `Url`; nor is there a controller, which would run the new image. (Not
@@ -156,7 +169,7 @@ def render(
     if serving:
         for job in jobs:
             if job.schedule is not None:
-                resources[_logical_id(job)] = _schedule(pattern, job)
+                resources[_logical_id(job)] = _schedule(pattern, job, fanout)
     else:
         for door in _DOORS:
             resources.pop(door, None)
@@ -167,6 +180,13 @@ def render(
     _replay(template, replay=replay)
     _leave_out(template, audit=audit, rollout=rollout and serving)
     settings = function or FunctionConfig()
+    _fan_out(template, fanout)
+    watched = [job.watched(settings.timeout, fanout) for job in jobs]
+    _watch(template, [one for one in watched if one is not None] if serving else [])
+    _take_requests(template, requests, settings)
+    if not jobs:
+        _forbid(template, "FunctionRole", "PublishEvents")
+        del resources["Function"]["Properties"]["Environment"]["Variables"]["FNMODEL_EVENT_BUS"]
     _trace(template, settings)
     _surround(template, jobs, surroundings, settings, capture=capture, audit=audit)
     for parameter in template["Parameters"].values():
@@ -377,6 +397,48 @@ def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
         del template[section][name]
 
 
+def _fan_out(template: Template, fanout: FanoutConfig | None) -> None:
+    """Say how many invocations a run may have at once, or take the machine out."""
+    if fanout is None:
+        for section, name in _FANOUT:
+            del template[section][name]
+        for right in ("StartFanOut", "SeeFanOut"):
+            _forbid(template, "FunctionRole", right)
+        return
+    states = template["Resources"]["BatchMachine"]["Properties"]["Definition"]["States"]
+    for state in states.values():
+        if state["Type"] == "Map":
+            state["MaxConcurrency"] = fanout.concurrency
+
+
+def _watch(template: Template, watched: Sequence[Mapping[str, Any]]) -> None:
+    """Tell the look for overdue jobs of which; with none there is no look, and no alarm."""
+    if not watched:
+        for name in ("OverdueLook", "OverdueAlarm"):
+            del template["Resources"][name]
+        return
+    target = template["Resources"]["OverdueLook"]["Properties"]["Target"]
+    event = {"fnmodel": "batch", "step": "look", "bucket": _MARK, "jobs": [*watched]}
+    target["Input"] = _with_bucket(event)
+
+
+def _take_requests(
+    template: Template, requests: JobsConfig | None, function: FunctionConfig
+) -> None:
+    """Let the function take asynchronous requests, and call itself for them; or neither."""
+    resources = template["Resources"]
+    if requests is None:
+        _forbid(template, "FunctionRole", "StartRequests")
+        # The bucket's rules stay: jobs that were taken before still have to go.
+        return
+    said = {**requests.model_dump(mode="json"), "timeout": function.timeout}
+    variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+    variables["FNMODEL_JOBS"] = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    for rule in resources["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]:
+        if rule["Id"] == "forget-jobs":
+            rule["ExpirationInDays"] = requests.days
+
+
 def _trim(template: Template, capture: CaptureConfig, *, replay: bool) -> None:
     """Take out what this stage does not have of capture."""
     resources = template["Resources"]
@@ -422,7 +484,9 @@ def _logical_id(job: BatchJob) -> str:
     return _PATTERN + job.name.replace("-", "Z")
 
 
-def _schedule(pattern: Mapping[str, Any], job: BatchJob) -> dict[str, Any]:
+def _schedule(
+    pattern: Mapping[str, Any], job: BatchJob, fanout: FanoutConfig | None
+) -> dict[str, Any]:
     schedule = copy.deepcopy(dict(pattern))
     properties = schedule["Properties"]
     properties["Name"] = job.name
@@ -435,20 +499,25 @@ def _schedule(pattern: Mapping[str, Any], job: BatchJob) -> dict[str, Any]:
             "MaximumWindowInMinutes": job.window,
         }
     properties["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] = job.late * 60
-    properties["Target"]["Input"] = _input(job)
+    properties["Target"]["Input"] = _input(job, fanout)
     return schedule
 
 
-def _input(job: BatchJob) -> dict[str, Any]:
+def _input(job: BatchJob, fanout: FanoutConfig | None) -> dict[str, Any]:
     """Return the job's event as an intrinsic, since only CloudFormation knows the bucket's name.
 
     EventBridge Scheduler replaces the words in angle brackets. The scheduled time, unlike the
     execution id, is the same in every attempt.
     """
-    mark = "\0"
-    event = job.event(mark, "<aws.scheduler.scheduled-time>", "<aws.scheduler.schedule-arn>")
+    event = job.event(
+        _MARK, "<aws.scheduler.scheduled-time>", "<aws.scheduler.schedule-arn>", fanout
+    )
+    return _with_bucket(event)
+
+
+def _with_bucket(event: Mapping[str, Any]) -> dict[str, Any]:
     # Join, not Sub: a prefix may hold `${…}`, which Sub would take for a reference.
-    before, after = json.dumps(event).split(json.dumps(mark)[1:-1])
+    before, after = json.dumps(event).split(json.dumps(_MARK)[1:-1])
     return {"Fn::Join": ["", [before, {"Ref": "Bucket"}, after]]}
 
 

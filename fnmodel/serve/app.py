@@ -4,6 +4,7 @@
     GET  /v2, /v2/health/live, /v2/health/ready
     GET  /v2/models/{model}[/versions/{version}][/ready]
     POST /v2/models/{model}[/versions/{version}]/infer
+    POST /models/{model}/jobs[/{job}/start|cancel], GET /models/{model}/jobs/{job}
     GET  /openapi.json, /docs
 
 The /v2 paths are the Open Inference Protocol's; `fnmodel.serve.dialects` has other servers' paths.
@@ -86,6 +87,10 @@ def _routes(models: Models) -> list[Route]:
             (f"{model}/ready", models.called(Service.model_ready), get),
         ]
     table += [(path, answer, [method]) for method, path, answer in dialects(models)]
+    if models.takes_jobs:
+        from fnmodel.serve.jobs.routes import table as jobs
+
+        table += [(path, answer, [method]) for method, path, answer in jobs(models)]
     return [
         Route(path, Endpoint(answer, models.limit), methods=methods)
         for path, answer, methods in table

@@ -170,7 +170,11 @@ def open_models(environ: Mapping[str, str], version: str, *, limit: int | None =
         Service(Opening(folder, opened), name, version, limit or LIMIT)
         for name, folder in folders(environ).items()
     )
-    return Models(tuple(services), named=bool(environ.get("FNMODEL_MODELS")))
+    return Models(
+        tuple(services),
+        named=bool(environ.get("FNMODEL_MODELS")),
+        takes_jobs=bool(environ.get("FNMODEL_JOBS")),
+    )
 
 
 def _opener(environ: Mapping[str, str]) -> "Callable[[Path], Model]":

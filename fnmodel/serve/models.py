@@ -90,6 +90,7 @@ class Models:
 
     services: tuple[Service, ...]
     named: bool = False
+    takes_jobs: bool = False
 
     @cached_property
     def by_name(self) -> Mapping[str, Service]:
@@ -207,7 +208,7 @@ class Models:
 
         @lru_cache(maxsize=4)
         def written(access: str, server: str) -> "Document":
-            return document(described, access=access, server=server)
+            return document(described, access=access, server=server, jobs=self.takes_jobs)
 
         return written
 

@@ -34,14 +34,14 @@ class InMemoryObjects:
             if key.startswith(prefix)
         ]
 
-    def open(self, key: str, etag: str) -> Readable:
-        """Return the content, if the ETag is still the same."""
+    def open(self, key: str, etag: str, start: int = 0) -> Readable:
+        """Return the content from a byte on, if the ETag is still the same."""
         self.before("open", key)
         if key not in self.contents:
             raise BatchError(deleted(key))
         if _etag(self.contents[key]) != etag:
             raise BatchError(changed(key))
-        return io.BytesIO(self.contents[key])
+        return io.BytesIO(self.contents[key][start:])
 
     def range(self, key: str, etag: str, start: int, size: int) -> bytes:
         """Return some bytes of the content, if the ETag is still the same."""

@@ -8,6 +8,7 @@ from fnmodel.serve.openapi.described import Described
 from fnmodel.serve.openapi.dialects import sagemaker_part, shared_part, tfserving_part
 from fnmodel.serve.openapi.embeddings import embeddings_part
 from fnmodel.serve.openapi.inference import inference_part
+from fnmodel.serve.openapi.jobs import jobs_part
 from fnmodel.serve.openapi.operation import Part, get
 from fnmodel.serve.openapi.predict import predict_part
 from fnmodel.serve.openapi.schema import TEXT, Names, Schema, array, obj, ref
@@ -36,15 +37,19 @@ _SCHEMES: dict[str, Schema] = {
 }  # fmt: skip
 
 
-def document(models: Sequence[Described], *, access: str = "", server: str = ".") -> Document:
+def document(
+    models: Sequence[Described], *, access: str = "", server: str = ".", jobs: bool = False
+) -> Document:
     """Return the document of an endpoint as plain data.
 
     With several models, names of schemas and operations begin with the model's. `access` is how
     this endpoint lets callers in (iam, jwt, api_key, public), empty where it cannot know; `server`
-    is the URL that paths begin at.
+    is the URL that paths begin at. With `jobs` it takes asynchronous requests.
     """
     names = [Names.of(model.name, alone=len(models) == 1) for model in models]
     parts = [make(model, own) for model, own in zip(models, names, strict=True) for make in PARTS]
+    if jobs:
+        parts += [jobs_part(model, own) for model, own in zip(models, names, strict=True)]
     parts.append(_server_part(models[0].version))
     parts.append(shared_part(list(models), names[0]))
     parts.append(embeddings_part(models))

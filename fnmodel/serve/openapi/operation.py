@@ -29,7 +29,7 @@ def get(operation: str, summary: str, schema: Schema, example: Any, *, loaded: b
     """Return a path that is read; one that needs the model `loaded` may be 503."""
     answer = {"schema": schema, "example": example}
     statuses = ("503",) if loaded else ()
-    return {"get": _operation(operation, summary, {JSON: answer}, statuses)}
+    return {"get": operation_of(operation, summary, {JSON: answer}, statuses)}
 
 
 def post(operation: str, summary: str, request: Schema, answer: Schema, example: Any) -> PathItem:
@@ -45,7 +45,7 @@ def post(operation: str, summary: str, request: Schema, answer: Schema, example:
                 strict=True,
             )
         )
-    made = _operation(operation, summary, {JSON: given}, _OF_ROWS)
+    made = operation_of(operation, summary, {JSON: given}, _OF_ROWS)
     body = {
         "required": True,
         "description": f"At most {LIMIT:,} bytes, compressed by gzip or deflate or not.",
@@ -68,8 +68,10 @@ _FAILURES = {
     "403": "Credentials that are not good here, or a key without the scope.",
     "404": "There is no model of the name that a header or the path has.",
     "406": "Accept names no type that answers are written in.",
+    "409": "Not as the job is now; the text says what is missing.",
     "413": "The request or its answer is too large; send fewer rows, or use batch.",
     "415": "The body is of a type or a compression that is not read.",
+    "422": "The idempotency key was used for another request.",
     "429": "Too many requests; come again when `retry-after` says.",
     "500": "The model failed; its log has the reason under `x-request-id`.",
     "503": "The model is not loaded, or there is no room for the request; try again.",
@@ -77,7 +79,7 @@ _FAILURES = {
     "507": "The model asks for more memory than there is.",
 }
 _BY_GATEWAY = frozenset({"401", "403", "429", "500", "503"})
-_BY_DIALECTS = frozenset({"404", "406"})
+_BY_DIALECTS = frozenset({"404", "406", "409", "422"})
 _RETRIED = frozenset({"429", "503"})
 DOORS = ("401", "403")
 """What a path answers where callers have to say who they are."""
@@ -122,9 +124,10 @@ def failures(*, doors: bool) -> dict[str, Any]:
     }
 
 
-def _operation(
+def operation_of(
     operation: str, summary: str, content: dict[str, Any], statuses: tuple[str, ...]
 ) -> dict[str, Any]:
+    """Return an operation that answers `content`, and the ways in which it may refuse."""
     good = {
         "description": "The answer.",
         "headers": _headers("x-model-version", "x-request-id", "x-correlation-id"),
