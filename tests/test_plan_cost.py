@@ -6,8 +6,9 @@ import math
 import pytest
 from release_cases import JOBS, PROJECT, PUBLIC, image_uri
 
-from fnmodel.config import FunctionConfig
-from fnmodel.provision import prices, template
+from fnmodel.config import AlarmsConfig, FunctionConfig, StackConfig
+from fnmodel.provision import alarms, prices, template
+from fnmodel.provision.around import Around
 from fnmodel.provision.cost import SECONDS, estimate
 from fnmodel.provision.resolve import Resource, resolve
 from fnmodel.shipped import shipped
@@ -16,11 +17,16 @@ ALARM = Resource("AWS::CloudWatch::Alarm", {"MetricName": "Errors", "Period": 60
 
 
 def shipped_stack(*, rollout: bool = False, **settings: object) -> dict[str, Resource]:
-    """Return the resources of the shipped template with these settings of the function."""
+    """Return the resources of the shipped template, without its alarms, with these settings."""
     function = FunctionConfig.model_validate(settings)
-    body = template.render(
-        shipped("template.yaml").read_text("utf-8"), JOBS, access=PUBLIC, rollout=rollout
+    silent = Around(
+        alarms=AlarmsConfig.model_validate(dict.fromkeys(alarms.SWITCHED)),
+        stack=StackConfig(dashboard=False),
     )
+    body = template.render(
+        shipped("template.yaml").read_text("utf-8"), JOBS, access=PUBLIC, rollout=rollout,
+        surroundings=silent,
+    )  # fmt: skip
     given = template.parameters(PROJECT, "prod", image_uri("a"), function)
     return resolve(json.loads(body), given)
 

@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 from release_cases import JOBS, PUBLIC
 
-from fnmodel.config import Access, AlarmsConfig, BatchJob, CaptureConfig, FunctionConfig
+from fnmodel.config import (
+    Access,
+    AlarmsConfig,
+    BatchJob,
+    CaptureConfig,
+    FanoutConfig,
+    FunctionConfig,
+    WatchConfig,
+)
 from fnmodel.provision import dashboard
 from fnmodel.provision.alarms import SWITCHED
 from fnmodel.provision.around import Around
 from fnmodel.provision.template import Template, render
+from fnmodel.provision.watching import Watching
 from fnmodel.serve.report import EmfReport
 from fnmodel.shipped import shipped
 
@@ -20,11 +29,14 @@ TEXT = shipped("template.yaml").read_text("utf-8")
 KEYED = Access.model_validate({"api_key": {}})
 ACCOUNT = Around(account_concurrency=1000)
 ALARM = "AWS::CloudWatch::Alarm"
+CAPTURE = CaptureConfig(rate=1)
+WATCHED = Watching.of(WatchConfig(), CAPTURE, None, "1.2.3")
 OFF = AlarmsConfig.model_validate(dict.fromkeys(SWITCHED))
 
 
 def body(surroundings: Around = ACCOUNT, **more: Any) -> Template:
-    more = {"access": KEYED, "rollout": True, **more}
+    fanned = {"fanout": FanoutConfig(), "watch": WATCHED}
+    more = {"access": KEYED, "rollout": True, "capture": CAPTURE, **fanned, **more}
     template: Template = json.loads(render(TEXT, JOBS, surroundings=surroundings, **more))
     return template
 
@@ -43,7 +55,8 @@ def test_a_stage_rings_without_being_asked_to() -> None:
     found = alarms(body())
     switched = {name for names in SWITCHED.values() for name in names}
 
-    assert set(found) == switched | {"CrashAlarm", "ErrorAlarm"}
+    of_others = {"CrashAlarm", "ErrorAlarm", "DriftAlarm", "QualityAlarm", "WatchFailsAlarm"}
+    assert set(found) == switched | of_others
     assert set(SWITCHED) == set(AlarmsConfig.model_fields) - {"email", "minimum_requests"}
 
 
@@ -100,12 +113,13 @@ def test_shares_are_not_taken_of_a_few_requests() -> None:
         assert share["ReturnData"] is True
         assert [one["ReturnData"] for one in asked] == [False] * len(asked)
         assert {one["Id"] for one in asked} == set(re.findall(r"\b[a-z]+", share["Expression"]))
-    assert {one["TreatMissingData"] for one in found.values()} == {"notBreaching"}
+    rings = {name for name, one in found.items() if one["TreatMissingData"] == "breaching"}
+    assert rings == {"OverdueAlarm"}  # nobody looks
 
 
 def test_every_alarm_tells_the_topic_when_it_rings_and_when_it_stops() -> None:
     """A rollout's too; a stage without alarms has no topic."""
-    silent = body(Around(alarms=OFF), rollout=False)
+    silent = body(Around(alarms=OFF), rollout=False, watch=None)
 
     for alarm in alarms(body()).values():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]

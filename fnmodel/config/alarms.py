@@ -68,6 +68,12 @@ class AlarmsConfig(Strict):
         description="scheduled runs and other events of five minutes that failed in every attempt: "
         "their results are missing",
     )
+    overdue_jobs: int | None = Field(
+        default=1,
+        ge=1,
+        description="scheduled jobs that have not run by their time, or any number when nobody "
+        "looks: a run that never begins has no error",
+    )
     controller_failures: int | None = Field(
         default=3,
         ge=1,

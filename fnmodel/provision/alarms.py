@@ -15,7 +15,7 @@ _EMAIL = "AlarmEmail"
 _MEMORY = "MemoryFilter", "MemoryAlarm"
 """A filter of the log makes a metric that only this alarm reads, and that is billed."""
 # By the key of `alarms:` that switches them. Those of rollouts (CrashAlarm, ErrorAlarm) belong to
-# `rollout:`, whose analysis needs them.
+# `rollout:`, whose analysis needs them, and what the watch finds to `watch:`.
 SWITCHED: Mapping[str, tuple[str, ...]] = {
     "error_rate": ("FailureAlarm",),
     "latency_p99": ("SlowAlarm",),
@@ -24,9 +24,15 @@ SWITCHED: Mapping[str, tuple[str, ...]] = {
     "memory": ("MemoryAlarm",),
     "api_error_rate": ("ApiErrorAlarm",),
     "batch_failures": ("BatchAlarm",),
+    "overdue_jobs": ("OverdueAlarm",),
     "controller_failures": ("ControllerAlarm",),
     "authorizer_failures": ("AuthorizerAlarm",),
-    "failed_events": ("FailedEventsAlarm", "FailedLooksAlarm"),
+    "failed_events": (
+        "FailedEventsAlarm",
+        "FailedLooksAlarm",
+        "FailedSlicesAlarm",
+        "FailedWatchAlarm",
+    ),
 }
 _SHARES = "FailureAlarm", "ThrottleAlarm"
 _FEWEST = ">= 10,"

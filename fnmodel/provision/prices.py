@@ -24,8 +24,10 @@ DASHBOARD = 3.00
 KEY = 1.00
 
 # Types that cost nothing while nothing happens; what they cost by use is not estimated, but for
-# functions, the API and its logs.
+# functions, the API and its logs. A filter of logs makes a custom metric, which counts as use.
 FREE_AT_REST = frozenset({
+    "AWS::ApiGatewayV2::ApiMapping", "AWS::ApiGatewayV2::DomainName", "AWS::CodeBuild::Project",
+    "AWS::Logs::MetricFilter", "AWS::Route53::RecordSet",
     "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Authorizer", "AWS::ApiGatewayV2::Integration",
     "AWS::ApiGatewayV2::Route", "AWS::ApiGatewayV2::Stage", "AWS::Events::Rule", "AWS::IAM::Role",
     "AWS::Lambda::Alias", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Permission",

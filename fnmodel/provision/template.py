@@ -80,6 +80,8 @@ _FANOUT = (
     ("Resources", "BatchMachine"),
     ("Resources", "BatchMachineRole"),
     ("Resources", "BatchFailures"),
+    ("Resources", "BatchFailuresPolicy"),
+    ("Resources", "FailedSlicesAlarm"),
 )
 _HEALTH = ("LiveRoute", "ReadyRoute")
 _DOCS = ("DocsRoute", "DocumentRoute")

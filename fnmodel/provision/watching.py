@@ -11,6 +11,7 @@ from fnmodel.errors import UsageError
 _WATCH = (
     "WatchClock", "WatchClockPermission", "WatchTopic", "DriftAlarm", "QualityAlarm",
     "WatchFailsAlarm", "WatchLogs", "WatchFailures", "WatchRole", "WatchFunction",
+    "WatchTopicPolicy", "WatchFailuresPolicy", "FailedWatchAlarm",
 )  # fmt: skip
 _RETRAIN = (
     "RetrainRule", "RetrainRuleRole", "RetrainLogs", "RetrainRole", "RetrainProject",
