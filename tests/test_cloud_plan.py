@@ -39,6 +39,23 @@ def write(project: Project, *lines: str) -> None:
     config.write_text("\n".join([f"{kept}# changed", *lines, ""]))
 
 
+def test_a_new_stage_with_everything_is_planned(project: Project) -> None:
+    """Its template is too large for a request, and there is no bucket yet to read it from."""
+    jobs = "\n".join(
+        f'- {{name: job-{n}, input: a{n}/, output: b{n}/, schedule: "rate(1 day)"}}'
+        for n in range(60)
+    )
+    config = project.folder / "fnmodel.yaml"
+    before = config.read_text()
+    config.write_text(f"{before}{jobs}\n")
+
+    planned = project.json("plan", "--local", "--detailed-exitcode", code=3)
+
+    config.write_text(before)
+    assert sum(one["type"] == "AWS::Scheduler::Schedule" for one in planned["changes"]) > 60
+    assert {one["action"] for one in planned["changes"]} == {"add"}
+
+
 def test_plans_from_nothing_to_changes_by_hand(project: Project) -> None:
     """One stage: made by a plan, changed by a plan, and every stale plan refused in words."""
     first = project.json("plan", "--local", "--detailed-exitcode", "-o", "first.fnplan", code=3)

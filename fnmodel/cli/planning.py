@@ -17,12 +17,13 @@ from fnmodel.cli.workspace import Workspace
 from fnmodel.config import find
 from fnmodel.local.differences import FORGOTTEN
 from fnmodel.provision import prices
+from fnmodel.provision.bodies import IN_REQUEST
 from fnmodel.provision.changes import ResourceChange, fate, resource_changes
 from fnmodel.provision.cost import Cost, estimate
 from fnmodel.provision.drift import Survey, survey, traffic
 from fnmodel.provision.permissions import access_changes
 from fnmodel.provision.resolve import Resource, resolve
-from fnmodel.provision.stack import ChangeSet, Stack
+from fnmodel.provision.stack import Change, ChangeSet, Stack
 from fnmodel.provision.standing import Standing, standing
 from fnmodel.release.move import last_move
 
@@ -42,8 +43,7 @@ def plan(work: Workspace, wanted: Desired, *, look: bool = True) -> saved.Plan:
     """
     with work.console.step("plan") as step:
         step.progress("asking CloudFormation what would change")
-        change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
-        work.stacks.discard(change_set)
+        change_set = _asked(work, wanted)
         stack = _standing_stack(work)
         stands = standing(work.client("cloudformation"), stack) if stack is not None else None
         step.progress("asking the registry what it has")
@@ -55,6 +55,22 @@ def plan(work: Workspace, wanted: Desired, *, look: bool = True) -> saved.Plan:
         made = _plan(work, wanted, change_set, stack, stands, push, found)
         step.done(f"{work.name}: {len(made.changes)} resources would change")
     return made
+
+
+def _asked(work: Workspace, wanted: Desired) -> ChangeSet:
+    """Have CloudFormation plan it, and leave no trace.
+
+    A template too large for a request needs the stage's bucket, which a new stage has not; but
+    there all of it is new, whatever CloudFormation would say.
+    """
+    stack = work.stacks.find(work.name)
+    if len(wanted.body.encode()) > IN_REQUEST and (stack is None or "Bucket" not in stack.outputs):
+        resources = json.loads(wanted.body)["Resources"].items()
+        added = tuple(Change("Add", name, one["Type"], "") for name, one in resources)
+        return ChangeSet(work.name, "CREATE", added)
+    change_set = work.stacks.plan(work.name, wanted.body, wanted.parameters, wanted.tags)
+    work.stacks.discard(change_set)
+    return change_set
 
 
 def world(work: Workspace, wanted: Desired) -> saved.World:
