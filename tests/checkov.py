@@ -29,6 +29,7 @@ Found = Mapping[tuple[str, str], set[str]]
 def stages() -> dict[str, str]:
     """Return the bodies of a stage with everything and of one with nothing asked for."""
     plain = body(
+        fanout=None, requests=None, replay=False,
         surroundings=Around(), access=Access(iam=True), cors=None, rollout=False, audit=False,
         capture=CaptureConfig(), function=FunctionConfig(),
     )  # fmt: skip
