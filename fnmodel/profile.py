@@ -29,6 +29,7 @@ smallest and largest are rounded outward to three digits of the range.
 Imports only the standard library and numpy, because the image counts with it.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -147,6 +148,19 @@ def read_reference(folder: Path) -> Profile:
     except (OSError, ValueError) as error:
         raise SlimError(f"{path}: {error}", hint=_AGAIN) from error
     return Profile.from_json(data)
+
+
+def reference_digest(folder: Path) -> str:
+    """Return the digest of a model directory's `reference.json`: windows of one digest add up.
+
+    Raises:
+        SlimError: it is missing.
+
+    """
+    try:
+        return hashlib.sha256((folder / REFERENCE).read_bytes()).hexdigest()
+    except OSError as error:
+        raise SlimError(f"{folder / REFERENCE}: {error}", hint=_AGAIN) from error
 
 
 def answer_columns(signature: Signature, outputs: Mapping[str, Array]) -> dict[str, Array]:

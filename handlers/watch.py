@@ -1,6 +1,5 @@
 """The Lambda function that watches captured rows: each hour, a quarter after its end."""
 
-import hashlib
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 from fnmodel.aws import Cloud, translated
 from fnmodel.errors import FnmodelError
 from fnmodel.model import SIGNATURE, Signature
-from fnmodel.profile import REFERENCE, read_reference
+from fnmodel.profile import REFERENCE, read_reference, reference_digest
 from fnmodel.serve.models import folders
 from fnmodel.watch import channels
 from fnmodel.watch.book import Book
@@ -80,9 +79,8 @@ def _models() -> Iterator[Watched]:
 
 @cache
 def _watched(name: str, folder: Path) -> Watched:
-    digest = hashlib.sha256((folder / REFERENCE).read_bytes()).hexdigest()
     signature = Signature.from_json(json.loads((folder / SIGNATURE).read_bytes()))
-    return Watched(name, read_reference(folder), signature, digest)
+    return Watched(name, read_reference(folder), signature, reference_digest(folder))
 
 
 @cache

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from fnmodel.__main__ import run
+from fnmodel.aws import Cloud
+from fnmodel.cli.pipeline import ledgers
+from fnmodel.cli.workspace import Workspace
 from fnmodel.local import pipeline
 
 STEPS = f"""
@@ -88,3 +91,11 @@ def test_an_event_s_variables_come_before_the_project_s() -> None:
     assert pipeline.variables({}, "") == {}
     assert pipeline.started_by("arn:aws:codebuild:us-east-1:000000000000:project/x-y") == "x-y"
     assert pipeline.started_by("arn:aws:lambda:us-east-1:000000000000:function:project") is None
+
+
+def test_the_ledger_is_the_build_s_whatever_the_first_stage_is(folder: Path) -> None:
+    """A profile of a person's machine is not known where CodeBuild runs."""
+    with (folder / "fnmodel.yaml").open("a") as file:
+        file.write("stage: production\nstages: {production: {profile: mine, region: eu-west-1}}\n")
+
+    assert ledgers(Workspace(folder)) == Cloud()

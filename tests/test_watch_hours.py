@@ -184,6 +184,41 @@ def test_a_message_that_did_not_arrive_is_sent_again_and_only_there(world: World
     assert len(world.bus.events) == 1
 
 
+def test_a_receiver_that_is_down_for_hours_hears_of_all_of_them(world: World) -> None:
+    """Each later look tries again what any earlier one could not send."""
+    world.people.down = True
+    for later, moved in enumerate(({"normal": 1.0}, {"pay": 1.0}, {}, {})):
+        world.ask(shifted(HOUR, later), 600, **moved)
+        with pytest.raises(AlertError, match="sns"):
+            world.look(shifted(HOUR, later))
+    world.people.down = False
+    world.ask(shifted(HOUR, 4), 600)
+    world.look(shifted(HOUR, 4))
+    world.look(shifted(HOUR, 5))
+
+    assert world.said == ["opened", "grown", "closed"]
+    found = records.find(world.store, "churn", shifted(HOUR, 4))
+    assert found is not None
+    assert found.owed == ()
+
+
+def test_stored_windows_are_those_of_one_reference(world: World) -> None:
+    """Hours that were counted on other bins are left out, as are those outside of the span."""
+    for later in range(4):
+        world.ask(shifted(HOUR, later), 300)
+        world.look(
+            shifted(HOUR, later),
+            watched=WATCHED if later < 3 else replace(WATCHED, digest="bins-2"),
+        )
+
+    found = records.windows_between(
+        world.store, "churn", "bins-1", shifted(HOUR, 1), shifted(HOUR, 9)
+    )
+
+    assert sorted({key.hour for key in found}) == [shifted(HOUR, 1), shifted(HOUR, 2)]
+    assert [one.profile.rows for one in found.values()] == [300, 300]
+
+
 def test_the_same_look_tries_again_at_once(world: World) -> None:
     """Lambda repeats a failed event with its id; another look keeps away from a fresh record."""
     world.desk = replace(world.desk, who="request-1")

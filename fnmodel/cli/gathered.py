@@ -1,5 +1,6 @@
 """Windows of a long time: stored ones, and those of captured rows where none are stored."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -7,13 +8,19 @@ from pathlib import Path
 from fnmodel.capture.line import time_of
 from fnmodel.cli import watched
 from fnmodel.cli.capture import span
+from fnmodel.cli.follow import seconds
 from fnmodel.cli.workspace import Workspace
 from fnmodel.errors import InputError
 from fnmodel.model import Signature
-from fnmodel.profile import Profile
+from fnmodel.profile import Profile, reference_digest
+from fnmodel.watch.bucket import S3Store
 from fnmodel.watch.performance import Evidence, Question
+from fnmodel.watch.records import windows_between
 from fnmodel.watch.rows import Row
-from fnmodel.watch.windows import Windows, from_lines, windows
+from fnmodel.watch.windows import Windows, from_lines, key_of, windows
+
+_AT_ONCE = 10
+"""Reads at once: as many as boto3 keeps connections."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ def gathered(work: Workspace, asked: Sources) -> Gathered:
 
     """
     name = work.project.model_name(asked.model)
-    stored = _stored(asked, name if work.project.models else None)
+    folder = watched.model_folder(work, name, asked.folder)
+    stored = _of_file(asked, name if work.project.models else None)
     rows: tuple[Row, ...] = ()
     if asked.rows is None and asked.windows is not None:
         begin, end = _of_windows(stored, asked)
@@ -61,7 +69,10 @@ def gathered(work: Workspace, asked: Sources) -> Gathered:
         )
         several = bool(work.project.models)
         rows = tuple(row for row in found.rows if not several or row.model == name)
-    reference, signature = watched.reference(work, name, asked.folder)
+        if asked.rows is None and asked.windows is None:
+            back = timedelta(seconds=seconds(asked.baseline))
+            stored = _of_stage(work, asked, name, reference_digest(folder), (begin - back, end))
+    reference, signature = watched.reference(work, name, folder)
     question = Question(
         time_of(begin),
         time_of(end),
@@ -69,8 +80,8 @@ def gathered(work: Workspace, asked: Sources) -> Gathered:
         unkept=watched.unkept(work, signature, reference.features),
         group=watched.known(asked.group, reference.features),
     )
-    hours = {key.hour for key in stored}
-    left = [row for row in rows if row.hour not in hours]
+    # A window of few rows is not stored, beside others of its hour that are.
+    left = [row for row in rows if key_of(row) not in stored]
     evidence = None
     if rows:
         now = [row for row in rows if row.time >= question.since]
@@ -81,7 +92,20 @@ def gathered(work: Workspace, asked: Sources) -> Gathered:
     return Gathered(every, reference, signature, question, evidence)
 
 
-def _stored(asked: Sources, model: str | None) -> Windows:
+def _of_stage(
+    work: Workspace, asked: Sources, name: str, digest: str, span: tuple[datetime, datetime]
+) -> Windows:
+    """Return what the stage's watch has stored on this reference's bins; nothing without one."""
+    begin, end = (time_of(moment)[:13] for moment in span)
+    store = S3Store(work.client("s3"), work.stack.outputs["Bucket"])
+    with work.console.step("windows") as step, ThreadPoolExecutor(_AT_ONCE) as pool:
+        # `~` has the hour that has begun, too.
+        found = windows_between(store, name, digest, begin, f"{end}~", pool.map)
+        step.done(f"{len(found):,} stored windows")
+    return {key: window for key, window in found.items() if asked.version in (None, key.version)}
+
+
+def _of_file(asked: Sources, model: str | None) -> Windows:
     if asked.windows is None:
         return {}
     found = from_lines(watched.content(asked.windows).splitlines(keepends=True))

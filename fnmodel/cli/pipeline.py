@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fnmodel.aws import Cloud
 from fnmodel.cli.console import table
 from fnmodel.cli.options import Where, placed
 from fnmodel.errors import FnmodelError, PipelineError, UsageError
@@ -89,6 +90,14 @@ def _run(work: "Workspace", step: "PipelineStep") -> None:
         )
 
 
+def ledgers(work: "Workspace") -> Cloud:
+    """Return where the ledger is: where the build runs, whatever stage the project's first is.
+
+    In AWS the build's own role may write it, in its own account and region.
+    """
+    return work.cloud if work.local else Cloud()
+
+
 @contextmanager
 def _turn(work: "Workspace") -> Iterator[bool]:
     """Say in the ledger that a run that a watch has asked for begins, and how it ends.
@@ -101,7 +110,7 @@ def _turn(work: "Workspace") -> Iterator[bool]:
         return
     from fnmodel.watch.book import Book
 
-    book = Book(work.client("dynamodb"), ledger)
+    book = Book(ledgers(work).client("dynamodb"), ledger)
     if not book.begin(identity):
         work.console.note(f"unchanged  retraining {identity} has begun before")
         yield False

@@ -53,10 +53,14 @@ def rows(
     return begin, end, replace(found, rows=kept)
 
 
+def model_folder(work: Workspace, name: str, folder: Path | None) -> Path:
+    """Return a model directory; by default that of a model of the project."""
+    return recipe.slim(work, gate=False)[name].model.folder if folder is None else folder
+
+
 def reference(work: Workspace, name: str, folder: Path | None) -> tuple[Profile, Signature]:
     """Return the reference and the signature of a model directory; by default of a model's own."""
-    if folder is None:
-        folder = recipe.slim(work, gate=False)[name].model.folder
+    folder = model_folder(work, name, folder)
     try:
         signature = json.loads((folder / SIGNATURE).read_bytes())
     except (OSError, ValueError) as error:

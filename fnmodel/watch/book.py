@@ -100,13 +100,17 @@ class Book:
         return _entry(item)
 
     def approve(self, identity: str, who: str) -> Entry:
-        """Turn a question into a request.
+        """Turn a question into a request; one that is requested already stays so.
+
+        So whoever could not send the request the first time says yes again.
 
         Raises:
             UsageError: there is no such question, or another run is under way.
 
         """
         known = self.find(identity)
+        if known is not None and known.status == "requested":
+            return known
         if known is None or known.status != "asked":
             said = "is not known" if known is None else f"is {known.status}: {known.why}"
             raise UsageError(

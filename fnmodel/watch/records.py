@@ -10,7 +10,7 @@ month of them.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -47,7 +47,7 @@ class Record:
     `pooled` are the hours that were judged together, none where rows were too few; `pending` those
     that wait for more. `profile` names the windows. `volumes` is what earlier hours stood for.
     `reference` is the digest of the bins. `change` is what has to be said, `written` when
-    (UTC) and `who` by which look.
+    (UTC) and `who` by which look. `owed` are earlier hours whose messages did not arrive yet.
     """
 
     model: str
@@ -68,6 +68,7 @@ class Record:
     change: Change | None = None
     incident: Incident | None = None
     volumes: Mapping[str, float] = field(default_factory=dict)
+    owed: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the object's content."""
@@ -85,7 +86,7 @@ class Record:
             data = json.loads(content)
             if data.pop("schema") != SCHEMA:
                 raise InputError("a watched hour is of another schema; see docs/watch.md")
-            tuples = {name: tuple(data[name]) for name in ("pooled", "pending", "columns")}
+            tuples = {name: tuple(data[name]) for name in ("pooled", "pending", "columns", "owed")}
             alarms = tuple(Alarm(**alarm) for alarm in data["alarms"])
             incident = Incident.from_json(data["incident"])
             return Record(**{**data, **tuples, "alarms": alarms, "incident": incident})
@@ -107,16 +108,46 @@ def find(store: Store, model: str, hour: str) -> Record | None:
 def listed(store: Store, model: str, since: str, until: str = "~") -> Iterator[Record]:
     """Yield the records of [since, until), hours as 2026-11-27T08, oldest first.
 
-    For digests and trends; `stored_windows` gives the counts of each.
+    `stored_windows` gives the counts of each.
     """
-    prefix = record_key(model, "")[: -len(".json")]
-    for key in store.keys(prefix, f"{prefix}{since}"):
-        hour = key[len(prefix) : -len(".json")]
-        if hour >= until:
-            return
+    for key in _keys(store, model, since, until):
         content = store.get(key)
         if content is not None:
             yield Record.from_bytes(content)
+
+
+def _keys(store: Store, model: str, since: str, until: str) -> Iterator[str]:
+    prefix = record_key(model, "")[: -len(".json")]
+    for key in store.keys(prefix, f"{prefix}{since}"):
+        if key[len(prefix) : -len(".json")] >= until:
+            return
+        yield key
+
+
+def windows_between(
+    store: Store,
+    model: str,
+    reference: str,
+    since: str,
+    until: str,
+    each: Callable[[Callable[[str], Windows], Iterable[str]], Iterable[Windows]] = map,
+) -> dict[Key, Counted]:
+    """Return the stored windows of [since, until) that were counted on this reference's bins.
+
+    An hour is two reads; `each` may be the `map` of an executor, which does many at once.
+    """
+
+    def of_hour(key: str) -> Windows:
+        content = store.get(key)
+        record = Record.from_bytes(content) if content is not None else None
+        if record is None or record.reference != reference:
+            return {}
+        return stored_windows(store, record)
+
+    total: dict[Key, Counted] = {}
+    for found in each(of_hour, _keys(store, model, since, until)):
+        total.update(found)
+    return total
 
 
 def latest(store: Store, model: str, before: str) -> Record | None:

@@ -68,7 +68,7 @@ def decide(
 
 
 def guarded(hour: str, past: Past, guards: Guards) -> Decision | None:
-    """Return the refusal of the guards against loops, or None; for approvals, too."""
+    """Return the refusal of the guards against loops, or None."""
     if past.running:
         return Decision("refuse", f"{past.running} is still running")
     if past.starts:

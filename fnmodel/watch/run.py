@@ -6,7 +6,7 @@ arrive; whoever runs at the same time loses the race for it, and leaves the send
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,8 @@ _CATCH_UP = 48
 """Hours that one who was away is made up for."""
 _POOL = 72
 """Hours that are put together at most, where each has too few rows."""
+_OWED = 8
+"""Messages that are tried again at most, so that a receiver that is gone does not take an hour."""
 _WINNER = timedelta(minutes=15)
 """Time in which the one who wrote a record sends it: the longest that Lambda runs."""
 
@@ -83,25 +85,38 @@ def look(
     """
     last = (now - settings.grace).isoformat()[:13]
     previous = records.latest(desk.store, watched.name, last)
-    failed: AlertError | None = None
-    if previous is not None:
-        failed = _tell(previous, settings, desk, mine=False)
+    owed, failed = _make_up(previous, settings, desk) if previous else ((), None)
     first = shifted(last, -1)
     if previous is not None:
         first = max(shifted(previous.hour, 1), shifted(last, -_CATCH_UP))
     hour = first
     while hour < last:
-        made = record(watched, settings, desk, hour, previous, now)
+        made = replace(record(watched, settings, desk, hour, previous, now), owed=owed[-_OWED:])
         mine = desk.store.put_once(records.record_key(watched.name, hour), made.to_bytes())
         if not mine:
             made = records.find(desk.store, watched.name, hour) or made
-        failed = _tell(made, settings, desk, mine=mine) or failed
+        if error := _tell(made, settings, desk, mine=mine):
+            owed, failed = (*owed, hour), error
         yield made
         if enough():
             break
         previous, hour = made, shifted(hour, 1)
     if failed is not None:
         raise failed
+
+
+def _make_up(
+    previous: Record, settings: Settings, desk: Desk
+) -> tuple[tuple[str, ...], AlertError | None]:
+    """Send what earlier hours could not; return the hours that still cannot, and what failed."""
+    owed: list[str] = []
+    failed: AlertError | None = None
+    for hour in (*previous.owed, previous.hour):
+        made = previous if hour == previous.hour else records.find(desk.store, previous.model, hour)
+        if made is not None and (error := _tell(made, settings, desk, mine=False)):
+            owed.append(hour)
+            failed = error
+    return tuple(owed), failed
 
 
 def record(

@@ -43,12 +43,13 @@ Windows = Mapping[Key, Counted]
 
 def windows(rows: Iterable[Row], reference: Profile, signature: Signature) -> dict[Key, Counted]:
     """Return the profile of each window that has rows."""
+    ordered = sorted(rows, key=key_of)
+    return {at: count(list(own), reference, signature) for at, own in groupby(ordered, key=key_of)}
 
-    def key(row: Row) -> Key:
-        return Key(row.hour, row.model, row.version, row.alias, row.rate)
 
-    ordered = sorted(rows, key=key)
-    return {at: count(list(own), reference, signature) for at, own in groupby(ordered, key=key)}
+def key_of(row: Row) -> Key:
+    """Return the window that a row belongs to."""
+    return Key(row.hour, row.model, row.version, row.alias, row.rate)
 
 
 def between(found: Windows, since: str, until: str) -> dict[Key, Counted]:
