@@ -8,6 +8,7 @@ from fnmodel.aws import Cloud, translated
 from fnmodel.batch import fanout
 from fnmodel.batch.fanout import Started, Steps
 from fnmodel.batch.objects import Object
+from fnmodel.batch.run import lease_of
 from fnmodel.errors import BatchError, FnmodelError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def start(event: Mapping[str, Any], inputs: Sequence[Object], work: "Invocation"
         execution = _execution(Cloud().client("stepfunctions"), home, name, given)
     except FnmodelError:
         # Or no other run of the job could begin for as long as this one might have lasted.
-        fanout.lease_of(work.request, work.objects).give_back()
+        lease_of(work.request, work.objects).give_back()
         raise
     return {
         "job": work.request.job,

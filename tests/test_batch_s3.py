@@ -226,7 +226,7 @@ CONTEXT = SimpleNamespace(
     invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:fnmodel-churn-dev:live",
     function_version="7",
     function_name="fnmodel-churn-dev",
-    get_remaining_time_in_millis=lambda: 60_000,
+    get_remaining_time_in_millis=lambda: 12_000,  # too few to wait for another run
 )
 
 
