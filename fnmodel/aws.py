@@ -50,11 +50,14 @@ class Cloud:
     profile: str | None = None
     role: str | None = None
 
-    def client(self, service: str, *, wait: float = _PATIENCE, once: bool = False) -> Any:
+    def client(
+        self, service: str, *, wait: float = _PATIENCE, once: bool = False, signs: bool = False
+    ) -> Any:
         """Return a boto3 client with our retry mode; it waits `wait` seconds for an answer.
 
         A longer wait than the default is for work that must not be begun again while it runs, so
-        that nothing is retried then; nor with `once`.
+        that nothing is retried then; nor with `once`. One of S3 that `signs` makes URLs and forms
+        for others.
 
         Raises:
             CredentialsError: the profile does not exist.
@@ -69,6 +72,8 @@ class Cloud:
             read_timeout=wait,
             user_agent_extra="fnmodel",
         )
+        if signs:
+            config = config.merge(_signing())
         with translated():
             if self.endpoint_url:
                 # It is on this machine: the user's proxy must not be asked for it.
@@ -137,6 +142,22 @@ class Cloud:
         with translated():
             number: str = self.client("sts").get_caller_identity()["Account"]
         return number
+
+
+def _signing() -> Any:
+    """Return how URLs and forms of S3 are signed: by Signature Version 4, for the region's host.
+
+    boto3 takes version 2 in the older regions, which no bucket of today accepts, nor one with a
+    KMS key, and the global host, which redirects uploads to a bucket that is new.
+    https://aws.amazon.com/blogs/aws/amazon-s3-update-sigv2-deprecation-period-extended-modified/
+    """
+    from botocore.config import Config
+
+    # In the embedded cloud a bucket has no host of its own.
+    emulated = "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ
+    return Config(
+        signature_version="s3v4", s3={"addressing_style": "path" if emulated else "virtual"}
+    )
 
 
 def _assuming(own: Any, role: str) -> Any:

@@ -8,7 +8,8 @@ from fnmodel.aws import Cloud, translated
 from fnmodel.batch import fanout
 from fnmodel.batch.fanout import Started, Steps
 from fnmodel.batch.objects import Object
-from fnmodel.errors import BatchError
+from fnmodel.batch.run import lease_of
+from fnmodel.errors import BatchError, FnmodelError
 
 if TYPE_CHECKING:
     from handlers.batch import Invocation
@@ -38,9 +39,13 @@ def start(event: Mapping[str, Any], inputs: Sequence[Object], work: "Invocation"
         "folder": started.folder,
         "marks": started.marks,
     }
-    execution = _execution(
-        Cloud().client("stepfunctions"), f"arn:{partition}:states:{region}:{account}", name, given
-    )
+    home = f"arn:{partition}:states:{region}:{account}"
+    try:
+        execution = _execution(Cloud().client("stepfunctions"), home, name, given)
+    except FnmodelError:
+        # Or no other run of the job could begin for as long as this one might have lasted.
+        lease_of(work.request, work.objects).give_back()
+        raise
     return {
         "job": work.request.job,
         "run_id": started.run_id,

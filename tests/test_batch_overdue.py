@@ -120,7 +120,10 @@ def test_the_stack_fans_out_where_it_is_asked_to() -> None:
     with_it = rendered(JOB, fanout=FanoutConfig(concurrency=7))
     without = rendered(JOB)
 
-    assert with_it.keys() - without.keys() == {"BatchMachine", "BatchMachineRole", "BatchFailures"}
+    assert with_it.keys() - without.keys() == {
+        "BatchMachine", "BatchMachineRole", "BatchFailures", "BatchFailuresPolicy",
+        "FailedSlicesAlarm",
+    }  # fmt: skip
     states = with_it["BatchMachine"]["Properties"]["Definition"]["States"]
     assert [states[name]["MaxConcurrency"] for name in ("Mark", "Score")] == [7, 7]
     assert "states:StartExecution" in json.dumps(with_it["FunctionRole"])

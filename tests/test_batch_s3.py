@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -96,14 +97,14 @@ def test_missing_and_impossible_buckets(s3: Any) -> None:
 
 
 @pytest.fixture
-def handle(monkeypatch: pytest.MonkeyPatch, s3: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def handle(monkeypatch: pytest.MonkeyPatch, s3: Any) -> Callable[..., dict[str, Any]]:
     """Return the function's batch side, for the bucket of moto."""
     monkeypatch.setenv("FNMODEL_MODEL_DIR", str(model_folder("mixed")))
     monkeypatch.setenv("FNMODEL_MODEL_NAME", "churn")
     from fnmodel.serve.boot import open_models
     from handlers.batch import run_batch
 
-    return lambda event: run_batch(event, None, open_models(os.environ, "1"))
+    return lambda event, context=None: run_batch(event, context, open_models(os.environ, "1"))
 
 
 EVENT = json.loads((EVENTS / "batch.json").read_bytes())
@@ -218,3 +219,32 @@ def test_writes_over_what_was_read(store: ObjectStore) -> None:
     assert store.open("a", second.etag).read() == b"2"
     assert not store.put("b", b"3", if_match=first.etag)
     assert store.list("b") == []
+
+
+WIDE = {"fanout": {"objects": 0, "bytes": 0, "slice_bytes": 1000}}
+CONTEXT = SimpleNamespace(
+    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:fnmodel-churn-dev:live",
+    function_version="7",
+    function_name="fnmodel-churn-dev",
+    get_remaining_time_in_millis=lambda: 12_000,  # too few to wait for another run
+)
+
+
+def test_a_machine_that_cannot_be_started(handle: Any, s3: Any) -> None:
+    """A run that does not begin keeps no other from beginning; with its machine, both do."""
+    s3.put_object(Bucket=BUCKET, Key="incoming/a.csv", Body=GOOD.encode())
+    later = EVENT | WIDE | {"scheduled_time": "2031-01-01T03:00:00Z"}
+    for event in (EVENT | WIDE, later):
+        with pytest.raises(AwsError, match="StateMachineDoesNotExist"):
+            handle(event, CONTEXT)
+
+    machine = boto3.client("stepfunctions").create_state_machine(
+        name="fnmodel-churn-dev", definition=json.dumps(PASSES), roleArn=ROLE
+    )["stateMachineArn"]
+    started = handle(later, CONTEXT)
+    assert started["execution"].startswith(machine.replace(":stateMachine:", ":execution:"))
+    assert started["status"] == "running"
+
+
+PASSES = {"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}}
+ROLE = "arn:aws:iam::123456789012:role/fanout"

@@ -459,7 +459,7 @@ def test_a_change_of_access_is_planned_and_then_done(
     assert planned["access"] == {"before": "jwt", "after": "iam"}
     assert "jwt → iam" in text
     changed = {change["logical_id"]: change["action"] for change in planned["changes"]}
-    assert changed == {"ApiRoute": "Modify", "TokenAuthorizer": "Remove"}
+    assert changed == {"ApiRoute": "may-replace", "TokenAuthorizer": "remove"}
     assert (deployed["version"], deployed["access"], state["access"]) == ("1", "iam", "iam")
     assert "access: {api_key: {}}" in refused.stderr
     assert (back["version"], back["access"]) == ("1", "jwt")

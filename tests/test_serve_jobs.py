@@ -238,5 +238,24 @@ def test_a_run_that_never_answers() -> None:
     world.moment = NOW + timedelta(seconds=3 * 60 + 239)
     assert world.status(job["id"])["status"] == "running"
     world.moment += timedelta(seconds=2)
-
     assert world.status(job["id"])["status"] == "failed"
+
+    # As its error says, it can be started again: the same event, with all of the time once more.
+    answer = world.jobs.start(call(job=job["id"]))
+    assert (answer.status, json.loads(answer.body)["status"]) == (202, "running")
+    assert len(world.events) == 2
+    assert world.events[0] == world.events[1]
+    world.moment += timedelta(seconds=3 * 60 + 241)
+    assert world.status(job["id"])["status"] == "failed"
+
+
+def test_started_when_it_is_over() -> None:
+    """A job that is over is not run again; the answer is the job as everywhere."""
+    world = World()
+    job = world.make()
+    world.store.contents[f"jobs/{job['id']}/failed.json"] = b'{"error": "no such column"}'
+    answer = world.jobs.start(call(job=job["id"]))
+
+    assert answer.status == 200
+    assert json.loads(answer.body) == world.status(job["id"])
+    assert not world.events

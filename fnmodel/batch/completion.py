@@ -1,12 +1,10 @@
-"""What the world hears of a run that is over: a CloudEvent 1.0, and metrics.
-
-https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
-"""
+"""What the world hears of a run that is over: a CloudEvent."""
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fnmodel import cloudevents
 from fnmodel.aws import translated
 from fnmodel.errors import AwsError
 
@@ -22,16 +20,14 @@ def cloud_event(manifest: Mapping[str, Any], *, function: str, bucket: str) -> d
     status = manifest["status"]
     told = ("job", "run_id", "status", "scheduled_time", "started", "model", "totals",
             "error_budget")  # fmt: skip
-    return {
-        "specversion": "1.0",
-        "id": f"{manifest['run_id']}-{status}",
-        "source": f"/fnmodel/{function}/batch/{manifest['job']}",
-        "type": f"{_TYPE}.{status}",
-        "subject": manifest["scheduled_time"],
-        "time": manifest["finished"],
-        "datacontenttype": "application/json",
-        "data": {"bucket": bucket, **{name: manifest[name] for name in told}},
-    }
+    return cloudevents.event(
+        f"{_TYPE}.{status}",
+        f"/fnmodel/{function}/batch/{manifest['job']}",
+        manifest["scheduled_time"],
+        manifest["finished"],
+        {"bucket": bucket, **{name: manifest[name] for name in told}},
+        name=f"{manifest['run_id']}-{status}",
+    )
 
 
 def publish(

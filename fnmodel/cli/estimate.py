@@ -1,20 +1,15 @@
 """What a batch run would take: rows, time, attempts, quotas and dollars, before it starts.
 
 A pure calculation. What it is told comes from the listing and from an earlier run of the job, or is
-assumed; an estimate says which.
+assumed; an estimate says which. Dollars are of one region, wherever the stage is, and
+without free tiers.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PRICES_AS_OF = "2026-11"
-"""us-east-1, in dollars, without free tiers."""
-GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
-INVOCATION = 0.20 / 1e6
-WRITE = 0.005 / 1000  # PUT and LIST
-READ = 0.0004 / 1000  # GET
-TRANSITION = 0.025 / 1000  # of a standard workflow of Step Functions
+from fnmodel.provision.prices import AS_OF, GB_SECOND, INVOCATION, READ, REGION, TRANSITION, WRITE
 
 _BYTES_A_ROW = {"csv": 150.0, "jsonl": 400.0, "parquet": 60.0, "arrow": 120.0}
 _ROWS_A_SECOND = 100_000.0
@@ -206,7 +201,7 @@ def shown(found: Estimate) -> str:
     line = (
         f"about {found.rows:,} rows in {found.objects:,} objects ({found.size / 1e6:,.1f} MB), "
         f"{span(found.seconds)}, {_how(found)}, {found.parts:,} parts, "
-        f"${found.dollars:,.4f} at list prices of {PRICES_AS_OF} ({sure})"
+        f"${found.dollars:,.4f} at list prices of {REGION}, {AS_OF} ({sure})"
     )
     return "\n".join([line, *found.problems])
 

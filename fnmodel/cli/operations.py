@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from fnmodel.aws import translated
-from fnmodel.cli.estimate import GB_SECOND, INVOCATION
+from fnmodel.provision.prices import GB_SECOND, INVOCATION
 from fnmodel.watch.digest import Alert, Operations
 
 _HOUR = 3600

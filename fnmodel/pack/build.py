@@ -50,10 +50,10 @@ LAYERS: Mapping[str, str] = {
 _PYTHON = "/usr/bin/python3"
 # What the image runs of this package; a test imports it without what only a build needs.
 _MODULES = (
-    "__init__.py", "apikey.py", "arrays.py", "aws.py", "binary.py", "buffers.py", "deadline.py",
-    "distribution.py", "encoding.py", "engine.py", "errors.py", "fields.py", "histogram.py",
-    "imports.py", "inference.py", "lazy.py", "model.py", "paired.py", "processing.py", "profile.py",
-    "sequential.py", "sigv4.py", "values.py",
+    "__init__.py", "apikey.py", "arrays.py", "aws.py", "binary.py", "buffers.py", "cloudevents.py",
+    "deadline.py", "distribution.py", "encoding.py", "engine.py", "errors.py", "fields.py",
+    "histogram.py", "imports.py", "inference.py", "lazy.py", "model.py", "paired.py",
+    "processing.py", "profile.py", "sequential.py", "sigv4.py", "values.py",
 )  # fmt: skip
 _PACKAGES = ("capture", "front", "ort", "release", "serve", "batch", "watch")
 # Code, and what the page under /docs is made of.

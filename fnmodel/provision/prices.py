@@ -1,4 +1,7 @@
-"""What AWS asks for what a stack holds: one region's prices, with where and when they were read."""
+"""What AWS asks for a stack and its work: one region's prices, with where and when they were read.
+
+The only table of prices: the cost of a plan, of a batch run and of a week are all by it.
+"""
 
 REGION = "us-east-1"
 CURRENCY = "USD"
@@ -7,6 +10,7 @@ AS_OF = "2024-07"
 SOURCES = (
     "Lambda: AWS's price list for AWSLambda, in force from 2025-10-01",
     "API Gateway, CloudWatch, KMS: AWS's price list as infracost's tests quote it, 2024-07",
+    "S3, Step Functions: aws.amazon.com/s3/pricing, aws.amazon.com/step-functions/pricing",
 )
 
 # Of Lambda, by architecture: a GB-second of running, and of concurrency that is held ready.
@@ -16,6 +20,11 @@ INVOCATION = 0.20 / 1e6
 SNAPSHOT_GB_SECOND = 0.0000015046
 HTTP_REQUEST = 1.00 / 1e6  # of up to 512 KB
 LOG_GB = 0.50  # taken in
+
+# Requests to S3's standard storage, and a transition of a standard workflow of Step Functions.
+WRITE = 0.005 / 1000  # PUT and LIST
+READ = 0.0004 / 1000  # GET
+TRANSITION = 0.025 / 1000
 
 # A month, whether it is used or not.
 ALARM = 0.10  # one metric, of 60 s or more

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fnmodel import cloudevents
 from fnmodel.errors import AlertError
 from fnmodel.model import Signature
 from fnmodel.profile import Profile
-from fnmodel.watch import cloudevents, records
+from fnmodel.watch import records
 from fnmodel.watch.book import Book, Entry, identity
 from fnmodel.watch.channels import Outbox
 from fnmodel.watch.drift import Drift, Rules
@@ -23,6 +24,10 @@ from fnmodel.watch.judge import Evidence, Judgement, judge
 from fnmodel.watch.records import HISTORY, Record, Store, shifted
 from fnmodel.watch.retrain import Guards, decide
 from fnmodel.watch.windows import Windows, merged
+
+ALERT = "io.fnmodel.watch.alert"
+"""Types of alerts begin so, and end with what has changed: `.opened`, `.grown` and so on."""
+RETRAIN = "io.fnmodel.watch.retrain.requested"
 
 _CATCH_UP = 48
 """Hours that one who was away is made up for."""
@@ -259,9 +264,7 @@ def _send(made: Record, settings: Settings, desk: Desk) -> None:
     # First what starts a run: a receiver of alerts that is down must not hold it up.
     if entry is not None and entry.status == "requested":
         request(entry, settings.endpoint, desk.outbox)
-    desk.outbox.send(
-        cloudevents.event(f"{cloudevents.ALERT}.{made.change}", source, made.hour, time, data)
-    )
+    desk.outbox.send(cloudevents.event(f"{ALERT}.{made.change}", source, made.hour, time, data))
 
 
 def request(entry: Entry, endpoint: str, outbox: Outbox) -> None:
@@ -274,7 +277,7 @@ def request(entry: Entry, endpoint: str, outbox: Outbox) -> None:
     data = {"id": entry.id, "model": entry.model, "hour": entry.hour, "endpoint": endpoint}
     source = f"/{endpoint}/{entry.model}"
     bus = {"eventbridge": outbox.channels["eventbridge"]}
-    event = cloudevents.event(cloudevents.RETRAIN, source, entry.hour, entry.time, data)
+    event = cloudevents.event(RETRAIN, source, entry.hour, entry.time, data)
     Outbox(outbox.store, bus).send(event)
 
 

@@ -32,7 +32,7 @@ class Bucket:
 
     @cached_property
     def _client(self) -> Any:
-        return Cloud().client("s3")
+        return Cloud().client("s3", signs=True)
 
     def get(self, key: str) -> bytes | None:
         """As `Store.get`."""

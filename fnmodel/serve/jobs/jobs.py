@@ -2,7 +2,7 @@
 
     jobs/{id}/job.json         what was asked, by whom; written once, by `create`
     jobs/{id}/input/data.csv   what the caller uploads, by a form that S3 checks
-    jobs/{id}/started.json     `start` was called
+    jobs/{id}/started-0001.json     `start` was called, and again when the run before was lost
     jobs/{id}/output/…         a batch run's parts and manifest
     jobs/{id}/failed.json      why the run ended without a manifest
     jobs/{id}/cancelled.json   `cancel` was called
@@ -30,8 +30,10 @@ _ID = re.compile(r"[A-Za-z0-9_-]{32}")
 _UPLOAD_SECONDS = 3600
 _RESULT_SECONDS = 900
 _MOST_LINKS = 100
+_STARTED = "started-"
 # Lambda tries an asynchronous event three times, and waits up to two minutes in between.
 _ATTEMPTS, _PAUSES = 3, 240.0
+_LOST = "the run ended without an answer; start it again"
 
 
 class Store(Protocol):
@@ -114,6 +116,8 @@ class Jobs:
     def start(self, call: Call) -> Answer:
         """Score what was uploaded; may be called again, and has its effect once.
 
+        A job whose run was lost goes on behind its last part.
+
         Raises:
             RefusalError: 404, there is no such job; 409, nothing was uploaded, or it is cancelled;
                 413, the upload is too large.
@@ -123,8 +127,9 @@ class Jobs:
         state = self._state(job)
         if state["status"] == "cancelled":
             raise RefusalError(409, "this job was cancelled")
-        if state["status"] in ("succeeded", "failed"):
-            return Answer.of(state)
+        lost = state.get("error") == _LOST
+        if state["status"] in ("succeeded", "failed") and not lost:
+            return Answer.of(self._told(job, record))
         asked = Asked(**record["asked"])
         uploaded = dict(self.store.list(f"{HOME}{job}/input/"))
         size = uploaded.get(self._input(job, asked))
@@ -132,7 +137,10 @@ class Jobs:
             raise RefusalError(409, "nothing was uploaded yet; send the input by `upload` first")
         if size > self.limits.bytes:
             raise RefusalError(413, f"the input has {size:,} bytes; {self.limits.bytes:,} may be")
-        self.store.put(f"{HOME}{job}/started.json", orjson.dumps({"at": self.now().isoformat()}))
+        if state["status"] != "running":
+            number = len(self.store.list(f"{HOME}{job}/{_STARTED}")) + 1
+            at = orjson.dumps({"at": self.now().isoformat()})
+            self.store.put(f"{HOME}{job}/{_STARTED}{number:04d}.json", at)
         self.invoke(self._event(job, record, asked))
         return Answer.of(self._told(job, record), status=202)
 
@@ -216,12 +224,13 @@ class Jobs:
         if f"{home}failed.json" in keys:
             said = orjson.loads(self.store.get(f"{home}failed.json") or b"{}")
             return {"status": "failed", "error": said.get("error", "")}
-        if f"{home}started.json" not in keys:
+        starts = [key for key in keys if key.startswith(f"{home}{_STARTED}")]
+        if not starts:
             return {"status": "waiting"}
-        said = orjson.loads(self.store.get(f"{home}started.json") or b"{}")
+        said = orjson.loads(self.store.get(max(starts)) or b"{}")
         since = (self.now() - datetime.fromisoformat(said["at"])).total_seconds()
         if since > _ATTEMPTS * self.limits.timeout + _PAUSES:
-            return {"status": "failed", "error": "the run ended without an answer; start it again"}
+            return {"status": "failed", "error": _LOST}
         return {"status": "running", "parts": sum("/receipts/" in key for key in keys)}
 
     def _over(self, manifest: Mapping[str, Any]) -> dict[str, Any]:

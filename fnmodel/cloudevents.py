@@ -8,20 +8,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-ALERT = "io.fnmodel.watch.alert"
-"""Types of alerts begin so, and end with what has changed: `.opened`, `.grown` and so on."""
-RETRAIN = "io.fnmodel.watch.retrain.requested"
 
-
-def event(kind: str, source: str, subject: str, time: str, data: Mapping[str, Any]) -> Any:
+def event(
+    kind: str, source: str, subject: str, time: str, data: Mapping[str, Any], *, name: str = ""
+) -> dict[str, Any]:
     """Return a CloudEvent 1.0 as plain data.
 
-    Its id is a hash of type, source and subject: a window has one event of a kind.
+    Its id is `name`, or a hash of type, source and subject: a subject has one event of a kind.
     """
-    name = json.dumps([kind, source, subject], separators=(",", ":")).encode()
     return {
         "specversion": "1.0",
-        "id": hashlib.sha256(name).hexdigest()[:32],
+        "id": name or _hash(kind, source, subject),
         "type": kind,
         "source": source,
         "subject": subject,
@@ -29,3 +26,8 @@ def event(kind: str, source: str, subject: str, time: str, data: Mapping[str, An
         "datacontenttype": "application/json",
         "data": dict(data),
     }
+
+
+def _hash(*words: str) -> str:
+    text = json.dumps(words, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
