@@ -1,4 +1,4 @@
-"""Every fault at every call, and every order of two commands: `make crash`."""
+"""Every fault at every call, and two commands that change after any call: `make crash`."""
 
 import sys
 import tempfile

@@ -19,6 +19,8 @@ from fnmodel.errors import FnmodelError, RegistryError
 from fnmodel.pack.build import Recipe
 from fnmodel.pack.image import Image, host_architecture
 from fnmodel.pack.layout import Store
+from fnmodel.provision.bodies import Bodies
+from fnmodel.provision.pins import Pins
 from fnmodel.provision.stack import Stacks
 from fnmodel.release.alias import AliasState
 from fnmodel.release.chain import faults
@@ -236,6 +238,7 @@ class Inside(Workspace):
         make = {
             "stacks": lambda: Stacks(
                 self.client("cloudformation"),
+                bodies=Bodies(self.client("s3")),
                 sleep=world.sleep,
                 clock=lambda: world.now,
                 interval=120,
@@ -253,6 +256,14 @@ class Inside(Workspace):
             self.client("dynamodb"), self.stack.outputs["LedgerTable"], copies=self.copies,
             clock=lambda: self.world.now, gone=lambda name: name not in self.world.alive,
         )  # fmt: skip
+
+    @property
+    def pins(self) -> Pins:
+        """Words of those who use images and those who delete them, in the world's time."""
+        repository = self.repositories.ensure(self.project.name)
+        return Pins(
+            self.client("ecr"), repository.arn, clock=lambda: self.world.now, sleep=self.world.sleep
+        )
 
     @property
     def releases(self) -> Releases:  # type: ignore[override]
@@ -409,7 +420,8 @@ class Fault:
         over = self.calls >= self.at > 0
         if self.way.startswith("killed") and over and not (hit and self.way == "killed after"):
             raise Killed
-        if self.way == "expired" and over:
+        # The registry has a token of its own, which outlives these.
+        if self.way == "expired" and over and service != "registry":
             raise RefusedError("ExpiredTokenException", "the security token has expired", 403)
         if hit and self.way in _REFUSED:
             refused: Exception = _REFUSED[self.way]()

@@ -21,7 +21,9 @@ def shadowed() -> Rollout:
     evidence = none_yet(LIMITS, None, PLAN.replays)
     assert evidence.replayed is not None
     pair = Pair("r-1", Asked(ms=10.0, billed=10), Asked(failed=True))
-    replayed = add(evidence.replayed, Batch((pair,) * 20, asked=20), LIMITS, Random(1))
+    replayed = add(
+        evidence.replayed, Batch((pair,) * 20, asked=20, billed_ms=200), LIMITS, Random(1)
+    )
     evidence = replace(evidence, replayed=replayed)
     return begun(PLAN, evidence=evidence, step=SHADOW, phase=Phase.shadow)
 

@@ -1,5 +1,6 @@
 """Commands that are killed, or whose calls fail, at any call: the same command again ends them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from crash_cases import (
     shift,
 )
 
+from fnmodel.provision.bodies import IN_REQUEST, Bodies
+from fnmodel.provision.stack import Stacks
 from fnmodel.provision.status import Step, next_step, way_out
 from fnmodel.release.reasons import REMEDIES
 from fnmodel.testing import InMemoryAccount
@@ -59,6 +62,29 @@ def test_a_roll_back_is_one_move_and_nothing_else(world: World) -> None:
     assert fault.log.count("lambda.UpdateAlias") == 1
     services = {call.split(".")[0] for call in fault.log if "Describe" not in call}
     assert services == {"lambda", "dynamodb"}
+
+
+def test_a_template_too_large_for_a_request_comes_from_the_bucket(world: World) -> None:
+    """It is put there first; an account takes no such template in the request."""
+    world.run(deploy("a"))
+    account = world.account
+    cloudformation = account.client("cloudformation")
+    body = cloudformation.get_template(StackName=world.name)["TemplateBody"]
+    body["Resources"]["Function"]["Properties"]["MemorySize"] = 3008
+    large = json.dumps({**body, "Description": "x" * IN_REQUEST})
+    [shown] = cloudformation.describe_stacks(StackName=world.name)["Stacks"]
+    given = {p["ParameterKey"]: p["ParameterValue"] for p in shown["Parameters"]}
+    tags = {tag["Key"]: tag["Value"] for tag in shown["Tags"]}
+    stacks = Stacks(
+        cloudformation, bodies=Bodies(account.client("s3")), sleep=world.sleep, interval=0
+    )
+    stacks.apply(stacks.plan(world.name, large, given, tags))
+
+    assert cloudformation.get_template(StackName=world.name)["TemplateBody"] == json.loads(large)
+    with pytest.raises(cloudformation.exceptions.ClientError, match="more than 51200"):
+        cloudformation.create_change_set(
+            StackName=world.name, ChangeSetName="large", TemplateBody=large, Tags=[]
+        )
 
 
 def test_destroying_one_stage_leaves_what_others_have(world: World) -> None:

@@ -10,6 +10,7 @@ from crash_cases import (
     ABORT,
     DESTROY,
     PROMOTE,
+    ROLLBACK,
     WAYS,
     Command,
     World,
@@ -19,21 +20,31 @@ from crash_cases import (
 )
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-RUNS = int(os.environ.get("FNMODEL_CRASH_RUNS", "15"))
+RUNS = int(os.environ.get("FNMODEL_CRASH_RUNS", "20"))
 """`make crash` asks for 2,000."""
+
+# Killed after its last call, a roll-back is done: the same command again is another one.
+HEARD = tuple(way for way in WAYS if way != "killed after")
+
+_BEFORE_DESTROYED = 3
 
 _kept: dict[str, Any] = {}
 
 
-def world() -> World:
-    """Return an empty account; one for all runs, since its clients cost more than a run."""
+def world(letters: str) -> World:
+    """Return an account with these deployed; one for all runs, since its clients cost most."""
     if not _kept:
         _kept["world"] = World(Path(tempfile.mkdtemp(prefix="fnmodel-crash-")))
-        _kept["empty"] = _kept["world"].save()
+        _kept[""] = _kept["world"].save()
     made: World = _kept["world"]
-    made.load(_kept["empty"])
+    if letters not in _kept:
+        made.load(_kept[""])
+        for letter in letters:
+            made.run(deploy(letter))
+        _kept[letters] = made.save()
+    made.load(_kept[letters])
     return made
 
 
@@ -44,15 +55,23 @@ def teardown_module() -> None:
 
 
 class Stage(RuleBasedStateMachine):
-    """The oracle knows the images that were deployed, and where traffic goes."""
+    """The oracle knows the images that were deployed, and where traffic goes and came from."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = world()
+        self.world = world("")
         self.deployed: list[str] = []
         self.stable = 0
         self.share = 0.0
         self.rolled_back = False
+        self.before: dict[int, int] = {}
+        self.steps = 0
+
+    @initialize(letters=st.sampled_from(["ab", "a", "abc", ""]))
+    def begin(self, letters: str) -> None:
+        """Most of what can go wrong needs a candidate."""
+        self.world = world(letters)
+        self.deployed, self.stable = [*letters], min(len(letters), 1)
 
     @rule(letter=st.sampled_from("abc"), fault=st.none() | st.tuples(
         st.sampled_from(WAYS), st.integers(1, 60)))  # fmt: skip
@@ -91,7 +110,38 @@ class Stage(RuleBasedStateMachine):
             assert "was rolled back" in said
             return
         assert said == "done", said
+        if self.stable != len(self.deployed):
+            self.before[len(self.deployed)] = self.stable
         self.stable, self.share = len(self.deployed), 0.0
+
+    @rule(fault=st.none() | st.tuples(st.sampled_from(HEARD), st.integers(1, 12)))
+    def rollback(self, fault: tuple[str, int] | None) -> None:
+        """Take the candidate's share away, else go back to what was promoted away from."""
+        said = self._run(ROLLBACK, fault)
+        if not self.deployed:
+            assert "is not deployed" in said
+            return
+        if not self.share:
+            if self.stable not in self.before:
+                assert "there is nothing to go back to" in said
+                return
+            self.stable = self.before[self.stable]
+        assert said == "done", said
+        self.share, self.rolled_back = 0.0, True
+
+    @rule(version=st.integers(1, 4), weight=st.sampled_from([0.0, 0.1]))
+    def edit_by_hand(self, version: int, weight: float) -> None:
+        """Point the alias to any version, in the console; the newest may get a share."""
+        newest = len(self.deployed)
+        if version > newest or (weight and version == newest):
+            return
+        weights = {str(newest): weight} if weight else {}
+        self.world.account.resources.functions[self.world.name].answer(
+            "UpdateAlias",
+            {"Name": "live", "FunctionVersion": str(version),
+             "RoutingConfig": {"AdditionalVersionWeights": weights}},
+        )  # fmt: skip
+        self.stable, self.share = version, weight
 
     @rule(fault=st.none() | st.tuples(st.sampled_from(WAYS), st.integers(1, 12)))
     def abort(self, fault: tuple[str, int] | None) -> None:
@@ -101,12 +151,14 @@ class Stage(RuleBasedStateMachine):
         if self.share:
             self.share, self.rolled_back = 0.0, True
 
+    @precondition(lambda self: self.steps > _BEFORE_DESTROYED)
     @rule(fault=st.none() | st.tuples(st.sampled_from(WAYS), st.integers(1, 60)))
     def destroy(self, fault: tuple[str, int] | None) -> None:
         """Delete everything."""
         assert self._run(DESTROY, fault) == "done"
         self.deployed, self.stable, self.share = [], 0, 0.0
         self.rolled_back = False
+        self.before.clear()
         assert self.world.account.resources.functions == {}
 
     def _refused(self, said: str) -> bool:
@@ -122,6 +174,7 @@ class Stage(RuleBasedStateMachine):
 
     def _run(self, command: Command, fault: tuple[str, int] | None) -> str:
         """Run a command that may meet a fault, then again until it was heard to its end."""
+        self.steps += 1
         if fault is not None:
             said, met = hit(self.world, command, *fault)
             if met.calls < fault[1] or said == "done":

@@ -6,7 +6,7 @@ import pytest
 from crash_cases import World
 from race_cases import RACES, Race, race
 
-# `make crash` tries every order with one change, and many with two.
+# `make crash` tries a change after every call.
 EVERY = 13
 
 

@@ -10,6 +10,7 @@ from moto import mock_aws
 from fnmodel.errors import LockHeldError
 from fnmodel.provision.images import Images, Manifest, sweep
 from fnmodel.provision.pins import Pins
+from fnmodel.testing import InMemoryAccount
 
 NAME = "fnmodel/churn"
 HOUR = 3600.0
@@ -218,3 +219,18 @@ def test_it_stops_long_before_its_word_ends(ecr: Any) -> None:
         now[0] += 250
         assert not turn.may_go_on()
         assert Images(ecr, NAME).delete([digest("a")], turn.may_go_on) == ()
+
+
+def test_those_who_were_killed_do_not_fill_the_repository_s_tags() -> None:
+    """A repository holds 50 tags: a word that has ended makes room for the next one."""
+    ecr = InMemoryAccount(lambda _version, _event: None).client("ecr")
+    arn = ecr.create_repository(repositoryName=NAME)["repository"]["repositoryArn"]
+    now = [1_000_000.0]
+    killed = []  # kept, since a generator that is collected ends its block
+    for number in range(60):
+        held = Pins(ecr, arn, clock=lambda: now[0]).held(digest(f"{number}"))
+        held.__enter__()
+        killed.append(held)
+        now[0] += 24 * HOUR
+
+    assert len(ecr.list_tags_for_resource(resourceArn=arn)["tags"]) == 1

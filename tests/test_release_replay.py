@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from release_cases import Emulator
 from replay_cases import BUCKET, LIMITS, Replaying, score
 
@@ -251,6 +252,43 @@ def test_a_shadow_that_sees_too_little_asks_or_waits(service: Replaying) -> None
 
     assert (asking.phase, asking.step) == (Phase.approval, -1)
     assert (agreed.phase, agreed.step) == (Phase.baking, 0)
+
+
+def test_a_replay_that_is_refused_hides_nothing_and_goes_on_later(service: Replaying) -> None:
+    """What was asked until then counts, callers' figures are judged, and `status` says why."""
+    service.capture(200)
+    calls = iter(range(5))
+
+    def refuse(**_: Any) -> None:
+        if next(calls, None) is None:
+            detail = {"Code": "AccessDeniedException", "Message": "not allowed"}
+            raise ClientError({"Error": detail}, "Invoke")
+
+    rollout = service.look(service.begun(SHADOW))
+    events = service.function.client.meta.events
+    events.register_first("before-call.lambda.Invoke", refuse)
+    broken = service.look(rollout)
+    events.unregister("before-call.lambda.Invoke", refuse)
+    ended = service.run(broken)
+
+    assert broken.phase is Phase.shadow
+    assert broken.evidence.replayed is not None
+    assert (broken.evidence.replayed.pairs, broken.evidence.replayed.billed_ms) == (2, 40)
+    assert said(broken, "requests")[1].endswith(
+        "replaying broke off: Invoke: not allowed (AccessDeniedException)"
+    )
+    assert "broke off" not in said(ended, "requests")[1]
+
+
+def test_rows_that_prove_useless_are_billed_too(service: Replaying) -> None:
+    """Both versions are invoked before it is known that a row is not what was asked."""
+    service.stable = lambda _: {"label": "other"}
+    service.capture(30)
+    rollout = service.run(service.begun(SHADOW), looks=2)
+
+    replayed = rollout.evidence.replayed
+    assert replayed is not None
+    assert (replayed.pairs, replayed.asked, replayed.billed_ms) == (0, 30, 600)
 
 
 def test_the_same_model_is_held_to_its_tolerance(service: Replaying) -> None:

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -17,7 +17,7 @@ from fnmodel.release.alias import AliasRouter
 from fnmodel.release.analysis import Readings
 from fnmodel.release.ledger import Ledger
 from fnmodel.release.meter import CloudWatchMeter, prediction_columns
-from fnmodel.release.plan import Limits, Plan, Step, all_at_once
+from fnmodel.release.plan import Limits, Plan, Replays, Step, all_at_once
 from fnmodel.release.probe import ProbeGate
 from fnmodel.release.publish import Publisher
 from fnmodel.release.release import Releases
@@ -406,6 +406,14 @@ def test_people_steer_a_rollout(world: World) -> None:
     assert (resumed.step, resumed.phase) == (1, Phase.baking)
     assert inconclusive.phase is Phase.inconclusive
     assert (approved.phase, finished.phase) == (Phase.completed, Phase.completed)
+
+
+def test_a_shadow_that_waits_for_nobody_takes_no_approval(world: World) -> None:
+    """Before the first step as in any other, it is an error to agree to what nobody asked."""
+    world.begin(replace(PLAN, replays=Replays(shadow=10)))
+
+    with pytest.raises(ReleaseError, match="the rollout is shadow; nothing waits for approval"):
+        world.rollouts().approve()
 
 
 def test_an_aborted_rollout_returns_and_stays_ended(world: World) -> None:

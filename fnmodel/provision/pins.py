@@ -86,6 +86,8 @@ class Pins:
 
     @contextmanager
     def _word(self, kind: str, what: str, seconds: float) -> Iterator[str]:
+        # A repository holds 50 tags; of those who were killed there may be any number.
+        self.forget()
         key = f"{kind}{uuid.uuid4().hex[:12]}"
         tag = {"Key": key, "Value": f"{what} {int(self._clock() + seconds)}"}
         with translated():

@@ -88,7 +88,8 @@ def _enough(samples: int, replayed: Replayed | None, wanted: int) -> Finding:
 
 def _of_replay(replayed: Replayed) -> str:
     """Say how many were replayed, of which rows, and what it took."""
-    if not replayed.sent and not replayed.unusable and not replayed.exhausted:
+    nothing = not replayed.sent and not replayed.unusable and not replayed.exhausted
+    if nothing and not replayed.broken:
         return ""
     text = f", {replayed.pairs:,} replayed"
     if replayed.proof:
@@ -104,6 +105,8 @@ def _of_replay(replayed: Replayed) -> str:
         )
     elif replayed.exhausted:
         text += "; there are no more rows to replay"
+    if replayed.broken:
+        text += f"; replaying broke off: {replayed.broken}"
     return text
 
 

@@ -10,12 +10,11 @@ import json
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fnmodel.aws import translated
-from fnmodel.errors import ThrottledError, UnansweredError
+from fnmodel.errors import AwsError, ThrottledError, UnansweredError
 from fnmodel.model import Tolerance
 from fnmodel.release.analysis import Readings
 from fnmodel.release.columns import prediction_columns
@@ -114,16 +113,15 @@ class Replayer:
     def replay(self, rollout: Rollout, most: int, now: float) -> Batch:
         """Replay until `most` rows were asked, there are no more, or there is no more time.
 
-        Raises:
-            AwsError: S3 or Lambda refused; being throttled ends the batch, and is nobody's fault.
-
+        What S3 or Lambda refuses ends the batch, which says so: what callers have met is judged all
+        the same. Being throttled is nobody's fault, and not told.
         """
         known = rollout.evidence.replayed
         assert known is not None
         batch = Batch(place=known.place)
         end = self._clock() + self._box
         pause = 1 / rollout.plan.replays.rate
-        with suppress(ThrottledError):
+        try:
             for found, place in self._source.take(rollout.stable, rollout.id, known.place, now):
                 began = self._clock()
                 batch = replace(self._add(batch, found, rollout, known.tolerance), place=place)
@@ -132,8 +130,11 @@ class Replayer:
                 if not found.replayable:
                     continue  # nobody was asked
                 self._sleep(max(pause - (self._clock() - began), 0.0))
-            return replace(batch, place=behind(batch.place), exhausted=True)
-        return batch
+        except ThrottledError:
+            return batch
+        except AwsError as error:
+            return replace(batch, broken=error.message)
+        return replace(batch, place=behind(batch.place), exhausted=True)
 
     def _add(
         self, batch: Batch, found: Captured, rollout: Rollout, tolerance: Tolerance | None
@@ -147,7 +148,8 @@ class Replayer:
             version: self._ask(version, found, rollout.id)
             for version in (order[::-1] if turned else order)
         }
-        batch = replace(batch, asked=batch.asked + 1)
+        billed = batch.billed_ms + sum(answer.asked.billed for answer in said.values())
+        batch = replace(batch, asked=batch.asked + 1, billed_ms=billed)
         stable, candidate = said[rollout.stable], said[rollout.candidate]
         if not stable.asked.failed and not _as_captured(found, stable):
             return replace(batch, unusable=batch.unusable + 1)

@@ -80,16 +80,19 @@ class Place:
 class Batch:
     """What one look has replayed: pairs, and how many rows could not be.
 
-    `asked` counts the rows for which both versions were invoked, usable or not. `exhausted` says
-    that there are no more rows; `proof` how many pairs are of the model's proof.
+    `asked` counts the rows for which both versions were invoked, usable or not, and `billed_ms` is
+    what Lambda bills for that. `exhausted` says that there are no more rows; `proof` how many pairs
+    are of the model's proof; `broken` why it ended early.
     """
 
     pairs: tuple[Pair, ...] = ()
     asked: int = 0
     unusable: int = 0
     proof: int = 0
+    billed_ms: int = 0
     place: Place = Place()
     exhausted: bool = False
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ class Replayed:
     `asked` counts the rows for which both versions were invoked; `pairs` those that the stable
     version answered, as it had when they were captured; `sent` these and the ones on which it
     failed. `tolerance` is given where both versions hold the same model. `differing` are ids of
-    requests that the candidate failed, or answered otherwise.
+    requests that the candidate failed, or answered otherwise. `broken` is why the last look could
+    not replay on.
     """
 
     rate: Paired | None = None
@@ -118,6 +122,7 @@ class Replayed:
     place: Place = Place()
     exhausted: bool = False
     unread: str = ""
+    broken: str = ""
     differing: tuple[str, ...] = ()
 
     @property
@@ -182,13 +187,14 @@ def add(known: Replayed, batch: Batch, limits: Limits, random: Random) -> Replay
         asked=known.asked + batch.asked,
         unusable=known.unusable + batch.unusable,
         proof=known.proof + batch.proof,
-        billed_ms=known.billed_ms + sum(p.stable.billed + p.candidate.billed for p in pairs),
+        billed_ms=known.billed_ms + batch.billed_ms,
         failed=(
             known.failed[0] + sum(pair.stable.failed for pair in pairs),
             known.failed[1] + sum(pair.candidate.failed for pair in pairs),
         ),
         place=batch.place,
         exhausted=batch.exhausted,
+        broken=batch.broken,
         differing=(*known.differing, *bad)[:_NAMED],
     )
     if known.slower is not None:

@@ -179,7 +179,7 @@ class Rollouts:
 
         def agree(rollout: Rollout) -> Rollout:
             if rollout.phase not in {Phase.approval, Phase.inconclusive}:
-                if rollout.approved >= rollout.step:
+                if rollout.approved >= max(rollout.step, 0):
                     return rollout  # said before, by a command that did not hear the answer
                 raise ReleaseError(
                     f"the rollout is {rollout.phase}; nothing waits for approval",

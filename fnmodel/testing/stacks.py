@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fnmodel.provision.bodies import IN_REQUEST
 from fnmodel.testing.answering import RefusedError
 from fnmodel.testing.repositories import ACCOUNT, REGION
 from fnmodel.testing.resources import FailedError, Resources, attribute, reference
@@ -127,7 +128,7 @@ class InMemoryStacks:
                 )
         arn += str(uuid.uuid4())
         given = {p["ParameterKey"]: p["ParameterValue"] for p in asked.get("Parameters", [])}
-        body = json.loads(asked["TemplateBody"])
+        body = json.loads(self._template(asked))
         unknown = given.keys() - body.get("Parameters", {}).keys()
         if unknown:
             raise _invalid(f"Parameters: {sorted(unknown)} do not exist in the template")
@@ -149,6 +150,20 @@ class InMemoryStacks:
             "token": asked.get("ClientToken"),
         }  # fmt: skip
         return {"Id": arn, "StackId": stack.id}
+
+    def _template(self, asked: Mapping[str, Any]) -> str | bytes:
+        """Return a template as it was sent, or as it lies in a bucket now."""
+        if "TemplateURL" in asked:
+            bucket, key = asked["TemplateURL"].split("/", 3)[3].split("/", 1)
+            held = self._resources.buckets.buckets.get(bucket, {})
+            found = [body for (name, _), body in held.items() if name == key]
+            if not found:
+                raise _invalid("S3 error: The specified key does not exist.")
+            return found[-1]
+        body: str = asked["TemplateBody"]
+        if len(body.encode()) > IN_REQUEST:
+            raise _invalid(f"templateBody has more than {IN_REQUEST} bytes")
+        return body
 
     def _change_set(self, asked: Mapping[str, Any]) -> tuple[_Stack, dict[str, Any]]:
         wanted = asked["ChangeSetName"]
