@@ -218,3 +218,19 @@ def test_it_stops_long_before_its_word_ends(ecr: Any) -> None:
         now[0] += 250
         assert not turn.may_go_on()
         assert Images(ecr, NAME).delete([digest("a")], turn.may_go_on) == ()
+
+
+def test_words_of_those_that_were_killed_do_not_fill_a_repository(ecr: Any) -> None:
+    """A repository takes 50 tags; a deploy makes room for its own word first."""
+    [found] = ecr.describe_repositories()["repositories"]
+    now = [1_000_000.0]
+    pins = Pins(ecr, found["repositoryArn"], clock=lambda: now[0])
+    killed = [pins.held(digest("a")) for _ in range(3)]
+    for one in killed:
+        one.__enter__()
+    now[0] += 7 * HOUR
+
+    with pins.held(digest("b")):
+        tags = ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+
+    assert [tag["Value"].split()[0] for tag in tags] == [digest("b")]

@@ -45,6 +45,7 @@ class Pins:
     @contextmanager
     def held(self, digest: str, progress: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         """Keep an image from being deleted while the block runs; waits for those who delete."""
+        self.forget()  # a repository has room for 50 tags, and whoever was killed leaves one
         with self._word(_USE, digest, _USED):
             waited = False
             while any(True for _ in self._words(_SWEEP)):
