@@ -124,17 +124,17 @@ def test_a_model_that_batch_opens_again_needs_the_memory_of_a_deploy(
     """A promotion is held to what `deploy` of the same stage is held to."""
     (tmp_path / "model.joblib").touch()
     (tmp_path / "fnmodel.yaml").write_text(
-        "name: churn\nmodel: model.joblib\nfunction: {memory: 2048}\n"
-        "batch: [{name: nightly, input: in/, output: out/}]\n"
+        "name: churn\nmodel: model.joblib\nfunction: {memory: 4096}\n"
+        "batch: [{name: nightly, input: in/, output: out/}]\nstages: {production: {}}\n"
     )
     (tmp_path / "large").mkdir()
     for name in model.files:
         (tmp_path / "large" / name).touch()
     with (tmp_path / "large" / MODEL).open("wb") as file:
-        file.truncate(1500 << 20)  # takes no room on the disk
+        file.truncate(2500 << 20)  # takes no room on the disk
     large = replace(model, folder=tmp_path / "large")
 
-    memory.require({"churn": large}, 2048)
+    memory.require({"churn": large}, 4096)
     with pytest.raises(ImageLimitError, match="at least"):
         recipe.require_memory(Workspace(tmp_path, stage="production"), {"churn": large})
 
