@@ -1,29 +1,34 @@
 """Hand edits of a stack that stands in an emulator: each is found, and a clean stack has none."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from release_cases import JOBS, PROJECT, Emulator, image_uri
+from release_cases import JOBS, PROJECT, PUBLIC, Emulator, image_uri
 
-from fnmodel.config import Access, CaptureConfig, CorsConfig
+from fnmodel.config import Access, CaptureConfig, CorsConfig, FanoutConfig, StackConfig, WatchConfig
 from fnmodel.local.differences import FORGOTTEN
-from fnmodel.provision import template
+from fnmodel.provision import around, template
+from fnmodel.provision.around import Around
 from fnmodel.provision.changes import ResourceChange, fate
 from fnmodel.provision.drift import Drift, Survey, compare, survey, traffic
 from fnmodel.provision.edits import Edit
 from fnmodel.provision.live.found import Found
 from fnmodel.provision.live.readers import READERS
-from fnmodel.provision.resolve import Resource
+from fnmodel.provision.resolve import Place, Resource, resolve
 from fnmodel.provision.standing import Standing, standing
+from fnmodel.provision.watching import Watching
 from fnmodel.shipped import shipped
 
 pytest_plugins = ["release_emulator"]
 
 NAME = template.stack_name("churn", "edited")
 ALLOW = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+WATCH = WatchConfig.model_validate({"retrain": {}})
+KEY = "arn:aws:kms:us-east-1:000000000000:key/1"
 OTHER = "arn:aws:lambda:us-east-1:000000000000:function:other"
 ARN = f"arn:aws:lambda:us-east-1:000000000000:function:{NAME}"
 
@@ -58,16 +63,21 @@ class Stage:
 def rich_stage(emulator: Emulator) -> Stage:
     """Deploy the shipped template with all that a stage may ask for."""
     project = PROJECT.model_copy(update={"capture": CaptureConfig(rate=0.1, retention=45)})
-    body = template.render(
-        shipped("template.yaml").read_text("utf-8"), JOBS,
-        access=Access.model_validate({"api_key": {}}), capture=project.capture, audit=True,
-        cors=CorsConfig(origins=("https://app.example",)), rollout=True,
-    )  # fmt: skip
     given = template.parameters(
-        project, "edited", image_uri("a"), authorizer_uri=image_uri("a"), capture_key="ab" * 32
-    )
+        project, "edited", image_uri("a"), authorizer_uri=image_uri("a"),
+        controller_uri=image_uri("a"), capture_key="ab" * 32,
+    )  # fmt: skip
     tags = template.tags("churn", "edited")
-    stack = emulator.stacks.apply(emulator.stacks.plan(NAME, body, given, tags))
+    for serving in (False, True):  # the whole is too large for a stage that has no bucket yet
+        body = template.render(
+            shipped("template.yaml").read_text("utf-8"), JOBS,
+            access=Access.model_validate({"api_key": {}}), capture=project.capture, audit=True,
+            cors=CorsConfig(origins=("https://app.example",)), rollout=True, fanout=FanoutConfig(),
+            watch=Watching.of(WATCH, project.capture, "/project", "1.0"), serving=serving,
+            surroundings=Around(local=True),
+        )  # fmt: skip
+        asked = {k: v for k, v in given.items() if k in json.loads(body)["Parameters"]}
+        stack = emulator.stacks.apply(emulator.stacks.plan(NAME, body, asked, tags))
     return Stage(emulator, standing(emulator.client("cloudformation"), stack))
 
 
@@ -112,6 +122,7 @@ def realarm(stage: Stage, **changes: Any) -> None:
     kept = (
         "AlarmName", "AlarmDescription", "Namespace", "MetricName", "Dimensions", "Statistic",
         "Period", "EvaluationPeriods", "ComparisonOperator", "TreatMissingData", "Threshold",
+        "AlarmActions", "OKActions",
     )  # fmt: skip
     cloudwatch.put_metric_alarm(**{**{key: now[key] for key in kept}, **changes})
 
@@ -410,6 +421,85 @@ def test_the_clock_of_a_rollout_is_no_edit(stage: Stage) -> None:
     state = ("RolloutClock", "State")
     assert state not in {(one.logical_id, one.path) for one in running.drifts}
     assert state in {(one.logical_id, one.path) for one in resting.drifts}
+
+
+def replaced(builds: Any, name: str) -> None:
+    [one] = builds.batch_get_projects(names=[name])["projects"]
+    told = one["environment"]["environmentVariables"]
+    spy = {"name": "PASSWORD", "value": "hunter2", "type": "PLAINTEXT"}
+    environment = {**one["environment"], "environmentVariables": [*told, spy]}
+    builds.update_project(name=name, environment=environment, serviceRole=OTHER)
+
+
+def test_who_builds_and_with_what_is_looked_at(stage: Stage) -> None:
+    """A pipeline's role and variables; what a variable holds is not told."""
+    stage.news()
+    replaced(stage.client("codebuild"), stage["RetrainProject"])
+
+    found = stage.news()
+
+    assert {(one.logical_id, one.path) for one in found} == {
+        ("RetrainProject", "ServiceRole"),
+        ("RetrainProject", "Environment.EnvironmentVariables[PASSWORD]"),
+    }
+    assert "hunter2" not in repr(found)
+
+
+@pytest.mark.parametrize("path", ["/", "/teams/risk/"])
+def test_a_role_is_known_by_its_path(path: str) -> None:
+    """The ARN of a role has the path that the stack gives it."""
+    text = shipped("template.yaml").read_text("utf-8")
+    given = Around(stack=StackConfig(role_path=path))
+    body = json.loads(template.render(text, JOBS, access=PUBLIC, surroundings=given))
+    place = Place.of("arn:aws:cloudformation:us-east-1:123:stack/s/1")
+
+    found = resolve(body, {}, place=place, physical={"FunctionRole": "r"})
+
+    assert found["Function"].properties["Role"] == f"arn:aws:iam::123:role{path}r"
+
+
+class Services:
+    """Answers as AWS writes them for what the embedded cloud does not keep."""
+
+    def get_bucket_encryption(self, **_: str) -> Any:
+        """Return the rule of a bucket that is encrypted by a key."""
+        by_key = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+        rule = {"ApplyServerSideEncryptionByDefault": by_key, "BucketKeyEnabled": True}
+        return {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
+
+    def describe_table(self, **_: str) -> Any:
+        """Return a table that is encrypted by a key."""
+        sealed = {"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": KEY}
+        table = {"TableArn": "t", "KeySchema": [], "AttributeDefinitions": []}
+        return {"Table": {**table, "SSEDescription": sealed}}
+
+    def __getattr__(self, _operation: str) -> Callable[..., Any]:
+        return lambda **_: defaultdict(dict)
+
+
+@pytest.mark.parametrize(
+    ("kind", "encrypt", "path"),
+    [
+        ("AWS::S3::Bucket", around._bucket, "BucketEncryption"),
+        ("AWS::DynamoDB::Table", around._table, "SSESpecification"),
+    ],
+)
+def test_what_a_key_encrypts_is_no_edit_and_another_key_is(
+    kind: str, encrypt: Callable[[dict[str, Any], Any], None], path: str
+) -> None:
+    """The same key in the words of CloudFormation and of the service."""
+    same: dict[str, Any] = {}
+    other: dict[str, Any] = {}
+    encrypt(same, KEY)
+    encrypt(other, f"{KEY}-2")
+
+    def edited(asked: dict[str, Any]) -> list[str]:
+        live = READERS[kind](lambda _: Services(), "x", asked)
+        found = compare("X", Resource(kind, asked), live, tags={}, known=())
+        return [one.path for one in found if one.path.startswith(path)]
+
+    assert edited(same) == []
+    assert len(edited(other)) == 1
 
 
 def test_every_type_of_the_template_has_a_reader() -> None:

@@ -74,13 +74,10 @@ def test_what_stands_by_the_month_has_its_price(resource: Resource, monthly: flo
 def test_snapshots_and_held_concurrency_are_paid_by_the_second() -> None:
     """730 hours of the function's memory, for each version or execution environment."""
     snapping = estimate(shipped_stack(snapstart=True, memory=1024), prices.REGION)
-    ready = shipped_stack(memory=2048)
-    ready["LiveAlias"].properties["ProvisionedConcurrencyConfig"] = {
-        "ProvisionedConcurrentExecutions": "3"
-    }  # type: ignore[index]
+    ready = estimate(shipped_stack(memory=2048), prices.REGION, ready=3)
 
     assert math.isclose(snapping.known, 730 * 3600 * 0.0000015046)
-    assert math.isclose(estimate(ready, prices.REGION).known, 3 * 2 * 730 * 3600 * 0.0000041667)
+    assert math.isclose(ready.known, 3 * 2 * 730 * 3600 * 0.0000041667)
 
 
 def test_an_unknown_price_is_said_and_never_made_up() -> None:

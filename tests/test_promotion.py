@@ -1,17 +1,19 @@
 """What may be promoted where, the models out of an image, and what counts as a difference."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from serve_cases import model_folder
 
+from fnmodel.cli import recipe
 from fnmodel.cli.promotion import unfit
 from fnmodel.cli.workspace import Workspace
-from fnmodel.errors import PackError
-from fnmodel.model import OnnxModel
-from fnmodel.pack import compression, layer
+from fnmodel.errors import ImageLimitError, PackError
+from fnmodel.model import MODEL, OnnxModel
+from fnmodel.pack import compression, layer, memory
 from fnmodel.pack.image import Image, empty
 from fnmodel.pack.layout import Store
 from fnmodel.pack.models import MODEL_DIRECTORY, Packed, model_layers, unpack
@@ -116,10 +118,31 @@ def test_a_stage_that_asks_for_what_is_not_in_the_image_is_told_so(
     assert all(f"no layer for {name}" in found for name in needed)
 
 
+def test_a_model_that_batch_opens_again_needs_the_memory_of_a_deploy(
+    tmp_path: Path, model: OnnxModel
+) -> None:
+    """A promotion is held to what `deploy` of the same stage is held to."""
+    (tmp_path / "model.joblib").touch()
+    (tmp_path / "fnmodel.yaml").write_text(
+        "name: churn\nmodel: model.joblib\nfunction: {memory: 4096}\n"
+        "batch: [{name: nightly, input: in/, output: out/}]\nstages: {production: {}}\n"
+    )
+    (tmp_path / "large").mkdir()
+    for name in model.files:
+        (tmp_path / "large" / name).touch()
+    with (tmp_path / "large" / MODEL).open("wb") as file:
+        file.truncate(2500 << 20)  # takes no room on the disk
+    large = replace(model, folder=tmp_path / "large")
+
+    memory.require({"churn": large}, 4096)
+    with pytest.raises(ImageLimitError, match="at least"):
+        recipe.require_memory(Workspace(tmp_path, stage="production"), {"churn": large})
+
+
 def template(**variables: Any) -> dict[str, Any]:
     """Return the smallest template of which there are facts."""
     return {
-        "Parameters": {"Memory": {}, "Stage": {}, "Capture": {}},
+        "Parameters": {"Memory": {}, "Stage": {}, "Capture": {}, "ControllerImageUri": {}},
         "Resources": {"Function": {"Properties": {"Environment": {"Variables": variables}}}},
     }
 
@@ -129,7 +152,10 @@ def compared(memory: str, asked: str, variables: Mapping[str, str], stage: str) 
     body = template(
         BUCKET={"Ref": "Bucket"}, STAGE={"Ref": "Stage"}, POLICY={"Ref": "Capture"}, PLAIN="x"
     )
-    standing = {"Memory": memory, "Stage": stage, "Capture": "{}"}
+    standing = {
+        "Memory": memory, "Stage": stage, "Capture": "{}",
+        "ControllerImageUri": f"{stage}.example/churn@sha256:{'0' * 64}",
+    }  # fmt: skip
     wanted = {**standing, "Memory": asked}
     configuration = {
         "MemorySize": int(memory),

@@ -288,7 +288,7 @@ def test_roles_may_use_the_key_and_nothing_else_of_kms() -> None:
 
     assert set(using) == {
         "FunctionRole", "AuthorizerRole", "RolloutRole", "ScheduleRole", "CaptureStreamRole",
-        "BatchMachineRole", "WatchRole", "RetrainRuleRole",
+        "BatchMachineRole", "WatchRole", "RetrainRole",
     }  # fmt: skip
     for statement in using.values():
         assert statement["Resource"] == OWN

@@ -1,5 +1,6 @@
 """What a project in a stage comes to: above all, which image the embedded cloud runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fnmodel.errors import UsageError
 from fnmodel.interpreter import RUNNING
 from fnmodel.pack.build import Recipe
 from fnmodel.pack.image import host_architecture
+from fnmodel.provision.stack import Stack
 
 HERE = host_architecture()
 OTHER = "x86_64" if HERE == "arm64" else "arm64"
@@ -54,3 +56,19 @@ def test_a_sandbox_that_cannot_be_is_refused_with_the_reason(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=f"the image is for {OTHER}") as caught:
         recipe(tmp_path, other, "bubblewrap")
     assert "sandbox: process" in caught.value.hint
+
+
+def test_what_rests_on_a_stack_is_made_anew_when_the_stack_has_changed(tmp_path: Path) -> None:
+    """A deploy that adds copies of the ledger, or a clock, uses them at once."""
+    (tmp_path / "model.joblib").touch()
+    (tmp_path / "fnmodel.yaml").write_text("name: churn\nmodel: model.joblib\n")
+    work = Workspace(tmp_path, stage="dev", region="us-east-1")
+    before = Stack("s", "id", "UPDATE_COMPLETE", "", {"LedgerTable": "one", "Bucket": "b"}, {}, {})
+    work.stack = before
+    assert work.copies is None
+    first = work.ledger
+
+    work.stack = replace(before, outputs={**before.outputs, "AuditBucket": "kept"})
+
+    assert work.copies is not None
+    assert work.ledger is not first

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from fnmodel.provision.changes import ResourceChange, fate, resource_changes
 from fnmodel.provision.cost import Cost, estimate
 from fnmodel.provision.drift import Survey, survey, traffic
 from fnmodel.provision.permissions import access_changes
-from fnmodel.provision.resolve import Resource, resolve
+from fnmodel.provision.resolve import resolve
 from fnmodel.provision.stack import Change, ChangeSet, Stack
 from fnmodel.provision.standing import Standing, standing
 from fnmodel.release.move import last_move
@@ -124,7 +125,8 @@ def _plan(
     found: Survey,
 ) -> saved.Plan:
     before = stands.asked if stands is not None else {}
-    after = resolve(json.loads(wanted.body), wanted.parameters)
+    template, region = json.loads(wanted.body), work.cloud.region_name
+    after = resolve(template, wanted.parameters)
     changes = resource_changes(change_set.changes, before, after)
     access = stack.access if stack is not None else None
     running = work.publisher.latest().digest if access else None
@@ -138,7 +140,12 @@ def _plan(
         push=push,
         changes=tuple(map(_line, changes)),
         permissions=tuple(saved.AccessLine(**asdict(one)) for one in access_changes(before, after)),
-        cost=_cost(before, after, work.cloud.region_name),
+        cost=_cost(
+            estimate(before, region, _kept_started(stands.template if stands else {})),
+            estimate(after, region, _kept_started(template)),
+            region,
+            new=not before,
+        ),
         access=saved.Before(before=access, after=work.access.mode),
         alias=_alias(work, running is not None, pending=pending),
         rollout=_steps(work) if running and pending else (),
@@ -179,16 +186,20 @@ def _push(work: Workspace, wanted: Desired) -> tuple[saved.Blob, ...]:
     )
 
 
-def _cost(before: dict[str, Resource], after: dict[str, Resource], region: str) -> saved.CostLine:
-    then, now = estimate(before, region), estimate(after, region)
+def _kept_started(template: Mapping[str, Any]) -> int:
+    """Return how many environments of each version a stack keeps started, as it says itself."""
+    return int(template.get("Outputs", {}).get("Provisioned", {}).get("Value", 0))
+
+
+def _cost(then: Cost, now: Cost, region: str, *, new: bool) -> saved.CostLine:
     items = _items(now)
     return saved.CostLine(
         region=region,
         prices_as_of=prices.AS_OF,
         sources=prices.SOURCES,
-        monthly_before=then.known if before else None,
+        monthly_before=None if new else then.known,
         monthly_after=now.known,
-        million_before=then.per_million if before else None,
+        million_before=None if new else then.per_million,
         million_after=now.per_million,
         items=items,
         unknown=tuple(dict.fromkeys([*then.unknown, *now.unknown])),

@@ -11,7 +11,7 @@ from fnmodel.cli.workspace import Workspace
 from fnmodel.config import FILE
 from fnmodel.errors import ConfigError, ReleaseError, UsageError
 from fnmodel.model import OnnxModel
-from fnmodel.pack import memory, relay, sbom
+from fnmodel.pack import relay, sbom
 from fnmodel.pack.build import LAYERS, has_base
 from fnmodel.pack.image import Image, oci_architecture
 from fnmodel.pack.models import digests, model_layers, unpack
@@ -59,7 +59,7 @@ def promote(source: Workspace, target: Workspace, version: str | None = None) ->
             hint=f"deploy what {FILE} says to {source.stage} first, and promote that",
         )  # fmt: skip
     with models_of(image, place, source) as models:
-        memory.require(models, target.function.memory)
+        recipe.require_memory(target, models)
         done = recipe.nothing_to_do(target, image)
         if done is None:
             done = recipe.land(

@@ -113,6 +113,16 @@ def formats(work: Workspace) -> tuple[str, ...]:
     return tuple(sorted({name for job in work.project.batch for name in job.layers}))
 
 
+def require_memory(work: Workspace, models: Mapping[str, OnnxModel]) -> None:
+    """Refuse models that the stage's function cannot hold.
+
+    Raises:
+        ImageLimitError: says what each of them has.
+
+    """
+    memory.require(models, work.function.memory, _scored_by_batch(work, models))
+
+
 def _scored_by_batch(work: Workspace, models: Mapping[str, OnnxModel]) -> set[str]:
     """Return the models that batch jobs score; those that come over HTTP may be for any."""
     if work.project.jobs is not None:
@@ -129,7 +139,7 @@ def pack(work: Workspace, slims: Slims) -> Image:
 
     """
     models = _models(slims)
-    memory.require(models, work.function.memory, _scored_by_batch(work, models))
+    require_memory(work, models)
     own = lock(work)
     with work.console.step("pack") as step:
         image = packing.build(

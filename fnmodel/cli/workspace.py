@@ -63,6 +63,9 @@ from fnmodel.release.rollouts import Rollouts
 _BOX, _LOCAL_BOX = 10.0, 3.0
 """Seconds for which one look replays; what it found is kept when it ends."""
 
+_OF_OUTPUTS = ("ledger", "copies", "api_keys", "releases", "rollouts", "caller")
+"""What is made of a stack's outputs, and made anew once these may have changed."""
+
 
 def embedded_cloud() -> Control:
     """Return the control of this home's embedded cloud."""
@@ -284,6 +287,8 @@ class Workspace:
     @stack.setter
     def stack(self, applied: Stack) -> None:
         self._stack = applied
+        for made in _OF_OUTPUTS:
+            self.__dict__.pop(made, None)
 
     def _find_stack(self) -> Stack:
         stack = self.stacks.find(self.name)

@@ -21,7 +21,7 @@ _OWN_KEY = {"Fn::GetAtt": [_KEY, "Arn"]}
 # send is encrypted by its receiver.
 _USERS = (
     "lambda.amazonaws.com", "scheduler.amazonaws.com", "firehose.amazonaws.com",
-    "states.amazonaws.com", "events.amazonaws.com",
+    "states.amazonaws.com", "codebuild.amazonaws.com",
 )  # fmt: skip
 _USES = ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"]
 _USE_KEY = "UseStackKey"

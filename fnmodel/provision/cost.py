@@ -46,12 +46,27 @@ class Cost:
         return tuple(i.what for i in (*self.monthly, *self.million) if i.amount is None)
 
 
-def estimate(resources: Mapping[str, Resource], region: str) -> Cost:
-    """Return what resources cost in a region; all of it is unknown where its prices are."""
+def estimate(resources: Mapping[str, Resource], region: str, ready: int = 0) -> Cost:
+    """Return what resources cost in a region; all of it is unknown where its prices are.
+
+    `ready` environments of the version that serves are kept started; while a second one has
+    requests, as many more are.
+    """
     if region != prices.REGION:
         unknown = (Item(f"all prices of {region}", None),)
         return Cost(unknown if resources else (), ())
-    return Cost(tuple(_at_rest(resources)), tuple(_by_use(resources)))
+    return Cost((*_at_rest(resources), *_ready(resources, ready)), tuple(_by_use(resources)))
+
+
+def _ready(resources: Mapping[str, Resource], count: int) -> Iterator[Item]:
+    function = resources.get(_MAIN)
+    if not count or function is None:
+        return
+    price = prices.READY_GB_SECOND[_size(function.properties)[1]]
+    yield Item(
+        f"provisioned concurrency, {count} environments of one version",
+        count * _held(function.properties, price),
+    )
 
 
 def _at_rest(resources: Mapping[str, Resource]) -> Iterator[Item]:
@@ -68,8 +83,6 @@ def _at_rest(resources: Mapping[str, Resource]) -> Iterator[Item]:
                 yield Item(
                     f"snapshot of one version of {name}", _held(given, prices.SNAPSHOT_GB_SECOND)
                 )
-            case "AWS::Lambda::Alias" | "AWS::Lambda::Version" if _ready(given):
-                yield Item(f"provisioned concurrency of {name}", _concurrency(given, resources))
             case kind:
                 if kind not in prices.FREE_AT_REST:
                     yield Item(f"{name} ({kind})", None)
@@ -100,16 +113,6 @@ def _alarm(given: Mapping[str, Any]) -> float | None:
 
 def _snaps(given: Mapping[str, Any]) -> bool:
     return bool(given.get("SnapStart", {}).get("ApplyOn", "None") != "None")
-
-
-def _ready(given: Mapping[str, Any]) -> Any:
-    return given.get("ProvisionedConcurrencyConfig")
-
-
-def _concurrency(given: Mapping[str, Any], resources: Mapping[str, Resource]) -> float:
-    count = int(_ready(given)["ProvisionedConcurrentExecutions"])
-    function = resources[_MAIN].properties
-    return count * _held(function, prices.READY_GB_SECOND[_size(function)[1]])
 
 
 def _held(given: Mapping[str, Any], price: float) -> float:

@@ -206,7 +206,7 @@ def _read(look: Callable[[], Found | None]) -> Found | str | None:
 def _make_clients(client: Client) -> None:
     # A client may be used by several threads, and must not be made by several.
     for service in (
-        "apigatewayv2", "cloudwatch", "dynamodb", "events", "firehose", "iam", "kms", "lambda",
-        "logs", "s3", "scheduler", "sns", "sqs", "stepfunctions",
+        "apigatewayv2", "cloudwatch", "codebuild", "dynamodb", "events", "firehose", "iam", "kms",
+        "lambda", "logs", "route53", "s3", "scheduler", "sns", "sqs", "stepfunctions",
     ):  # fmt: skip
         client(service)

@@ -14,7 +14,7 @@ from typing import Any
 from fnmodel.provision.template import Template
 
 Facts = Mapping[str, Any]
-OWN = frozenset({"Stage", "ImageUri", "AuthorizerImageUri", "CaptureKey"})
+OWN = frozenset({"Stage", "ImageUri", "AuthorizerImageUri", "ControllerImageUri", "CaptureKey"})
 """Parameters whose values belong to one stage alone."""
 
 _MASK = "****"

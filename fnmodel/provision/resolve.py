@@ -19,7 +19,7 @@ _ARNS = {
     "AWS::CloudWatch::Alarm": "arn:{partition}:cloudwatch:{region}:{account}:alarm:{id}",
     "AWS::DynamoDB::Table": "arn:{partition}:dynamodb:{region}:{account}:table/{id}",
     "AWS::Events::Rule": "arn:{partition}:events:{region}:{account}:rule/{id}",
-    "AWS::IAM::Role": "arn:{partition}:iam::{account}:role/{id}",
+    "AWS::IAM::Role": "arn:{partition}:iam::{account}:role{path}{id}",
     "AWS::KMS::Key": "arn:{partition}:kms:{region}:{account}:key/{id}",
     "AWS::KinesisFirehose::DeliveryStream": (
         "arn:{partition}:firehose:{region}:{account}:deliverystream/{id}"
@@ -160,9 +160,11 @@ class _Solver:
         # A queue's physical id is its URL.
         short = identity.rsplit("/", 1)[-1] if identity.startswith("http") else identity
         place = self._place
+        path = self.value(self._resources[name].get("Properties", {}).get("Path", "/"))  # of a role
         return pattern.format(
-            partition=place.partition, region=place.region, account=place.account, id=short
-        )
+            partition=place.partition, region=place.region, account=place.account, id=short,
+            path=path,
+        )  # fmt: skip
 
     def _substituted(self, given: Any) -> str:
         text, own = (given, {}) if isinstance(given, str) else given

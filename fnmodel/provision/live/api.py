@@ -1,4 +1,4 @@
-"""HTTP APIs with their routes, stages and authorizers, as they stand."""
+"""HTTP APIs with their routes, stages, authorizers and names, as they stand."""
 
 import re
 from collections.abc import Mapping
@@ -72,6 +72,50 @@ def authorizer(client: Client, identity: str, asked: Mapping[str, Any]) -> Found
     found["AuthorizerResultTtlInSeconds"] = found["AuthorizerResultTtlInSeconds"] or None
     token = answer.get("JwtConfiguration") or {}
     return Found(found | {"JwtConfiguration": pick(token, "Issuer", "Audience")})
+
+
+def domain(client: Client, name: str, _asked: Mapping[str, Any]) -> Found | None:
+    """Read with which certificate a name answers, and whom it lets in."""
+    answer = client("apigatewayv2").get_domain_name(DomainName=name)
+    settings = [
+        pick(one, "CertificateArn", "EndpointType", "SecurityPolicy")
+        for one in answer.get("DomainNameConfigurations", ())
+    ]
+    trust = answer.get("MutualTlsAuthentication") or {}
+    return Found(
+        {
+            "DomainNameConfigurations": settings,
+            "MutualTlsAuthentication": pick(trust, "TruststoreUri", "TruststoreVersion"),
+        },
+        tags=tags(answer.get("Tags")),
+    )
+
+
+def mapping(client: Client, identity: str, asked: Mapping[str, Any]) -> Found | None:
+    """Read which API and stage a name leads to."""
+    answer = client("apigatewayv2").get_api_mapping(
+        DomainName=asked["DomainName"], ApiMappingId=_last(identity)
+    )
+    return Found(pick(answer, "ApiId", "Stage", "ApiMappingKey"))
+
+
+def record(client: Client, _name: str, asked: Mapping[str, Any]) -> Found | None:
+    """Read where a name of Route 53 points to."""
+    answer = client("route53").list_resource_record_sets(
+        HostedZoneId=asked["HostedZoneId"], StartRecordName=asked["Name"],
+        StartRecordType=asked["Type"], MaxItems="1",
+    )["ResourceRecordSets"]  # fmt: skip
+    wanted = (asked["Name"].rstrip("."), asked["Type"])
+    found = next((o for o in answer if (o["Name"].rstrip("."), o["Type"]) == wanted), None)
+    if found is None:
+        return None
+    target = found.get("AliasTarget") or {}
+    return Found({
+        "AliasTarget": {
+            "DNSName": str(target.get("DNSName", "")).rstrip(".") or None,
+            "HostedZoneId": target.get("HostedZoneId"),
+        },
+    })  # fmt: skip
 
 
 def _last(identity: str) -> str:

@@ -19,9 +19,10 @@ def alarm(client: Client, name: str, _asked: Mapping[str, Any]) -> Found | None:
         "AlarmActions", "OKActions", "InsufficientDataActions", "AlarmRule", "ActionsEnabled",
         "TreatMissingData",
     )  # fmt: skip
-    return Found(
-        pick(found, *names), defaults={"ActionsEnabled": True, "TreatMissingData": "missing"}
-    )
+    properties = pick(found, *names)
+    if found.get("ExtendedStatistic"):
+        properties["Statistic"] = None  # an alarm has one of them; the embedded cloud shows both
+    return Found(properties, defaults={"ActionsEnabled": True, "TreatMissingData": "missing"})
 
 
 def dashboard(client: Client, name: str, _asked: Mapping[str, Any]) -> Found | None:
@@ -85,6 +86,23 @@ def subscription_filter(client: Client, identity: str, asked: Mapping[str, Any])
     })  # fmt: skip
 
 
+def metric_filter(client: Client, identity: str, asked: Mapping[str, Any]) -> Found | None:
+    """Read which lines of a log are counted, and as what."""
+    answer = client("logs").describe_metric_filters(logGroupName=asked["LogGroupName"])
+    name = identity.rsplit("|", 1)[-1]
+    found = next((one for one in answer["metricFilters"] if one["filterName"] == name), None)
+    if found is None:
+        return None
+    names = ("metricNamespace", "metricName", "metricValue")
+    metrics = [
+        {f"M{key[1:]}": one.get(key) for key in names} | {"Unit": one.get("unit", "None")}
+        for one in found["metricTransformations"]
+    ]
+    return Found({
+        "FilterPattern": found.get("filterPattern") or None, "MetricTransformations": metrics
+    })  # fmt: skip
+
+
 def topic(client: Client, arn: str, asked: Mapping[str, Any]) -> Found | None:
     """Read who gets what is published."""
     aws = client("sns")
@@ -125,4 +143,4 @@ def topic_policy(client: Client, _identity: str, asked: Mapping[str, Any]) -> Fo
 def state_machine(client: Client, arn: str, _asked: Mapping[str, Any]) -> Found | None:
     """Read as whom a state machine acts; its definition has marks of its own and is left out."""
     answer = client("stepfunctions").describe_state_machine(stateMachineArn=arn)
-    return Found(pick(answer, "RoleArn"))
+    return Found({"RoleArn": answer["roleArn"]})

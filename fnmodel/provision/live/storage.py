@@ -26,7 +26,10 @@ def bucket(client: Client, name: str, _asked: Mapping[str, Any]) -> Found | None
     owners = ask(aws.get_bucket_ownership_controls, "OwnershipControls")
     lock = ask(aws.get_object_lock_configuration, "ObjectLockConfiguration")
     defaults = [
-        {"ServerSideEncryptionByDefault": one.get("ApplyServerSideEncryptionByDefault")}
+        {
+            "ServerSideEncryptionByDefault": one.get("ApplyServerSideEncryptionByDefault"),
+            "BucketKeyEnabled": one.get("BucketKeyEnabled"),
+        }
         for one in encryption.get("Rules", ())
     ]
     return Found(
@@ -52,7 +55,7 @@ def bucket_policy(client: Client, _identity: str, asked: Mapping[str, Any]) -> F
     return Found({"PolicyDocument": document(answer["Policy"])}) if answer else None
 
 
-def table(client: Client, name: str, _asked: Mapping[str, Any]) -> Found | None:
+def table(client: Client, name: str, asked: Mapping[str, Any]) -> Found | None:
     """Read how a table keeps its items."""
     aws = client("dynamodb")
     answer = aws.describe_table(TableName=name)["Table"]
@@ -62,7 +65,11 @@ def table(client: Client, name: str, _asked: Mapping[str, Any]) -> Found | None:
     kept = recovery.get("PointInTimeRecoveryStatus") == "ENABLED"
     forgotten = aws.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
     alive = forgotten.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
-    keyed = answer.get("SSEDescription", {}).get("Status") in {"ENABLED", "ENABLING", "UPDATING"}
+    sealed = answer.get("SSEDescription", {})
+    keyed = sealed.get("Status") in {"ENABLED", "ENABLING", "UPDATING"}
+    own = {"SSEType": sealed.get("SSEType"), "KMSMasterKeyId": sealed.get("KMSMasterKeyArn")}
+    if "KMSMasterKeyId" not in asked.get("SSESpecification", {}):
+        own = {}  # AWS's own key has an ARN, too
     listed = aws.list_tags_of_resource(ResourceArn=answer["TableArn"])["Tags"]
     return Found(
         {
@@ -76,7 +83,7 @@ def table(client: Client, name: str, _asked: Mapping[str, Any]) -> Found | None:
             "TimeToLiveSpecification": {
                 "AttributeName": forgotten["AttributeName"], "Enabled": True,
             } if alive else None,
-            "SSESpecification": {"SSEEnabled": True} if keyed else None,
+            "SSESpecification": {"SSEEnabled": True, **own} if keyed else None,
         },
         tags=tags(listed),
     )  # fmt: skip
