@@ -34,7 +34,8 @@ summary { cursor: pointer } details[open] > summary { margin-bottom: .6rem }
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1.5rem }
 .axis { display: flex; justify-content: space-between; margin: 0; font-size: .85em }
 .wide { overflow-x: auto } svg { max-width: 100%; height: auto; font-size: 12px }
-.wide svg { max-width: none } svg text { fill: currentColor }
+.wide svg { max-width: none } .wide .pill { white-space: nowrap }
+svg text { fill: currentColor }
 .now { fill: var(--now) } .was { fill: none; stroke: var(--was); stroke-width: 1.5 }
 .grid { stroke: var(--line) } .guess { fill: none; stroke: var(--now); stroke-width: 2;
   stroke-dasharray: 5 3 }
