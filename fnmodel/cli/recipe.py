@@ -365,8 +365,8 @@ def deploy(
         FnmodelError: one of the steps failed; what served before still serves.
 
     """
-    _ = work.cloud  # credentials of another account are refused before any work
-    _ = work.keys  # as is a key that cannot be used
+    _ = work.keys  # a key that cannot be used is told before any work
+    _ = work.cloud  # as are credentials of another account
     left_out = work.around.left_out
     if work.local and work.function.provisioned_concurrency:
         left_out += ("function.provisioned_concurrency",)
