@@ -27,7 +27,7 @@ from fnmodel.cli.saved import (
     sha256,
 )
 from fnmodel.errors import PlanError, StalePlanError
-from fnmodel.provision.changes import resource_changes, unplanned
+from fnmodel.provision.changes import Action, resource_changes, unplanned
 from fnmodel.provision.edits import edits, same
 from fnmodel.provision.resolve import Place, Resource, resolve
 from fnmodel.provision.stack import Change, ChangeSet
@@ -170,6 +170,26 @@ def test_a_change_set_may_do_what_the_plan_says_and_no_more() -> None:
     later = Change("Modify", "Api", "AWS::ApiGatewayV2::Api", "")
     assert unplanned([later], {"Api": "add"}) == []
     assert unplanned([later], {}) == ["change Api (AWS::ApiGatewayV2::Api)"]
+
+
+@pytest.mark.parametrize(
+    ("planned", "fitting"),
+    [
+        ("add", {"Modify", "Conditional", "True"}),
+        ("change", {"Modify"}),
+        ("may-replace", {"Modify", "Conditional"}),
+        ("replace", {"Modify", "Conditional", "True"}),
+        ("remove", set()),
+    ],
+)
+def test_what_a_plan_says_has_room_for_what_loses_no_more(
+    planned: Action, fitting: set[str]
+) -> None:
+    """A new stage's second step may make anew what its first one made; nothing else may."""
+    for replacement in ("Modify", "Conditional", "True"):
+        given = "False" if replacement == "Modify" else replacement
+        later = Change("Modify", "Dashboard", "AWS::CloudWatch::Dashboard", given)
+        assert (unplanned([later], {"Dashboard": planned}) == []) is (replacement in fitting)
 
 
 def test_a_plan_fits_a_terminal_and_says_the_worst_first() -> None:

@@ -20,6 +20,15 @@ _HOLDS = {
     "AWS::KMS::Key": "what it encrypted",
     "AWS::Lambda::Function": "its versions",
 }
+# What a plan's word for a resource has room for. What was not there before the plan cannot lose
+# anything, whatever the second of a new stage's two steps does to it.
+_WITHIN: Mapping[Action, frozenset[Action]] = {
+    "add": frozenset({"add", "change", "may-replace", "replace"}),
+    "change": frozenset({"change"}),
+    "may-replace": frozenset({"change", "may-replace"}),
+    "replace": frozenset({"change", "may-replace", "replace"}),
+    "remove": frozenset({"remove"}),
+}
 _REPLACEMENTS: Mapping[str, Action] = {"True": "replace", "Conditional": "may-replace"}
 # What Lambda publishes with a version.
 _PUBLISHED = (
@@ -72,9 +81,7 @@ def unplanned(changes: Sequence[Change], planned: Mapping[str, Action]) -> list[
     for change in changes:
         action = _action(change)
         known = planned.get(change.logical_id)
-        if known != action and not (
-            known in {"add", "replace", "may-replace"} and action == "change"
-        ):
+        if known is None or action not in _WITHIN[known]:
             found.append(f"{action} {change.logical_id} ({change.type})")
     return found
 
