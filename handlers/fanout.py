@@ -84,13 +84,13 @@ def run_step(step: str, event: Mapping[str, Any], work: "Invocation") -> dict[st
         UnfinishedError: there is no more time; another attempt goes on.
 
     """
-    steps = Steps(work.request, event["run_id"], work.objects, work.model, work.host)
+    steps = Steps(work.request, event["run_id"], work.objects, work.host)
     if step == "score":
         return steps.score(event["item"], work.predictor())
     if step == "mark":
         return steps.mark(event["item"])
     if step == "finish":
-        manifest = steps.finish()
+        manifest = steps.finish(work.model)
         return {name: manifest[name] for name in _TOLD if name in manifest}
     if step == "plan":
         return steps.plan()

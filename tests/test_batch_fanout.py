@@ -42,7 +42,7 @@ def fan_out(
     started = fanout.start(request, objects, listed(request, objects), MODEL, host)
     if not isinstance(started, Started):
         return started
-    steps = Steps(request, started.run_id, objects, MODEL, host)
+    steps = Steps(request, started.run_id, objects, host)
     for todo in stored(objects, started.folder, "to-mark"):
         steps.mark(todo)
     count = steps.plan()["items"]
@@ -51,7 +51,7 @@ def fan_out(
     for item in reversed(plan):
         if not failing(item):
             steps.score(item, predictor("mixed"))
-    return steps.finish()
+    return steps.finish(MODEL)
 
 
 def stored(objects: InMemoryObjects, folder: str, name: str) -> Any:
@@ -292,7 +292,7 @@ def test_a_changed_input_fails_the_run() -> None:
     started = fanout.start(request, objects, listed(request, objects), MODEL, FIXED)
     assert isinstance(started, Started)
     objects.contents["incoming/a.csv"] += b"1,2,3,gold,4\n"
-    steps = Steps(request, started.run_id, objects, MODEL, FIXED)
+    steps = Steps(request, started.run_id, objects, FIXED)
 
     with pytest.raises(BatchError, match=r"incoming/a.csv was replaced"):
         steps.mark(stored(objects, started.folder, "to-mark")[0])

@@ -49,6 +49,26 @@ def test_each_rule_can_break(rule: str, tmp_path: Path) -> None:
     assert [name for name, check in RULES.items() if check(tmp_path)] == [rule]
 
 
+def test_the_image_has_what_its_code_imports() -> None:
+    """No module in the image imports one of ours that is not there."""
+    listed = (ROOT / "tests/golden/image-3.13-x86_64.txt").read_text().split()
+    paths = [path.removeprefix("var/task/") for path in listed if path.startswith("var/task/")]
+    inside = {
+        path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for path in paths
+        if path.endswith(".py")
+    }
+    imports = contracts.graph(ROOT)
+
+    assert inside <= imports.keys()
+    assert [
+        f"{name} imports {other}"
+        for name in sorted(inside)
+        for other in sorted(imports[name] & imports.keys())
+        if other not in inside
+    ] == []
+
+
 @pytest.mark.parametrize("command", [["--help"], ["deploy", "--help"], ["--version"]])
 def test_help_is_quick(command: list[str]) -> None:
     """Help and version load neither boto3 nor onnxruntime, nor what reads the project."""

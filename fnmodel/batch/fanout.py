@@ -88,12 +88,11 @@ _NONE = _Marks((), complete=False)
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of one run; `run_id` and `model` are those it was started with."""
+    """The steps of one run; `run_id` is that it was started with."""
 
     request: JobRequest
     run_id: str
     objects: ObjectStore
-    model: Model
     host: Host
 
     @property
@@ -159,8 +158,10 @@ class Steps:
         rows = sum(receipt.rows for own in work.slices(slices, done) for receipt in own)
         return {"rows": rows}
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, model: Model) -> dict[str, Any]:
         """Write the manifest, when nothing is missing, or no more than the error budget allows.
+
+        `model` is the one that the run was started with.
 
         Raises:
             BatchError: too much is missing, or too many rows are bad.
@@ -183,7 +184,7 @@ class Steps:
                 missing.append((one, sum(receipt.rows for receipt in own)))
         if missing:
             self._give_up(missing, found)
-        manifest = conclude(begun, found, self.objects, self.model, self.host)
+        manifest = conclude(begun, found, self.objects, model, self.host)
         begun.lease.give_back()
         return judged(manifest, self.folder, self.host)
 

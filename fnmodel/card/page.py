@@ -9,7 +9,17 @@ from typing import Any
 from fnmodel.card import data, evaluation, release
 from fnmodel.card.facts import Facts
 from fnmodel.pages import frame
-from fnmodel.pages.markup import absent, facts, figures, listed, note, pill, section, text
+from fnmodel.pages.markup import (
+    absent,
+    facts,
+    figures,
+    listed,
+    moment,
+    note,
+    pill,
+    section,
+    text,
+)
 from fnmodel.units import milliseconds, size
 
 
@@ -35,7 +45,7 @@ def render(card: Facts) -> str:
     state, kind = _state(card)
     header = f"<h1>{text(card.name)} {pill(state, kind)}</h1>"
     header += note(card.said.get("overview", "") or "")
-    header += note(f"Model card of {card.digest}, made {card.made[:16].replace('T', ' ')} UTC.")
+    header += note(f"Model card of {card.digest}, made {moment(card.made)} UTC.")
     return frame.page(f"Model card of {card.name}", header, body, searched=data.searched(card))
 
 

@@ -56,6 +56,10 @@ _MODULES = (
     "processing.py", "profile.py", "sequential.py", "sigv4.py", "values.py",
 )  # fmt: skip
 _PACKAGES = ("capture", "front", "ort", "release", "serve", "batch", "watch")
+# They make pages, of what `fnmodel.pages` has; that is at home on the machine of whoever reads.
+_PAGES = frozenset(
+    f"fnmodel/watch/{name}.py" for name in ("letter", "page", "panels", "trend_page")
+)
 # Code, and what the page under /docs is made of.
 _SHIPPED = frozenset({".py", ".html", ".css", ".js"})
 _FORMAT = 2
@@ -185,9 +189,9 @@ def _code() -> dict[str, bytes]:
     roots = {f"fnmodel/{name}": package / name for name in _PACKAGES}
     for at, root in {**roots, "handlers": shipped("handlers")}.items():
         for path in root.rglob("*"):
-            if path.suffix not in _SHIPPED:
-                continue
-            files[f"{at}/{path.relative_to(root).as_posix()}"] = path
+            name = f"{at}/{path.relative_to(root).as_posix()}"
+            if path.suffix in _SHIPPED and name not in _PAGES:
+                files[name] = path
     return {at: files[at].read_bytes() for at in sorted(files)}
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from fnmodel.profile import Profile
 from fnmodel.watch import seasons
 from fnmodel.watch.drift import ColumnDrift, Drift, Rules, compare
-from fnmodel.watch.quality import NONE_USUAL, schema_findings, silence, unreadable_share, volume
+from fnmodel.watch.quality import NONE_USUAL, other_types, silence, unreadable_share, volume
 from fnmodel.watch.sample import sample
 from fnmodel.watch.windows import Windows
 
@@ -69,8 +69,12 @@ def judge(
         usual = seasons.usual(evidence.before, evidence.now)
         drift = compare(trained, current, rules, unkept=unkept, usual=usual)
         alarms += [_said(column, rules) for column in drift.drifted]
-        wrong = schema_findings(evidence.now, rules) if drift.judged else ()
-        alarms += [Alarm("schema", f"schema:{name}", text) for name, text in wrong]
+        found = other_types(evidence.now, rules) if drift.judged else {}
+        alarms += [
+            Alarm("schema", f"schema:{name}", one.text)
+            for name, one in found.items()
+            if one.serious
+        ]
     alarms += _traffic(evidence, rules)
     return Judgement(tuple(alarms), drift is not None and drift.judged, drift)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class Question:
     unkept: AbstractSet[str] = frozenset()
     group: str | None = None
     positive: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**asdict(self), "unkept": sorted(self.unkept)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,31 +45,18 @@ def findings(traffic: Traffic, rules: Rules) -> tuple[Finding, ...]:
 
 
 def _schema(traffic: Traffic, rules: Rules) -> list[Finding]:
-    serious = {name for name, _ in schema_findings(traffic.now, rules)}
-    return [
-        Finding("schema", text, name in serious) for name, text in _other_types(traffic.now).items()
-    ]
+    return list(other_types(traffic.now, rules).values())
 
 
-def schema_findings(now: Windows, rules: Rules) -> list[tuple[str, str]]:
-    """Return the features with too many values of another type, and a line about each."""
+def other_types(now: Windows, rules: Rules) -> dict[str, Finding]:
+    """Return what is said of each feature with values of another type; serious of too many."""
     rows = sum(window.profile.rows for window in now.values())
-    counts = _invalid(now)
-    found = _other_types(now)
-    return [(name, found[name]) for name in found if counts[name] >= rules.share * rows]
-
-
-def _other_types(now: Windows) -> dict[str, str]:
-    rows = sum(window.profile.rows for window in now.values())
-    return {
-        name: f"{name}: {count:,} of {rows:,} values are of another type"
-        for name, count in _invalid(now).items()
-    }
-
-
-def _invalid(now: Windows) -> dict[str, int]:
-    names = sorted({name for window in now.values() for name in window.invalid})
-    return {name: sum(window.invalid.get(name, 0) for window in now.values()) for name in names}
+    found = {}
+    for name in sorted({name for window in now.values() for name in window.invalid}):
+        count = sum(window.invalid.get(name, 0) for window in now.values())
+        text = f"{name}: {count:,} of {rows:,} values are of another type"
+        found[name] = Finding("schema", text, serious=count >= rules.share * rows)
+    return found
 
 
 def unreadable_share(unreadable: int, rows: int, rules: Rules) -> str | None:

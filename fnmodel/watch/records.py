@@ -10,6 +10,7 @@ month of them.
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -101,7 +102,11 @@ def record_key(model: str, hour: str) -> str:
 
 def find(store: Store, model: str, hour: str) -> Record | None:
     """Return the record of an hour."""
-    content = store.get(record_key(model, hour))
+    return _read(store, record_key(model, hour))
+
+
+def _read(store: Store, key: str) -> Record | None:
+    content = store.get(key)
     return Record.from_bytes(content) if content is not None else None
 
 
@@ -111,9 +116,9 @@ def listed(store: Store, model: str, since: str, until: str = "~") -> Iterator[R
     `stored_windows` gives the counts of each.
     """
     for key in _keys(store, model, since, until):
-        content = store.get(key)
-        if content is not None:
-            yield Record.from_bytes(content)
+        found = _read(store, key)
+        if found is not None:
+            yield found
 
 
 def _keys(store: Store, model: str, since: str, until: str) -> Iterator[str]:
@@ -138,11 +143,7 @@ def windows_between(
     """
 
     def of_hour(key: str) -> Windows:
-        content = store.get(key)
-        record = Record.from_bytes(content) if content is not None else None
-        if record is None or record.reference != reference:
-            return {}
-        return stored_windows(store, record)
+        return windows_on(store, _read(store, key), reference)
 
     total: dict[Key, Counted] = {}
     for found in each(of_hour, _keys(store, model, since, until)):
@@ -152,14 +153,8 @@ def windows_between(
 
 def latest(store: Store, model: str, before: str) -> Record | None:
     """Return the newest record of an hour before this one, of the last four weeks."""
-    prefix = record_key(model, "")[: -len(".json")]
-    newest = None
-    for key in store.keys(prefix, f"{prefix}{shifted(before, -HISTORY)}"):
-        if key >= f"{prefix}{before}":
-            break
-        newest = key
-    content = store.get(newest) if newest else None
-    return Record.from_bytes(content) if content is not None else None
+    newest = deque(_keys(store, model, shifted(before, -HISTORY), before), maxlen=1)
+    return _read(store, newest[0]) if newest else None
 
 
 HISTORY = 28 * 24
@@ -170,6 +165,13 @@ def stored_windows(store: Store, record: Record) -> dict[Key, Counted]:
     """Return the windows of an hour; none where it had too few rows to keep."""
     content = store.get(record.profile) if record.profile else None
     return from_lines(content.splitlines()) if content else {}
+
+
+def windows_on(store: Store, record: Record | None, reference: str) -> Windows:
+    """Return the windows of an hour; none where it was counted on another reference's bins."""
+    if record is None or record.reference != reference:
+        return {}
+    return stored_windows(store, record)
 
 
 def keep_windows(store: Store, model: str, hour: str, found: Windows) -> tuple[str | None, int]:

@@ -82,8 +82,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with `schema` and the alarms first."""
-        question = {**asdict(self.question), "unkept": sorted(self.question.unkept)}
-        data = {**asdict(replace(self, question=Question("", ""))), "question": question}
+        data = {**asdict(self), "question": self.question.to_json()}
         return {"schema": SCHEMA, "alarms": list(self.alarms), **data}
 
 

@@ -212,8 +212,7 @@ def _windows(store: Store, watched: Watched, hours: tuple[str, ...]) -> Windows:
     total: Windows = {}
     for hour in hours:
         found = records.find(store, watched.name, hour)
-        if found is not None and found.reference == watched.digest:
-            total = merged(total, records.stored_windows(store, found))
+        total = merged(total, records.windows_on(store, found, watched.digest))
     return total
 
 

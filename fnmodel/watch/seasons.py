@@ -100,16 +100,22 @@ def _by(length: Callable[[str], str], ordered: Iterable[str]) -> dict[str, list[
     return slices
 
 
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+SLOTS: Mapping[str, Sequence[str]] = {
+    "hour": [f"{hour:02}" for hour in range(24)],
+    "weekday": DAYS,
+}
+"""The hours of the day, and the days of the week, by name."""
+
+
 def by_slot(hours: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     """Return the hours of each hour of the day, and of each day of the week, in their order."""
-    days = [date(2024, 1, 1 + day).strftime("%a") for day in range(7)]  # from a Monday on
     found: dict[str, dict[str, list[str]]] = {
-        "hour": {f"{hour:02}": [] for hour in range(24)},
-        "weekday": {day: [] for day in days},
+        kind: {slot: [] for slot in slots} for kind, slots in SLOTS.items()
     }
     for hour in hours:
         found["hour"][hour_of_day(hour)].append(hour)
-        found["weekday"][days[datetime.fromisoformat(hour[:10]).weekday()]].append(hour)
+        found["weekday"][DAYS[datetime.fromisoformat(hour[:10]).weekday()]].append(hour)
     return found
 
 

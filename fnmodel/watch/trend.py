@@ -125,8 +125,7 @@ class Trend:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with `schema` and the alarms first."""
-        question = {**asdict(self.question), "unkept": sorted(self.question.unkept)}
-        data = {**asdict(replace(self, question=Question("", ""))), "question": question}
+        data = {**asdict(self), "question": self.question.to_json()}
         data["began"] = {str(at): list(names) for at, names in self.began.items()}
         return {"schema": SCHEMA, "alarms": list(self.alarms), **data}
 
@@ -148,6 +147,7 @@ def trend(
     if not inside:
         return None
     rules = replace(question.rules, draws=0)
+    question = replace(question, rules=rules)
     trained = sample([(1.0, reference)])
     steps: list[Step] = []
     began: dict[str, str] = {}
@@ -157,11 +157,11 @@ def trend(
     performance = evidence.performance() if evidence else None
     estimated = performance.estimated if performance else None
     return Trend(
-        replace(question, rules=rules),
+        question,
         tuple(steps),
         _courses(steps, rules),
         _began(steps, found, first),
-        _seasons(inside, question, rules),
+        _seasons(inside, question),
         "mae" if signature.task == "regression" else "accuracy",
         estimated.learned if estimated else 0,
         tuple(worse(performance, rules.alpha)) if performance else (),
@@ -180,8 +180,7 @@ def _step(
     chosen = set(hours)
     own = {key: one for key, one in found.items() if key.hour in chosen}
     current = pooled(own)
-    rules = replace(question.rules, draws=0)
-    judged = compare(trained, current, rules, unkept=question.unkept)
+    judged = compare(trained, current, question.rules, unkept=question.unkept)
     since = {**{_id(one): hours[0] for one in judged.columns}, **began}
     drift = _seasoned(judged, current, own, found, since)
     versions: dict[str, int] = {}
@@ -284,9 +283,8 @@ _FEWEST_DAYS = {"hour": 3, "weekday": 14}
 """Days from which on a slot was there more than once."""
 
 
-def _seasons(
-    found: Windows, question: Question, rules: Rules
-) -> dict[str, dict[str, tuple[float | None, ...]]]:
+def _seasons(found: Windows, question: Question) -> dict[str, dict[str, tuple[float | None, ...]]]:
+    rules = question.rules
     days = {key.hour[:10] for key in found}
     whole = pooled(found)
     result: dict[str, dict[str, tuple[float | None, ...]]] = {}

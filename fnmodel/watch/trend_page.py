@@ -1,7 +1,6 @@
 """The trend as one HTML page, in the frame that all pages have."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fnmodel.pages import charts, frame
 from fnmodel.pages.markup import (
@@ -17,7 +16,7 @@ from fnmodel.pages.markup import (
     table,
     text,
 )
-from fnmodel.watch import advice
+from fnmodel.watch import advice, seasons
 from fnmodel.watch.drift import Verdict
 from fnmodel.watch.realised import Interval
 from fnmodel.watch.trend import Course, Trend
@@ -237,15 +236,13 @@ _SLOTS = {"hour": "Hour of the day (UTC)", "weekday": "Day of the week"}
 
 
 def _seasons(trend: Trend) -> str:
-    days = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
     parts = []
     for kind, names in trend.seasons.items():
         most = sorted(names, key=lambda name: -max(map(_known, names[name])))[:_STRIP]
-        slots: Sequence[Any] = days if kind == "weekday" else [f"{hour:02}" for hour in range(24)]
         title = f"{_SLOTS[kind]}: distance from all hours together"
         rows = [(name, names[name]) for name in most]
         parts.append(f"<h3>{_SLOTS[kind]}</h3><div class=wide>")
-        parts.append(f"{charts.strip(rows, slots, title)}</div>")
+        parts.append(f"{charts.strip(rows, seasons.SLOTS[kind], title)}</div>")
     if parts:
         parts.append(note("Such columns are compared with the same hours before, too."))
     return "".join(parts)
