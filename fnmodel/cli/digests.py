@@ -77,7 +77,7 @@ def _told(work: "Workspace", until: str) -> dict[str, Any]:
 
     end = datetime.fromisoformat(until).replace(tzinfo=UTC)
     client = work.client("cloudwatch")
-    versions = [one.number for one in work.publisher.versions()]
+    versions = work.publisher.numbers()
     weeks = tuple(
         asked.operations(
             client,
