@@ -86,18 +86,6 @@ def rang(name: str, items: Sequence[dict[str, Any]]) -> list[Alert]:
     return found
 
 
-def alarms_of(cloudformation: Any, stack: str) -> list[str]:
-    """Return the names of a stack's own alarms."""
-    with translated():
-        pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
-        return [
-            one["PhysicalResourceId"]
-            for page in pages
-            for one in page["StackResourceSummaries"]
-            if one["ResourceType"] == "AWS::CloudWatch::Alarm"
-        ]
-
-
 def _all(found: dict[str, list[float]], beginning: str) -> list[float]:
     return [value for name, values in found.items() if name.startswith(beginning)
             for value in values]  # fmt: skip
