@@ -23,9 +23,10 @@ Imports only the standard library, because the image judges with it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 # Of the two papers' Beta priors; it weighs a third of an observation.
 _PRIOR = 0.18
@@ -78,6 +79,11 @@ class Above:
             known = known + part
         return Above(self.limit, known, log_e)
 
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Above":
+        """Read what `dataclasses.asdict` returned."""
+        return Above(**{**data, "share": Share(**data["share"])})
+
 
 @dataclass(frozen=True)
 class Increase:
@@ -102,6 +108,11 @@ class Increase:
         """Return this and one piece of trials, all of them judged by what was known before."""
         gained = log_ratio(self.a.estimate, self.b.estimate, a, b, self.margin)
         return Increase(self.margin, self.a + a, self.b + b, self.log_e + gained)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Increase":
+        """Read what `dataclasses.asdict` returned."""
+        return Increase(**{**data, "a": Share(**data["a"]), "b": Share(**data["b"])})
 
 
 def log_ratio(bet_a: float, bet_b: float, a: Share, b: Share, margin: float) -> float:

@@ -422,6 +422,34 @@ def test_a_large_template_is_read_from_the_stages_bucket(emulator: Emulator) -> 
     stacks.delete(name)
 
 
+def test_physical_ids_are_those_of_one_type_that_were_made() -> None:
+    """All pages are read, a stack is named or its id; a resource that has no id yet is left out."""
+    asked: list[Any] = []
+    made = {
+        "A": ("AWS::CloudWatch::Alarm", "churn-crashes"),
+        "B": ("AWS::SNS::Topic", "arn"),
+        "C": ("AWS::CloudWatch::Alarm", None),
+        "D": ("AWS::CloudWatch::Alarm", "churn-slow"),
+    }
+
+    def answer(operation: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        assert operation == "ListStackResources"
+        asked.append(given["StackName"])
+        found = [
+            {"LogicalResourceId": name, "ResourceType": kind, "ResourceStatus": "CREATE_COMPLETE"}
+            | ({"PhysicalResourceId": identity} if identity else {})
+            for name, (kind, identity) in made.items()
+        ]
+        if "NextToken" in given:
+            return {"StackResourceSummaries": found[2:]}
+        return {"StackResourceSummaries": found[:2], "NextToken": "more"}
+
+    stacks = Stacks(client_answered_by("cloudformation", answer), bodies=BODIES)
+
+    assert stacks.physical_ids(NAME, "AWS::CloudWatch::Alarm") == ["churn-crashes", "churn-slow"]
+    assert asked == [NAME, NAME]
+
+
 def _enlarged(body: str, number: int) -> str:
     template = json.loads(body)
     properties = {"Type": "String", "Value": f"{number}" * 4000}

@@ -3,14 +3,15 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 import watch_cases as cases
 from test_watch_trend import story
 
-from fnmodel.cli.operations import rang
+from fnmodel.cli.operations import operations, rang
+from fnmodel.testing import InMemoryMetrics
 from fnmodel.watch import letter
 from fnmodel.watch.digest import Alert, Operations, digest
 from fnmodel.watch.performance import Evidence, Question
@@ -168,3 +169,21 @@ def test_history_becomes_times_in_which_it_rang():
     assert [(one.opened[11:16], one.closed and one.closed[11:16]) for one in found] == [
         ("09:01", "09:05"), ("09:09", None)
     ]  # fmt: skip
+
+
+def test_a_week_of_more_versions_than_one_question_holds_is_added_up():
+    """CloudWatch takes 500 queries at once; each version of 130 needs four, and all are counted."""
+    cloudwatch = InMemoryMetrics("fnmodel-churn-prod")
+    end = datetime(2026, 11, 26, tzinfo=UTC)
+    numbers = [str(number) for number in range(1, 131)]
+    for number in numbers:
+        time = (end - timedelta(hours=int(number))).timestamp()
+        slow = 400.0 if number == "130" else 20.0
+        cloudwatch.request(number, time, latency_ms=slow, failed=number == "129")
+
+    week = operations(
+        cloudwatch.client, "fnmodel-churn-prod", numbers, end - timedelta(days=7), end,
+        memory=1024, architecture="x86_64",
+    )  # fmt: skip
+
+    assert week == Operations(130, 1, 20.0, 400.0)

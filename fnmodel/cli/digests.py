@@ -73,11 +73,12 @@ def digest(
 def _told(work: "Workspace", until: str) -> dict[str, Any]:
     """Return what CloudWatch says of both weeks."""
     from fnmodel.cli import operations as asked
+    from fnmodel.provision.alarms import ALARM
     from fnmodel.watch.digest import WEEK
 
     end = datetime.fromisoformat(until).replace(tzinfo=UTC)
     client = work.client("cloudwatch")
-    versions = [one.number for one in work.publisher.versions()]
+    versions = work.publisher.numbers()
     weeks = tuple(
         asked.operations(
             client,
@@ -90,7 +91,7 @@ def _told(work: "Workspace", until: str) -> dict[str, Any]:
         )
         for back in (0, 1)
     )
-    alarms = asked.alarms_of(work.client("cloudformation"), work.name)
+    alarms = work.stacks.physical_ids(work.name, ALARM)
     return {
         "operations": weeks,
         "alerts": asked.alerts(client, alarms, end - 2 * WEEK, end),

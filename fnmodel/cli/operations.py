@@ -7,6 +7,7 @@ from typing import Any
 
 from fnmodel.aws import translated
 from fnmodel.provision.prices import GB_SECOND, INVOCATION
+from fnmodel.release.metrics import ENDPOINT, LAMBDA, figures, of_alias, of_version, query
 from fnmodel.watch.digest import Alert, Operations
 
 _HOUR = 3600
@@ -27,20 +28,20 @@ def operations(
 
     The cost is that of the function's time and requests, without free tier, logs and transfer.
     """
-    own = [("FunctionName", function), ("Resource", f"{function}:{alias}")]
+    own = of_alias(function, alias)
     asked = [
-        _query(name, "AWS/Lambda", metric, own, "Sum")
+        query(name, LAMBDA, metric, own, "Sum", _HOUR)
         for name, metric in (("requests", "Invocations"), ("crashes", "Errors"), ("ms", "Duration"))
     ]
     for version in versions:
-        said = [("function_name", function), ("alias", alias), ("version", version)]
+        said = of_version(function, alias, version)
         asked += [
-            _query(f"answered{version}", "fnmodel", "server_errors", said, "SampleCount"),
-            _query(f"failed{version}", "fnmodel", "server_errors", said, "Sum"),
-            _query(f"fifty{version}", "fnmodel", "latency_ms", said, "p50"),
-            _query(f"slow{version}", "fnmodel", "latency_ms", said, "p99"),
+            query(f"answered{version}", ENDPOINT, "server_errors", said, "SampleCount", _HOUR),
+            query(f"failed{version}", ENDPOINT, "server_errors", said, "Sum", _HOUR),
+            query(f"fifty{version}", ENDPOINT, "latency_ms", said, "p50", _HOUR),
+            query(f"slow{version}", ENDPOINT, "latency_ms", said, "p99", _HOUR),
         ]
-    found = _data(client, asked, since, until)
+    found = figures(client, asked, since, until)
     # A request that kills its process is in the first only, and the emulator has the second only.
     requests = round(max(sum(found["requests"]), sum(_all(found, "answered"))))
     milliseconds = sum(found["ms"])
@@ -85,40 +86,6 @@ def rang(name: str, items: Sequence[dict[str, Any]]) -> list[Alert]:
     return found
 
 
-def alarms_of(cloudformation: Any, stack: str) -> list[str]:
-    """Return the names of a stack's own alarms."""
-    with translated():
-        pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
-        return [
-            one["PhysicalResourceId"]
-            for page in pages
-            for one in page["StackResourceSummaries"]
-            if one["ResourceType"] == "AWS::CloudWatch::Alarm"
-        ]
-
-
 def _all(found: dict[str, list[float]], beginning: str) -> list[float]:
     return [value for name, values in found.items() if name.startswith(beginning)
             for value in values]  # fmt: skip
-
-
-def _data(
-    client: Any, queries: list[dict[str, Any]], since: datetime, until: datetime
-) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {query["Id"]: [] for query in queries}
-    with translated():
-        pages = client.get_paginator("get_metric_data").paginate(
-            MetricDataQueries=queries, StartTime=since, EndTime=until
-        )
-        for page in pages:
-            for result in page["MetricDataResults"]:
-                found[result["Id"]] += result["Values"]
-    return found
-
-
-def _query(
-    name: str, namespace: str, metric: str, dimensions: list[tuple[str, str]], statistic: str
-) -> dict[str, Any]:
-    named = [{"Name": key, "Value": value} for key, value in dimensions]
-    what = {"Namespace": namespace, "MetricName": metric, "Dimensions": named}
-    return {"Id": name, "MetricStat": {"Metric": what, "Period": _HOUR, "Stat": statistic}}

@@ -127,7 +127,7 @@ def _roots(work: Workspace, going: Mapping[str, Iterable[str]]) -> Iterator[tupl
         for parameters in work.stacks.parameters_ahead(stack):
             for digest in _digests(parameters):
                 yield digest, f"a change set of {name}"
-        for function in work.stacks.functions(stack):
+        for function in work.stacks.physical_ids(stack.id, "AWS::Lambda::Function"):
             yield from _of_function(work, function, frozenset(going.get(function, ())))
         for digest in _digests(stack.parameters):
             yield digest, f"stack {name}"

@@ -152,16 +152,13 @@ class Stacks:
                 found.append(_parameters(answer))
         return found
 
-    def functions(self, stack: Stack) -> list[str]:
-        """Return the names of the stack's Lambda functions."""
+    def physical_ids(self, name: str, type_: str) -> list[str]:
+        """Return the physical ids of the resources of one type; `name` is a stack's, or its id."""
         with translated():
-            pages = self._client.get_paginator("list_stack_resources").paginate(StackName=stack.id)
             return [
-                item["PhysicalResourceId"]
-                for page in pages
-                for item in page["StackResourceSummaries"]
-                if item["ResourceType"] == "AWS::Lambda::Function"
-                and item.get("PhysicalResourceId")
+                one["PhysicalResourceId"]
+                for one in summaries(self._client, name)
+                if one["ResourceType"] == type_ and one.get("PhysicalResourceId")
             ]
 
     def is_unchanged(
@@ -422,6 +419,12 @@ class Stacks:
                     hint="AWS is still at it; run the same command again and it waits on",
                 )
             self._sleep(self._interval)
+
+
+def summaries(client: Any, name: str) -> Iterator[Mapping[str, Any]]:
+    """Yield what CloudFormation says of each resource of a stack; botocore's errors go through."""
+    for page in client.get_paginator("list_stack_resources").paginate(StackName=name):
+        yield from page["StackResourceSummaries"]
 
 
 def _stack(data: Mapping[str, Any]) -> Stack:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fnmodel.aws import translated
 from fnmodel.provision.resolve import Place, Resource, resolve
-from fnmodel.provision.stack import Stack
+from fnmodel.provision.stack import Stack, summaries
 from fnmodel.provision.template import read
 
 
@@ -41,11 +41,9 @@ def standing(client: Any, stack: Stack) -> Standing:
     """
     with translated():
         answer = client.get_template(StackName=stack.id, TemplateStage="Original")
-        pages = client.get_paginator("list_stack_resources").paginate(StackName=stack.id)
         physical = {
             one["LogicalResourceId"]: one["PhysicalResourceId"]
-            for page in pages
-            for one in page["StackResourceSummaries"]
+            for one in summaries(client, stack.id)
             if one.get("PhysicalResourceId") and one["ResourceStatus"] != "DELETE_COMPLETE"
         }
     body = answer["TemplateBody"]

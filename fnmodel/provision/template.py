@@ -23,14 +23,14 @@ from fnmodel.errors import ProvisionError, UsageError
 from fnmodel.provision import alarms, around, dashboard, watching
 from fnmodel.provision.around import Around
 from fnmodel.provision.bodies import LARGEST
+from fnmodel.provision.rights import forbid
+from fnmodel.provision.variables import variable
 
 Template = dict[str, Any]
 
 ALIAS = "live"
 _NAME_LIMIT = 64  # of a Lambda function, and of a schedule group
 _PATTERN = "Schedule"
-# Lambda gives all environment variables together 4 KB.
-_POLICY_LIMIT = 3_000
 # What only a stage that captures rows has.
 _CAPTURE = (
     ("Resources", "CaptureStream"),
@@ -187,7 +187,7 @@ def render(
     _watch(template, [one for one in watched if one is not None] if serving else [])
     _take_requests(template, requests, settings)
     if not jobs:
-        _forbid(template, "FunctionRole", "PublishEvents")
+        forbid(resources, "FunctionRole", "PublishEvents")
         del resources["Function"]["Properties"]["Environment"]["Variables"]["FNMODEL_EVENT_BUS"]
     _trace(template, settings)
     _surround(template, jobs, surroundings, settings, capture=capture, audit=audit)
@@ -256,7 +256,7 @@ def _keep_started(template: Template, count: int) -> None:
         return
     del variables["FNMODEL_PROVISIONED"]
     for right in ("KeepStarted", "ListStarted"):
-        _forbid(template, "RolloutRole", right)
+        forbid(resources, "RolloutRole", right)
 
 
 def _admit(template: Template, access: Access, cors: CorsConfig | None) -> None:
@@ -359,13 +359,7 @@ def policy(capture: CaptureConfig) -> str:
 
     """
     said = capture.model_dump(include={"rate", "fields", "patterns", "subject"})
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    if len(text.encode()) > _POLICY_LIMIT:
-        raise UsageError(
-            f"capture.fields: {len(text.encode()):,} bytes; there is room for {_POLICY_LIMIT:,}",
-            hint="name fewer fields, or drop what holds them before it is sent",
-        )
-    return text
+    return variable(said, "capture.fields")
 
 
 def tags(project: str, stage: str, own: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -384,14 +378,14 @@ def _replay(template: Template, *, replay: bool) -> None:
         template["Resources"]["RolloutFunction"]["Properties"]["Timeout"] = 120
         return
     for right in ("ReplayRequests", "ReadProof"):
-        _forbid(template, "RolloutRole", right)
+        forbid(template["Resources"], "RolloutRole", right)
 
 
 def _leave_out(template: Template, *, audit: bool, rollout: bool) -> None:
     """Take out copies of the ledger and the controller of rollouts, where a stage has none."""
     if not audit:
         for right in ("CopyLedger", "ListCopies"):
-            _forbid(template, "RolloutRole", right)
+            forbid(template["Resources"], "RolloutRole", right)
         controller = template["Resources"]["RolloutFunction"]["Properties"]
         del controller["Environment"]["Variables"]["FNMODEL_AUDIT"]
     gone = [*(() if audit else _AUDIT), *(() if rollout else _ROLLOUT)]
@@ -405,7 +399,7 @@ def _fan_out(template: Template, fanout: FanoutConfig | None) -> None:
         for section, name in _FANOUT:
             del template[section][name]
         for right in ("StartFanOut", "SeeFanOut"):
-            _forbid(template, "FunctionRole", right)
+            forbid(template["Resources"], "FunctionRole", right)
         return
     states = template["Resources"]["BatchMachine"]["Properties"]["Definition"]["States"]
     for state in states.values():
@@ -430,7 +424,7 @@ def _take_requests(
     """Let the function take asynchronous requests, and call itself for them; or neither."""
     resources = template["Resources"]
     if requests is None:
-        _forbid(template, "FunctionRole", "StartRequests")
+        forbid(resources, "FunctionRole", "StartRequests")
         # The bucket's rules stay: jobs that were taken before still have to go.
         return
     said = {**requests.model_dump(mode="json"), "timeout": function.timeout}
@@ -449,7 +443,7 @@ def _trim(template: Template, capture: CaptureConfig, *, replay: bool) -> None:
             del template[section][name]
         # A replay takes what was captured before, and sees that there is nothing.
         for right in ("UseKey", *(() if replay else ("ReadCapturedRows", "ListCapturedRows"))):
-            _forbid(template, "RolloutRole", right)
+            forbid(resources, "RolloutRole", right)
         variables = resources["Function"]["Properties"]["Environment"]["Variables"]
         del variables["FNMODEL_CAPTURE"], variables["FNMODEL_CAPTURE_KEY"]
         # The bucket's rule stays: rows that were captured before still have to go.
@@ -458,10 +452,10 @@ def _trim(template: Template, capture: CaptureConfig, *, replay: bool) -> None:
         del template["Parameters"]["CaptureKmsKey"]
         destination = resources["CaptureStream"]["Properties"]["ExtendedS3DestinationConfiguration"]
         del destination["EncryptionConfiguration"]
-        _forbid(template, "CaptureStreamRole", "UseKey")
-        _forbid(template, "RolloutRole", "UseKey")
+        forbid(resources, "CaptureStreamRole", "UseKey")
+        forbid(resources, "RolloutRole", "UseKey")
         if "WatchRole" in resources:
-            _forbid(template, "WatchRole", "UseKey")
+            forbid(resources, "WatchRole", "UseKey")
 
 
 def _trace(template: Template, settings: FunctionConfig) -> None:
@@ -470,14 +464,7 @@ def _trace(template: Template, settings: FunctionConfig) -> None:
         variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
         variables |= {"OTEL_TRACES_EXPORTER": "otlp", **settings.otel}
     if settings.tracing != "xray":
-        _forbid(template, "FunctionRole", "WriteTraces")
-
-
-def _forbid(template: Template, role: str, right: str) -> None:
-    """Take a statement out of a role."""
-    [policy] = template["Resources"][role]["Properties"]["Policies"]
-    document = policy["PolicyDocument"]
-    document["Statement"] = [item for item in document["Statement"] if item["Sid"] != right]
+        forbid(template["Resources"], "FunctionRole", "WriteTraces")
 
 
 def _logical_id(job: BatchJob) -> str:

@@ -1,12 +1,13 @@
 """The watch of a stage in its template: what `watch:` asks for, and nothing else. Pure."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fnmodel.config import CaptureConfig, RetrainConfig, WatchConfig, seconds
 from fnmodel.errors import UsageError
+from fnmodel.provision.rights import forbid, statement
+from fnmodel.provision.variables import variable
 
 _WATCH = (
     "WatchClock", "WatchClockPermission", "WatchTopic", "DriftAlarm", "QualityAlarm",
@@ -17,8 +18,6 @@ _RETRAIN = (
     "RetrainRule", "RetrainRuleRole", "RetrainLogs", "RetrainRole", "RetrainProject",
 )  # fmt: skip
 _OUTPUTS = ("WatchFunction", "AlertTopic")
-# Lambda gives all environment variables together 4 KB.
-_POLICY_LIMIT = 3_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def fit(template: dict[str, Any], watching: Watching | None) -> None:
     variables["FNMODEL_WATCH"] = policy(watching)
     _secret(resources, watching)
     if retrain is None:
-        _forbid(resources, "WatchRole", "DecideOnRetraining")
+        forbid(resources, "WatchRole", "DecideOnRetraining")
         del variables["FNMODEL_LEDGER"]
     else:
         _pipeline(resources, watching, retrain)
@@ -95,23 +94,16 @@ def policy(watching: Watching) -> str:
     if watch.retrain:
         guards = watch.retrain.model_dump(include={"budget", "approve", "on_quality"})
         said["retrain"] = {**guards, "cooldown": seconds(watch.retrain.cooldown)}
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    if len(text.encode()) > _POLICY_LIMIT:
-        raise UsageError(
-            f"watch: and capture.fields: {len(text.encode()):,} bytes; there is room for "
-            f"{_POLICY_LIMIT:,}",
-            hint="name fewer fields, or drop what holds them before it is sent",
-        )
-    return text
+    return variable(said, "watch: and capture.fields")
 
 
 def _secret(resources: dict[str, Any], watching: Watching) -> None:
     hook = watching.watch.webhook
     if hook is None:
-        _forbid(resources, "WatchRole", "ReadSecret")
+        forbid(resources, "WatchRole", "ReadSecret")
         return
     kind, _, name = hook.secret.partition(":")
-    right = _right(resources, "WatchRole", "ReadSecret")
+    right = statement(resources, "WatchRole", "ReadSecret")
     place = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:"
     if kind == "ssm":
         right["Resource"] = {"Fn::Sub": place % "ssm" + f"parameter{name}"}
@@ -137,7 +129,7 @@ def _pipeline(resources: dict[str, Any], watching: Watching, retrain: RetrainCon
             {"Name": "FNMODEL_PROJECT", "Value": watching.folder}
         )
         properties["Source"] = {"Type": "NO_SOURCE", "BuildSpec": _buildspec(watching)}
-        _forbid(resources, "RetrainRole", "ReadSource")
+        forbid(resources, "RetrainRole", "ReadSource")
         return
     if retrain.source is None:
         raise UsageError(
@@ -149,9 +141,9 @@ def _pipeline(resources: dict[str, Any], watching: Watching, retrain: RetrainCon
         "Type": kind, "Location": location, "BuildSpec": _buildspec(watching)
     }  # fmt: skip
     if kind == "GITHUB":
-        _forbid(resources, "RetrainRole", "ReadSource")
+        forbid(resources, "RetrainRole", "ReadSource")
         return
-    right = _right(resources, "RetrainRole", "ReadSource")
+    right = statement(resources, "RetrainRole", "ReadSource")
     if kind == "S3":
         right["Resource"] = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{location}"}
     else:
@@ -179,17 +171,3 @@ def _buildspec(watching: Watching) -> str:
             },
         }
     )
-
-
-def _right(resources: Mapping[str, Any], role: str, name: str) -> dict[str, Any]:
-    [rules] = resources[role]["Properties"]["Policies"]
-    found: dict[str, Any] = next(
-        one for one in rules["PolicyDocument"]["Statement"] if one["Sid"] == name
-    )
-    return found
-
-
-def _forbid(resources: Mapping[str, Any], role: str, name: str) -> None:
-    [rules] = resources[role]["Properties"]["Policies"]
-    document = rules["PolicyDocument"]
-    document["Statement"] = [one for one in document["Statement"] if one["Sid"] != name]

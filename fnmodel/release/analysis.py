@@ -134,12 +134,9 @@ class Evidence:
         for key in ("baseline", "seen"):
             if made[key] is not None:
                 made[key] = tuple(Requests(**one) for one in made[key])
-        if made["rate"] is not None:
-            made["rate"] = Above(**{**made["rate"], "share": Share(**made["rate"]["share"])})
+        made["rate"] = made["rate"] and Above.from_json(made["rate"])
         for key in ("increase", "slow"):
-            if made[key] is not None:
-                sides = {side: Share(**made[key][side]) for side in ("a", "b")}
-                made[key] = Increase(**{**made[key], **sides})
+            made[key] = made[key] and Increase.from_json(made[key])
         if made["shift"] is not None:
             # Counting loads numpy, which only this check needs.
             from fnmodel.distribution import Shift

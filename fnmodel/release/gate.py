@@ -76,8 +76,11 @@ def compare_answers(probe: Mapping[str, Any], answer: Mapping[str, Any]) -> Gate
     Keys and texts must be equal; numbers may differ by the probe's tolerance.
     """
     tolerance = Tolerance(**probe["tolerance"])
-    wanted = probe["answers"]
-    found = answer.get("predictions")
+    return compare_predictions(probe["answers"], answer.get("predictions"), tolerance)
+
+
+def compare_predictions(wanted: Sequence[Any], found: Any, tolerance: Tolerance) -> GateResult:
+    """Compare predictions with those that are wanted; `found` may be no list at all."""
     if not isinstance(found, list) or len(found) != len(wanted):
         count = f"{len(found)} answers" if isinstance(found, list) else found
         mismatch = Mismatch("predictions", -1, -1, f"{len(wanted)} answers", count, math.inf)

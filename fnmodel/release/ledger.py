@@ -138,10 +138,10 @@ class Ledger:
 
         Records from before there was a chain are left out.
         """
-        head = _head(self._lock())
+        head = self.head()
         while True:
             entries = [entry for item in self._items() if (entry := _entry(item))][::-1]
-            before, head = head, _head(self._lock())
+            before, head = head, self.head()
             if head == before:  # else somebody wrote meanwhile
                 return entries, head
 
@@ -417,7 +417,7 @@ class Lease:
         """
         self._put(
             {"Item": {**_at(self._key, _ROLLOUT), "rollout": {"S": text}}},
-            self._change_lock("SET expires = :expires", self._longer()),
+            self._extension(),
         )
 
     def keep_applied(self, plan: str, version: str) -> None:
@@ -427,11 +427,11 @@ class Lease:
             ConflictError: someone took the lease over.
 
         """
-        now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
+        now = _iso(self._clock())
         said = {"version": {"S": version}, "who": {"S": self.name}, "time": {"S": now}}
         self._put(
             {"Item": {**_at(self._key, _PLAN + plan), **said}},
-            self._change_lock("SET expires = :expires", self._longer()),
+            self._extension(),
         )
 
     @property
@@ -448,10 +448,9 @@ class Lease:
         """
         if self._clock() < self._extended + self._seconds / 4:
             return
-        change = self._change_lock("SET expires = :expires", self._longer())
         with translated():
             try:
-                self._client.update_item(**change)
+                self._client.update_item(**self._extension())
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 raise self._lost() from error
 
@@ -460,6 +459,9 @@ class Lease:
             f"the lease of {self.name} was taken over, nothing more is written",
             hint="look at `fnmodel status` and decide again",
         )
+
+    def _extension(self) -> dict[str, Any]:
+        return self._change_lock("SET expires = :expires", self._longer())
 
     def _longer(self) -> dict[str, dict[str, str]]:
         self._extended = self._clock()

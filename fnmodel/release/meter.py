@@ -23,6 +23,7 @@ from fnmodel.aws import translated
 from fnmodel.capture.line import PREFIX, folder_of, lines_of, time_of
 from fnmodel.release.analysis import SLOW, Cursor, Readings, Requests
 from fnmodel.release.columns import Row, prediction_columns
+from fnmodel.release.metrics import ENDPOINT, LAMBDA, figures, of_alias, of_version, query
 from fnmodel.release.tick import Rollout
 
 _MINUTE = 60
@@ -102,20 +103,20 @@ class CloudWatchMeter:
         alone: float | None = None,
     ) -> Requests:
         """Return what a version did; `alone` is since when it has had all the alias's requests."""
-        own = self._own(version)
-        lambdas = [*self._of_alias(), ("ExecutedVersion", version)]
+        own = of_version(self._function, self._alias, version)
+        lambdas = [*of_alias(self._function, self._alias), ("ExecutedVersion", version)]
         asked = [
-            _query("invocations", "AWS/Lambda", "Invocations", lambdas, "Sum"),
-            _query("crashes", "AWS/Lambda", "Errors", lambdas, "Sum"),
-            _query("answered", "fnmodel", "server_errors", own, "SampleCount"),
-            _query("failed", "fnmodel", "server_errors", own, "Sum"),
-            _query("cold", "fnmodel", "cold_start", own, "Sum"),
-            _query("timed", "fnmodel", "latency_ms", own, "SampleCount"),
+            query("invocations", LAMBDA, "Invocations", lambdas, "Sum", _MINUTE),
+            query("crashes", LAMBDA, "Errors", lambdas, "Sum", _MINUTE),
+            query("answered", ENDPOINT, "server_errors", own, "SampleCount", _MINUTE),
+            query("failed", ENDPOINT, "server_errors", own, "Sum", _MINUTE),
+            query("cold", ENDPOINT, "cold_start", own, "Sum", _MINUTE),
+            query("timed", ENDPOINT, "latency_ms", own, "SampleCount", _MINUTE),
         ]
         if bound is not None:
             # A trimmed count: the values above a bound.
-            asked.append(_query("slow", "fnmodel", "latency_ms", own, f"TC({bound:.6g}:)"))
-        found = self._data(asked, start - start % _MINUTE, now + 1)
+            asked.append(query("slow", ENDPOINT, "latency_ms", own, f"TC({bound:.6g}:)", _MINUTE))
+        found = self._figures(asked, start - start % _MINUTE, now + 1)
         total = {name: round(sum(values)) for name, values in found.items()}
         if alone is not None:
             for name, count in self._unattributed(lambdas, alone, now).items():
@@ -130,11 +131,6 @@ class CloudWatchMeter:
             slow=min(total.get("slow", 0), timed),
         )
 
-    def _of_alias(self) -> list[tuple[str, str]]:
-        return [
-            ("FunctionName", self._function), ("Resource", f"{self._function}:{self._alias}"),
-        ]  # fmt: skip
-
     def _unattributed(
         self, lambdas: list[tuple[str, str]], since: float, now: float
     ) -> dict[str, int]:
@@ -143,12 +139,13 @@ class CloudWatchMeter:
         if start > now:
             return {}
         metrics = {"invocations": "Invocations", "crashes": "Errors"}
+        alias = of_alias(self._function, self._alias)
         asked = [
-            _query(f"{name}_{which}", "AWS/Lambda", metric, dimensions, "Sum")
+            query(f"{name}_{which}", LAMBDA, metric, dimensions, "Sum", _MINUTE)
             for name, metric in metrics.items()
-            for which, dimensions in (("all", self._of_alias()), ("known", lambdas))
+            for which, dimensions in (("all", alias), ("known", lambdas))
         ]
-        found = self._data(asked, start, now + 1)
+        found = self._figures(asked, start, now + 1)
         return {
             name: max(round(sum(found[f"{name}_all"]) - sum(found[f"{name}_known"])), 0)
             for name in metrics
@@ -156,29 +153,19 @@ class CloudWatchMeter:
 
     def _p99(self, version: str, end: float) -> float | None:
         """Return the latency that a hundredth of the requests of an hour was above."""
-        asked = [_query("p99", "fnmodel", "latency_ms", self._own(version), f"p{SLOW}", _BEFORE)]
-        found = self._data(asked, end - _BEFORE, end + 1)["p99"]
+        own = of_version(self._function, self._alias, version)
+        asked = [query("p99", ENDPOINT, "latency_ms", own, f"p{SLOW}", _BEFORE)]
+        found = self._figures(asked, end - _BEFORE, end + 1)["p99"]
         # An hour may lie in two of CloudWatch's; percentiles do not add up.
         return max(found, default=None)
 
-    def _own(self, version: str) -> list[tuple[str, str]]:
-        """Return the dimensions of what the endpoint itself says of a version."""
-        return [("function_name", self._function), ("alias", self._alias), ("version", version)]
-
-    def _data(
+    def _figures(
         self, queries: list[dict[str, Any]], start: float, end: float
     ) -> Mapping[str, list[float]]:
-        found: dict[str, list[float]] = {query["Id"]: [] for query in queries}
-        with translated():
-            pages = self._client.get_paginator("get_metric_data").paginate(
-                MetricDataQueries=queries,
-                StartTime=datetime.fromtimestamp(start, UTC),
-                EndTime=datetime.fromtimestamp(end, UTC),
-            )
-            for page in pages:
-                for result in page["MetricDataResults"]:
-                    found[result["Id"]] += result["Values"]
-        return found
+        return figures(
+            self._client, queries, datetime.fromtimestamp(start, UTC),
+            datetime.fromtimestamp(end, UTC),
+        )  # fmt: skip
 
     def _alarms(self) -> tuple[str, ...]:
         """Return the stage's alarms that ring."""
@@ -257,25 +244,3 @@ def _captured(line: bytes) -> tuple[str, str, str, Row] | None:
 
 def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12]
-
-
-def _query(
-    name: str,
-    namespace: str,
-    metric: str,
-    dimensions: list[tuple[str, str]],
-    statistic: str,
-    period: int = _MINUTE,
-) -> dict[str, Any]:
-    return {
-        "Id": name,
-        "MetricStat": {
-            "Metric": {
-                "Namespace": namespace,
-                "MetricName": metric,
-                "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions],
-            },
-            "Period": period,
-            "Stat": statistic,
-        },
-    }

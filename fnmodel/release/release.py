@@ -7,7 +7,7 @@ state that was read. Each step may be repeated, and the run may be killed betwee
 same command then goes on where it was.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -147,13 +147,7 @@ class Releases:
             ReleaseError: it has passed none.
 
         """
-        records = tuple(self._ledger.records())
-        _require_passed(records, version)
-        return next(
-            r.reason
-            for r in records
-            if r.action == "gate" and r.result == "passed" and r.version == version
-        )
+        return _require_passed(self._ledger.records(), version).reason
 
     def shift(self, percent: float, version: str | None = None) -> AliasState:
         """Give the candidate `percent` of the requests, 0 to 100; 100 makes it the stable version.
@@ -345,18 +339,20 @@ def _busy(state: AliasState) -> ReleaseError:
     )
 
 
-def _passed(records: Sequence[Record], version: str) -> bool:
-    return any(
-        r.action == "gate" and r.result == "passed" and r.version == version for r in records
-    )
+def _passed(records: Iterable[Record], version: str) -> Record | None:
+    """Return the newest record of a gate that a version has passed."""
+    passed = (r for r in records if r.action == "gate" and r.result == "passed")
+    return next((r for r in passed if r.version == version), None)
 
 
-def _require_passed(records: Sequence[Record], version: str) -> None:
-    if not _passed(records, version):
+def _require_passed(records: Iterable[Record], version: str) -> Record:
+    found = _passed(records, version)
+    if found is None:
         raise ReleaseError(
             f"version {version} has not passed its gate, so it gets no requests",
             hint="run `fnmodel deploy`: it judges and releases what is there",
         )
+    return found
 
 
 def _deployed(records: Sequence[Record]) -> Record | None:

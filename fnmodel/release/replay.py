@@ -19,7 +19,7 @@ from fnmodel.model import Tolerance
 from fnmodel.release.analysis import Readings
 from fnmodel.release.columns import prediction_columns
 from fnmodel.release.findings import Verdict, verdict
-from fnmodel.release.gate import compare_answers
+from fnmodel.release.gate import compare_predictions
 from fnmodel.release.probe import http_event, predict_path
 from fnmodel.release.replayable import Captured, CapturedRequests, behind
 from fnmodel.release.replayed import Asked, Batch, Pair
@@ -245,6 +245,4 @@ def _as_captured(found: Captured, answer: _Answer) -> bool:
 
 
 def _apart(one: Any, other: Any, tolerance: Tolerance) -> bool:
-    limits = {"absolute": tolerance.absolute, "relative": tolerance.relative}
-    expected = {"answers": [one], "tolerance": limits}
-    return bool(compare_answers(expected, {"predictions": [other]}).mismatches)
+    return bool(compare_predictions([one], [other], tolerance).mismatches)

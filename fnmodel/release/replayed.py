@@ -142,7 +142,7 @@ class Replayed:
         for key, kind in (("rate", Paired), ("increase", Paired), ("tolerance", Tolerance)):
             made[key] = made[key] and kind(**made[key])
         for key in ("slower", "flips"):
-            made[key] = made[key] and Above(**{**made[key], "share": Share(**made[key]["share"])})
+            made[key] = made[key] and Above.from_json(made[key])
         if made["shift"] is not None:
             # Counting loads numpy, which only this check needs.
             from fnmodel.paired import PairedShift

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import Any
 
 from fnmodel.testing.answering import RefusedError, client_answered_by
+from fnmodel.testing.repositories import ACCOUNT, REGION
 
 Respond = Callable[[str, Any], Any]
 """Takes a version and an event; returns what the function answers, or raises: its crash."""
 
 _LATEST = "$LATEST"
-_ACCOUNT = "000000000000"
 
 
 class InMemoryLambda:
@@ -175,7 +175,7 @@ class InMemoryLambda:
                 "ApplyOn": build["snapstart"],
                 "OptimizationStatus": "Off" if number == _LATEST else "On",
             },
-            "Role": f"arn:aws:iam::{_ACCOUNT}:role/{self.function}",
+            "Role": f"arn:aws:iam::{ACCOUNT}:role/{self.function}",
             "State": "Active",
             "LastUpdateStatus": "Successful",
             "RevisionId": build["revision"],
@@ -269,7 +269,7 @@ class InMemoryLambda:
         kept = self._kept[number]
         pending, kept["pending"] = kept["pending"], max(0, kept["pending"] - 1)
         return {
-            "FunctionArn": f"arn:aws:lambda:us-east-1:{_ACCOUNT}:function:{self.function}:{number}",
+            "FunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.function}:{number}",
             "RequestedProvisionedConcurrentExecutions": kept["count"],
             "Status": "IN_PROGRESS" if pending else "READY",
         }

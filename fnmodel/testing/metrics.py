@@ -11,7 +11,7 @@ from fnmodel.testing.answering import RefusedError, client_answered_by
 
 _BOUND = re.compile(r"TC\(([0-9.]+):\)")
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)")
-
+_QUERIES = 500
 
 _Key = tuple[str, frozenset[tuple[str, str]]]
 
@@ -72,6 +72,8 @@ class InMemoryMetrics:
                 if start >= end:
                     raise RefusedError("ValidationError", "StartTime must be before EndTime")
                 queries = asked["MetricDataQueries"]
+                if len(queries) > _QUERIES:
+                    raise RefusedError("ValidationError", f"at most {_QUERIES} queries at once")
                 return {"MetricDataResults": [self._result(q, start, end) for q in queries]}
             case "DescribeAlarms":
                 ringing = [

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fnmodel.testing.answering import RefusedError
@@ -118,9 +118,9 @@ class InMemoryTables:
 
 def holds(condition: str, item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     """Whether a condition expression is true of an item; AND binds closer than OR."""
-    tokens = [term.strip() for term in _split(condition)]
-    truth, rest = _either(tokens, item, values)
-    if rest:
+    judge = _Judge(_split(condition), item, values)
+    truth = judge.either()
+    if judge.left:
         raise NotImplementedError(condition)
     return truth
 
@@ -128,47 +128,49 @@ def holds(condition: str, item: Mapping[str, Any], values: Mapping[str, Any]) ->
 def _split(condition: str) -> list[str]:
     # A function's own brackets are part of its term.
     marked = _CALL.sub(lambda found: f"{found[1]}[{found[2]}]", condition)
-    return [token for token in _TERMS.findall(marked) if token.strip()]
+    return [token.strip() for token in _TERMS.findall(marked) if token.strip()]
 
 
-def _either(
-    tokens: list[str], item: Mapping[str, Any], values: Mapping[str, Any]
-) -> tuple[bool, list[str]]:
-    truth, tokens = _all(tokens, item, values)
-    while tokens[:1] == ["OR"]:
-        other, tokens = _all(tokens[1:], item, values)
-        truth = truth or other
-    return truth, tokens
+class _Judge:
+    """Judges the tokens of a condition from left to right; `left` are those not read yet."""
 
+    def __init__(
+        self, tokens: list[str], item: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> None:
+        self.left = tokens
+        self._item, self._values = item, values
 
-def _all(
-    tokens: list[str], item: Mapping[str, Any], values: Mapping[str, Any]
-) -> tuple[bool, list[str]]:
-    truth, tokens = _term(tokens, item, values)
-    while tokens[:1] == ["AND"]:
-        other, tokens = _term(tokens[1:], item, values)
-        truth = truth and other
-    return truth, tokens
+    def either(self) -> bool:
+        return any(self._parts("OR", self._all))
 
+    def _all(self) -> bool:
+        return all(self._parts("AND", self._term))
 
-def _term(
-    tokens: list[str], item: Mapping[str, Any], values: Mapping[str, Any]
-) -> tuple[bool, list[str]]:
-    first, rest = tokens[0], tokens[1:]
-    if first == "(":
-        truth, rest = _either(rest, item, values)
-        if rest[:1] != [")"]:
-            raise NotImplementedError(" ".join(tokens))
-        return truth, rest[1:]
-    name, _, attribute = first.rstrip("]").partition("[")
-    if name == "attribute_not_exists":
-        return attribute not in item, rest
-    if name == "attribute_exists":
-        return attribute in item, rest
-    matched = _EQUAL.fullmatch(first)
-    if matched is None:
-        raise NotImplementedError(first)
-    return item.get(matched[1]) == values[matched[2]], rest
+    def _parts(self, word: str, part: Callable[[], bool]) -> list[bool]:
+        """Read all parts between words, also those after the one that decides."""
+        found = [part()]
+        while self.left[:1] == [word]:
+            del self.left[0]
+            found.append(part())
+        return found
+
+    def _term(self) -> bool:
+        first = self.left.pop(0)
+        if first == "(":
+            truth = self.either()
+            if self.left[:1] != [")"]:
+                raise NotImplementedError(" ".join([first, *self.left]))
+            del self.left[0]
+            return truth
+        name, _, attribute = first.rstrip("]").partition("[")
+        if name == "attribute_not_exists":
+            return attribute not in self._item
+        if name == "attribute_exists":
+            return attribute in self._item
+        matched = _EQUAL.fullmatch(first)
+        if matched is None:
+            raise NotImplementedError(first)
+        return bool(self._item.get(matched[1]) == self._values[matched[2]])
 
 
 def _key(item: Mapping[str, Any]) -> tuple[str, str]:
