@@ -1,6 +1,5 @@
 """`fnmodel watch`: what the captured rows of a stage say about drift and performance."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,35 +63,26 @@ def report(
 
     Example: fnmodel watch report --since 1d --open
     """
-    from fnmodel.capture.line import time_of
     from fnmodel.cli import watched, written
     from fnmodel.watch import page
     from fnmodel.watch import report as reporting
-    from fnmodel.watch.performance import Question
 
     work = where.open()
     name = work.project.model_name(model)
-    begin, end, found = watched.rows(work, rows, since, until, baseline, version)
-    if work.project.models:
-        found = replace(found, rows=tuple(row for row in found.rows if row.model == name))
+    begin, end, found = watched.rows(work, rows, since, until, baseline, version, name)
     with work.console.step("report") as step:
         reference, signature = watched.reference(work, name, folder)
+        question = watched.question(work, name, (begin, end), signature, reference.features, group)
         made = reporting.report(
             found,
             reference,
             signature,
-            Question(
-                time_of(begin),
-                time_of(end),
-                name,
-                unkept=watched.unkept(work, signature, reference.features),
-                group=watched.known(group, reference.features),
-            ),
+            question,
             watched.labels(work, labels, local=rows is not None),
         )
         if made is None:
             raise UsageError(
-                f"no captured row is from {time_of(begin)} to {time_of(end)}",
+                f"no captured row is from {question.since} to {question.until}",
                 hint="name another --since, or see docs/capture.md: `no rows`",
             )
         data = made.to_json()
