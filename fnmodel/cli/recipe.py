@@ -365,8 +365,24 @@ def deploy(
         FnmodelError: one of the steps failed; what served before still serves.
 
     """
-    _ = work.keys  # a key that cannot be used is told before any work
-    _ = work.cloud  # as are credentials of another account
+    prepare(work)
+    slims = slim(work)
+    return bring(
+        work, slims, pack(work, slims),
+        promote=promote, skip_champion=skip_champion, approval=approval,
+    )  # fmt: skip
+
+
+def prepare(work: Workspace) -> None:
+    """Say what the stage's cloud leaves out, and refuse before any work what cannot end well.
+
+    Raises:
+        SigningError, UsageError: a key cannot be used, or a package is missing.
+        WrongAccountError: the credentials are of another account.
+
+    """
+    _ = work.keys
+    _ = work.cloud
     left_out = work.around.left_out
     if work.local and work.function.provisioned_concurrency:
         left_out += ("function.provisioned_concurrency",)
@@ -377,11 +393,6 @@ def deploy(
             f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
             hint="pip install 'fnmodel[signing]'",
         )
-    slims = slim(work)
-    return bring(
-        work, slims, pack(work, slims),
-        promote=promote, skip_champion=skip_champion, approval=approval,
-    )  # fmt: skip
 
 
 def bring(
