@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from fnmodel.aws import translated
 from fnmodel.cli import orders, saved
 from fnmodel.cli.recipe import Desired
 from fnmodel.cli.traffic import describe
@@ -77,8 +76,6 @@ def _asked(work: Workspace, wanted: Desired) -> ChangeSet:
 def world(work: Workspace, wanted: Desired) -> saved.World:
     """Return what a plan is made of, as it is now."""
     stack = _standing_stack(work)
-    with translated():
-        account = work.client("sts").get_caller_identity()["Account"]
     template = json.loads(wanted.body)
     hidden = {name for name, one in template["Parameters"].items() if one.get("NoEcho")}
     shown = {name: value for name, value in wanted.parameters.items() if name not in hidden}
@@ -87,7 +84,7 @@ def world(work: Workspace, wanted: Desired) -> saved.World:
         "project": work.project.name,
         "stage": work.stage,
         "cloud": work.settings.cloud,
-        "account": account,
+        "account": work.cloud.account(),
         "region": work.cloud.region_name,
         "configuration": saved.sha256(yaml.safe_load(text)),
         "template": saved.sha256(template),
@@ -175,11 +172,10 @@ def _shown(path: str, value: Any) -> Any:
 
 def _push(work: Workspace, wanted: Desired) -> tuple[saved.Blob, ...]:
     image = wanted.image
-    repository = f"fnmodel/{work.project.name}"
     made_by = {layer.descriptor.digest: layer.created_by for layer in image.layers}
     missing = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
-    if work.repositories.find(repository) is not None:
-        missing = list(work.registry(wanted.image_uri).missing(image, repository))
+    if work.repositories.find(work.repository) is not None:
+        missing = list(work.registry(wanted.image_uri).missing(image, work.repository))
     return tuple(
         saved.Blob(digest=one.digest, size=one.size, made_by=made_by.get(one.digest, "settings"))
         for one in missing

@@ -263,11 +263,10 @@ def push(work: Workspace, wanted: Desired) -> None:
         RegistryError: the registry refused, or the connection broke too often.
 
     """
-    repository = f"fnmodel/{work.project.name}"
     with work.console.step("push") as step:
         registry = work.registry(wanted.image_uri)
-        registry.push(wanted.image, work.store, repository, progress=step.progress)
-        step.done(f"{repository}@{wanted.image.digest[:19]}")
+        registry.push(wanted.image, work.store, work.repository, progress=step.progress)
+        step.done(f"{work.repository}@{wanted.image.digest[:19]}")
 
 
 class Approval(Protocol):
@@ -662,10 +661,9 @@ def destroy(work: Workspace) -> dict[str, Any]:
             removed["stack"] = work.name
             if "AuditBucket" in stack.outputs:
                 removed["kept"] = f"s3://{stack.outputs['AuditBucket']}"
-        repository = f"fnmodel/{work.project.name}"
         others = work.stacks.tagged("fnmodel:project", work.project.name)
-        if not others and work.repositories.find(repository) is not None:
-            work.repositories.delete(repository)
-            removed["repository"] = repository
+        if not others and work.repositories.find(work.repository) is not None:
+            work.repositories.delete(work.repository)
+            removed["repository"] = work.repository
         step.done(f"{work.name} is gone" if removed else "there was nothing to delete")
     return removed

@@ -43,7 +43,7 @@ from fnmodel.provision.around import Around
 from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.keys import ApiKeys
 from fnmodel.provision.pins import Pins
-from fnmodel.provision.repository import Repositories, ecr_region
+from fnmodel.provision.repository import Repositories, ecr_region, repository_name
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.provision.watching import Watching
@@ -442,15 +442,18 @@ class Workspace:
         wanted = self.project.image.python
         return wanted if interpreter.find(wanted) else interpreter.RUNNING
 
+    @property
+    def repository(self) -> str:
+        """The name of the repository of the project's images, in the registry of any stage."""
+        return repository_name(self.project.name)
+
     def repository_uri(self) -> str:
         """Return where the project's images are, or will be; reads only."""
-        found = self.repositories.find(f"fnmodel/{self.project.name}")
+        found = self.repositories.find(self.repository)
         if found is not None:
             return found.uri
-        with translated():
-            account = self.client("sts").get_caller_identity()["Account"]
-        region = self.client("ecr").meta.region_name
-        return f"{account}.dkr.ecr.{region}.amazonaws.com/fnmodel/{self.project.name}"
+        account, region = self.cloud.account(), self.client("ecr").meta.region_name
+        return f"{account}.dkr.ecr.{region}.amazonaws.com/{self.repository}"
 
     def packed(self, models: Mapping[str, OnnxModel]) -> OnnxModel | Mapping[str, OnnxModel]:
         """Return models as `pack` takes them: the one of a project that has one, or by name."""
