@@ -43,8 +43,8 @@ def versions(work: Workspace, keep: int, *, dry_run: bool) -> Decision | None:
         LockHeldError: someone is releasing there.
 
     """
-    stack = work.stacks.find(work.name)
-    if stack is None or "LedgerTable" not in stack.outputs or not work.publisher.exists():
+    stack = work.standing()
+    if stack is None or not work.publisher.exists():
         return None
     work.stack = stack
     with work.console.step("versions", work.stage) as step:

@@ -290,9 +290,15 @@ class Workspace:
         for made in _OF_OUTPUTS:
             self.__dict__.pop(made, None)
 
-    def _find_stack(self) -> Stack:
+    def standing(self) -> Stack | None:
+        """Return the stage's stack as it is now, None where nothing is deployed."""
         stack = self.stacks.find(self.name)
-        if stack is None or "LedgerTable" not in stack.outputs:
+        # Without outputs it is the shell of a stage that never was, or what is left of one.
+        return stack if stack is not None and "LedgerTable" in stack.outputs else None
+
+    def _find_stack(self) -> Stack:
+        stack = self.standing()
+        if stack is None:
             where = "the embedded cloud" if self.local else "AWS"
             flag = " --local" if self.stage == "local" else f" --stage {self.stage}"
             raise StackNotFoundError(
