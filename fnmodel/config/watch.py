@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from fnmodel.config.base import LOOPBACK, Duration, Name, Strict, seconds
+from fnmodel.config.base import LOOPBACK, POLICY, Duration, Name, Strict, seconds
 
 
 class WebhookConfig(Strict):
@@ -59,7 +59,7 @@ class RetrainConfig(Strict):
     @classmethod
     def _arns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for arn in value:
-            if not re.fullmatch(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+", arn):
+            if not re.fullmatch(POLICY, arn):
                 raise ValueError(f"{arn!r} is no ARN of a managed policy")
         return value
 
