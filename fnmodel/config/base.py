@@ -1,5 +1,6 @@
 """What every part of `fnmodel.yaml` is made of."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated
@@ -30,6 +31,18 @@ class Strict(BaseModel):
 
 Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,5}[smhd]$")]
 """A number and its unit: 30s, 10m, 2h, 1d."""
+
+
+def check_addresses(addresses: Iterable[str]) -> None:
+    """Refuse what no mail could be sent to.
+
+    Raises:
+        ValueError: one is no e-mail address.
+
+    """
+    for address in addresses:
+        if not re.fullmatch(r"[^\s@]+@[^\s@]+\.[^\s@]+", address):
+            raise ValueError(f"{address!r} is no e-mail address")
 
 
 def repeated(names: Iterable[str]) -> str | None:
