@@ -364,12 +364,12 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the files, or name those that differ."""
-    stale = [path for path, text in pages().items() if not _is(path, text)]
-    for path in stale:
+    stale = {path: text for path, text in pages().items() if not _is(path, text)}
+    for path, text in stale.items():
         if "--check" in arguments:
             sys.stderr.write(f"docs/{path.name} is out of date: run docs/generate.py\n")
         else:
-            path.write_text(pages()[path], encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
             sys.stderr.write(f"docs/{path.name} written\n")
     return 1 if stale and "--check" in arguments else 0
 

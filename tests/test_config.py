@@ -336,6 +336,18 @@ def test_a_rollout_that_cannot_be_is_refused(keys: str, message: str, tmp_path: 
     assert message in problem
 
 
+@pytest.mark.parametrize("section", ["alarms", "watch"])
+@pytest.mark.parametrize("address", ["ops", "a@b@c.example", "ops@example.", "o ps@example.com"])
+def test_what_is_no_address_is_refused_wherever_mail_is_sent(
+    section: str, address: str, tmp_path: Path
+) -> None:
+    """Alarms and alerts go to topics of SNS alike."""
+    text = f"name: churn\nmodel: m.onnx\n{section}: {{email: ['{address}']}}\n"
+    [problem] = problems(text, tmp_path)
+
+    assert f"{section}.email: {address!r} is no e-mail address" in problem
+
+
 @pytest.mark.parametrize(
     ("keys", "mode", "shadow"),
     [

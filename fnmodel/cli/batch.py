@@ -123,12 +123,12 @@ def retry(
     Example: fnmodel batch retry nightly
     """
     from fnmodel.cli import objects
-    from fnmodel.cli.runs import home, unfinished
+    from fnmodel.cli.runs import unfinished
 
     work = where.open()
     chosen = _job(work.project.batch, job)
     bucket = work.stack.outputs["Bucket"]
-    asked = objects.manifests(work.client("s3"), bucket, home(chosen), "request.json")
+    asked = objects.manifests(work.client("s3"), bucket, chosen.home, "request.json")
     runs = _runs(work, chosen)
     events = unfinished(asked, runs)
     if at is not None:
@@ -237,9 +237,8 @@ def _score(
 
 def _runs(work: "Workspace", job: "BatchJob") -> list[dict[str, Any]]:
     from fnmodel.cli import objects
-    from fnmodel.cli.runs import home
 
-    return [*objects.manifests(work.client("s3"), work.stack.outputs["Bucket"], home(job))]
+    return [*objects.manifests(work.client("s3"), work.stack.outputs["Bucket"], job.home)]
 
 
 def _estimated(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fnmodel.cli.console import pairs
-from fnmodel.cli.options import Where, placed
+from fnmodel.cli.options import OpenOption, PageOption, Where, placed
 
 if TYPE_CHECKING:
     from fnmodel.card.facts import Facts
@@ -28,10 +28,8 @@ def card(
         Path | None,
         typer.Option(help="JSON of `fnmodel watch report`; else drift.json, if it is here."),
     ] = None,
-    to: Annotated[Path, typer.Option(help="Page to write; its JSON is put beside it.")] = Path(
-        "card.html"
-    ),
-    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    to: PageOption = Path("card.html"),
+    show: OpenOption = False,
     where: Where,
 ) -> None:
     """Write a release's model card: data, metrics, gates, groups, parity, image, history.

@@ -139,6 +139,11 @@ def pairs(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{key:<{width}}  {_cell(value)}" for key, value in shown.items())
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of so many characters at most; an ellipsis stands for the rest."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def listed(words: Sequence[str], most: int) -> str:
     """Return words with commas between them, and how many there are beyond `most`."""
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fnmodel.cli.options import Where, placed
-from fnmodel.cli.trends import RowsOption, WindowsOption
+from fnmodel.cli.options import (
+    LabelsOption,
+    OpenOption,
+    ReferenceOption,
+    RowsModelOption,
+    RowsOption,
+    Where,
+    WindowsOption,
+    placed,
+)
 
 if TYPE_CHECKING:
     from fnmodel.cli.workspace import Workspace
@@ -18,22 +26,16 @@ def digest(
     *,
     rows: RowsOption = None,
     windows: WindowsOption = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Late labels in a file; else the stage's.")
-    ] = None,
+    labels: LabelsOption = None,
     until: Annotated[
         str | None, typer.Option(help="End of the week. Default: now, or the last row.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Rows of this one of several models; else of the first.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Model directory with reference.json; else the project's.")
-    ] = None,
+    model: RowsModelOption = None,
+    folder: ReferenceOption = None,
     to: Annotated[
         Path | None, typer.Option(help="Also write a page; its JSON is put beside it.")
     ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    show: OpenOption = False,
     where: Where,
 ) -> None:
     """Say what changed in a week: drift, alarms, volume, errors, latency, cost.

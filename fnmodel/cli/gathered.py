@@ -65,20 +65,15 @@ def gathered(work: Workspace, asked: Sources) -> Gathered:
         begin, end = _of_windows(stored, asked)
     else:
         begin, end, found = watched.rows(
-            work, asked.rows, asked.since, asked.until, asked.baseline, asked.version
+            work, asked.rows, asked.since, asked.until, asked.baseline, asked.version, name
         )
-        several = bool(work.project.models)
-        rows = tuple(row for row in found.rows if not several or row.model == name)
+        rows = found.rows
         if asked.rows is None and asked.windows is None:
             back = timedelta(seconds=seconds(asked.baseline))
             stored = _of_stage(work, asked, name, reference_digest(folder), (begin - back, end))
     reference, signature = watched.reference(work, name, folder)
-    question = Question(
-        time_of(begin),
-        time_of(end),
-        name,
-        unkept=watched.unkept(work, signature, reference.features),
-        group=watched.known(asked.group, reference.features),
+    question = watched.question(
+        work, name, (begin, end), signature, reference.features, asked.group
     )
     # A window of few rows is not stored, beside others of its hour that are.
     left = [row for row in rows if key_of(row) not in stored]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fnmodel.cli.console import Console, Output, pairs, table
+from fnmodel.cli.console import Console, Output, pairs, shortened, table
 from fnmodel.cli.options import (
     LocalOption,
     OutputOption,
@@ -30,15 +30,16 @@ def status(*, where: Where) -> None:
     """
     from fnmodel.cli import rollout as rollouts
     from fnmodel.cli.rollout_view import brief
+    from fnmodel.cli.traffic import shares
 
     work = where.open()
     stack = work.stack
     rolling = work.rollouts.current()
     alias = work.router.read()
     versions = work.publisher.versions()
-    shares = {alias.version: 1 - sum(alias.weights.values()), **alias.weights}
+    share_of = shares(alias.version, alias.weights)
     listed = [
-        {"version": v.number, "traffic": shares.get(v.number, 0.0), "digest": v.digest}
+        {"version": v.number, "traffic": share_of.get(v.number, 0.0), "digest": v.digest}
         for v in reversed(versions)
     ]
     holder = work.ledger.holder()
@@ -102,7 +103,7 @@ def history(
             describe(r.stable, r.weights) if r.stable else r.version and f"version {r.version}",
             r.digest[:19],
             r.who,
-            r.reason if len(r.reason) <= _WHY else f"{r.reason[: _WHY - 1]}…",
+            shortened(r.reason, _WHY),
         ]
         for r in records
     ]

@@ -58,6 +58,39 @@ PublicOption = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+# Of commands that write a page.
+PageOption = Annotated[Path, typer.Option(help="Page to write; its JSON is put beside it.")]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
+
+# Of commands that look at captured rows.
+RowsOption = Annotated[
+    Path | None,
+    typer.Option(help="Captured rows in a file (`fnmodel capture export`); else the stage's."),
+]
+WindowsOption = Annotated[
+    Path | None,
+    typer.Option(help="Stored windows in a file, a line of JSON each; alone they need no cloud."),
+]
+LabelsOption = Annotated[Path | None, typer.Option(help="Late labels in a file; else the stage's.")]
+UntilOption = Annotated[
+    str | None, typer.Option(help="The same; rows before it. Default: now, or the last row.")
+]
+RowsVersionOption = Annotated[
+    str | None, typer.Option(help="Only rows that this version answered.")
+]
+GroupOption = Annotated[
+    str | None, typer.Option(help="Feature whose groups are compared for fairness.")
+]
+RowsModelOption = Annotated[
+    str | None, typer.Option(help="Rows of this one of several models; else of the first.")
+]
+ReferenceOption = Annotated[
+    Path | None, typer.Option(help="Model directory with reference.json; else the project's.")
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Exit with 4 if there is anything to look at.")
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Where:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fnmodel.cli.console import pairs, table
+from fnmodel.cli.console import listed, pairs, shortened, table
 from fnmodel.cli.options import Where, placed
 from fnmodel.errors import StagesDifferError, UsageError
 
@@ -56,8 +56,7 @@ def parity(
         wrong += [each.where for each in found.unexpected]
         wrong += [f"answers of {asked.stage}" for asked in found.answers if asked.reason]
         raise StagesDifferError(
-            f"{one} and {two} differ: {', '.join(wrong[:5])}"
-            + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""),
+            f"{one} and {two} differ: {listed(wrong, 5)}",
             hint=f"fnmodel promote --from {one} --to {two}"
             if not same
             else f"fnmodel deploy brings a stage to what fnmodel.yaml says: --stage {two}",
@@ -65,5 +64,4 @@ def parity(
 
 
 def _short(value: Any) -> str:
-    text = "-" if value is None else str(value)
-    return text if len(text) <= _WIDE else f"{text[: _WIDE - 1]}…"
+    return "-" if value is None else shortened(str(value), _WIDE)

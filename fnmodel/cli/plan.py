@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fnmodel.cli.console import Output
-from fnmodel.cli.options import Where, placed
+from fnmodel.cli.options import PublicOption, Where, placed
 from fnmodel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,12 +64,7 @@ def apply(
         bool,
         typer.Option("--dry-run", help="Show the plan, and whether it could be applied now."),
     ] = False,
-    public: Annotated[
-        str | None,
-        typer.Option(
-            "--public", metavar="STAGE", help="As of `deploy`: the stage's access is public."
-        ),
-    ] = None,
+    public: PublicOption = None,
     where: Where,
 ) -> None:
     """Do what a saved plan says, and nothing else.

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from fnmodel.aws import translated
 from fnmodel.cli import orders, saved
 from fnmodel.cli.recipe import Desired
 from fnmodel.cli.traffic import describe
@@ -45,7 +44,7 @@ def plan(work: Workspace, wanted: Desired, *, look: bool = True) -> saved.Plan:
     with work.console.step("plan") as step:
         step.progress("asking CloudFormation what would change")
         change_set = _asked(work, wanted)
-        stack = _standing_stack(work)
+        stack = work.standing()
         stands = standing(work.client("cloudformation"), stack) if stack is not None else None
         step.progress("asking the registry what it has")
         push = _push(work, wanted)
@@ -76,9 +75,7 @@ def _asked(work: Workspace, wanted: Desired) -> ChangeSet:
 
 def world(work: Workspace, wanted: Desired) -> saved.World:
     """Return what a plan is made of, as it is now."""
-    stack = _standing_stack(work)
-    with translated():
-        account = work.client("sts").get_caller_identity()["Account"]
+    stack = work.standing()
     template = json.loads(wanted.body)
     hidden = {name for name, one in template["Parameters"].items() if one.get("NoEcho")}
     shown = {name: value for name, value in wanted.parameters.items() if name not in hidden}
@@ -87,7 +84,7 @@ def world(work: Workspace, wanted: Desired) -> saved.World:
         "project": work.project.name,
         "stage": work.stage,
         "cloud": work.settings.cloud,
-        "account": account,
+        "account": work.cloud.account(),
         "region": work.cloud.region_name,
         "configuration": saved.sha256(yaml.safe_load(text)),
         "template": saved.sha256(template),
@@ -107,12 +104,6 @@ def world(work: Workspace, wanted: Desired) -> saved.World:
             "ledger": head.hash,
         }
     return saved.World(**given)
-
-
-def _standing_stack(work: Workspace) -> Stack | None:
-    stack = work.stacks.find(work.name)
-    # Without outputs it is the shell of a stage that never was, or what is left of one.
-    return stack if stack is not None and "LedgerTable" in stack.outputs else None
 
 
 def _plan(
@@ -175,11 +166,10 @@ def _shown(path: str, value: Any) -> Any:
 
 def _push(work: Workspace, wanted: Desired) -> tuple[saved.Blob, ...]:
     image = wanted.image
-    repository = f"fnmodel/{work.project.name}"
     made_by = {layer.descriptor.digest: layer.created_by for layer in image.layers}
     missing = [*(layer.descriptor for layer in image.layers), image.config_descriptor]
-    if work.repositories.find(repository) is not None:
-        missing = list(work.registry(wanted.image_uri).missing(image, repository))
+    if work.repositories.find(work.repository) is not None:
+        missing = list(work.registry(wanted.image_uri).missing(image, work.repository))
     return tuple(
         saved.Blob(digest=one.digest, size=one.size, made_by=made_by.get(one.digest, "settings"))
         for one in missing
@@ -192,7 +182,6 @@ def _kept_started(template: Mapping[str, Any]) -> int:
 
 
 def _cost(then: Cost, now: Cost, region: str, *, new: bool) -> saved.CostLine:
-    items = _items(now)
     return saved.CostLine(
         region=region,
         prices_as_of=prices.AS_OF,
@@ -201,7 +190,7 @@ def _cost(then: Cost, now: Cost, region: str, *, new: bool) -> saved.CostLine:
         monthly_after=now.known,
         million_before=None if new else then.per_million,
         million_after=now.per_million,
-        items=items,
+        items=_items(now),
         unknown=tuple(dict.fromkeys([*then.unknown, *now.unknown])),
     )
 

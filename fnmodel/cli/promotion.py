@@ -48,7 +48,8 @@ def promote(source: Workspace, target: Workspace, version: str | None = None) ->
         raise UsageError(
             f"{source.stage} is promoted to itself", hint="name two stages: --from and --to"
         )
-    _ = source.cloud, target.cloud, target.keys
+    _ = source.cloud
+    recipe.prepare(target)
     serving, proof = chosen(source, version)
     place = place_of(source, serving.digest)
     image = relay.find(serving.digest, place, source.store)

@@ -263,11 +263,10 @@ def push(work: Workspace, wanted: Desired) -> None:
         RegistryError: the registry refused, or the connection broke too often.
 
     """
-    repository = f"fnmodel/{work.project.name}"
     with work.console.step("push") as step:
         registry = work.registry(wanted.image_uri)
-        registry.push(wanted.image, work.store, repository, progress=step.progress)
-        step.done(f"{repository}@{wanted.image.digest[:19]}")
+        registry.push(wanted.image, work.store, work.repository, progress=step.progress)
+        step.done(f"{work.repository}@{wanted.image.digest[:19]}")
 
 
 class Approval(Protocol):
@@ -365,8 +364,24 @@ def deploy(
         FnmodelError: one of the steps failed; what served before still serves.
 
     """
-    _ = work.keys  # a key that cannot be used is told before any work
-    _ = work.cloud  # as are credentials of another account
+    prepare(work)
+    slims = slim(work)
+    return bring(
+        work, slims, pack(work, slims),
+        promote=promote, skip_champion=skip_champion, approval=approval,
+    )  # fmt: skip
+
+
+def prepare(work: Workspace) -> None:
+    """Say what the stage's cloud leaves out, and refuse before any work what cannot end well.
+
+    Raises:
+        SigningError, UsageError: a key cannot be used, or a package is missing.
+        WrongAccountError: the credentials are of another account.
+
+    """
+    _ = work.keys
+    _ = work.cloud
     left_out = work.around.left_out
     if work.local and work.function.provisioned_concurrency:
         left_out += ("function.provisioned_concurrency",)
@@ -377,11 +392,6 @@ def deploy(
             f"stage {work.stage} takes tokens; the embedded cloud needs cryptography to check them",
             hint="pip install 'fnmodel[signing]'",
         )
-    slims = slim(work)
-    return bring(
-        work, slims, pack(work, slims),
-        promote=promote, skip_champion=skip_champion, approval=approval,
-    )  # fmt: skip
 
 
 def bring(
@@ -651,10 +661,9 @@ def destroy(work: Workspace) -> dict[str, Any]:
             removed["stack"] = work.name
             if "AuditBucket" in stack.outputs:
                 removed["kept"] = f"s3://{stack.outputs['AuditBucket']}"
-        repository = f"fnmodel/{work.project.name}"
         others = work.stacks.tagged("fnmodel:project", work.project.name)
-        if not others and work.repositories.find(repository) is not None:
-            work.repositories.delete(repository)
-            removed["repository"] = repository
+        if not others and work.repositories.find(work.repository) is not None:
+            work.repositories.delete(work.repository)
+            removed["repository"] = work.repository
         step.done(f"{work.name} is gone" if removed else "there was nothing to delete")
     return removed

@@ -9,6 +9,7 @@ from typing import Any
 
 from fnmodel.card.facts import Data, Facts, Limits, Usage
 from fnmodel.cli import endpoint, inspection, recipe, trust
+from fnmodel.cli.traffic import shares
 from fnmodel.cli.workspace import Workspace
 from fnmodel.errors import CredentialsError, StackNotFoundError, UsageError
 from fnmodel.home import folder
@@ -99,8 +100,7 @@ def _stage(work: Workspace, version: str | None, missing: dict[str, str]) -> _St
         )
     digest = digests[number]
     records = [asdict(one) for one in work.ledger.records() if one.digest == digest]
-    shares = {alias.version: 1 - sum(alias.weights.values()), **alias.weights}
-    share = shares.get(number, 0.0)
+    share = shares(alias.version, alias.weights).get(number, 0.0)
     traffic = f"version {number}, {share:.0%} of requests in {work.stage}"
     return _Stage(_inspected(work, f"{work.repository_uri()}@{digest}"), records, traffic)
 

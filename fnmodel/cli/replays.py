@@ -38,9 +38,8 @@ def tolerance(
         RegistryError: the registry does not give the stable version's.
 
     """
-    repository = f"fnmodel/{work.project.name}"
     registry = work.registry(f"{work.repository_uri()}@{stable.digest}")
-    image = registry.image(repository, stable.digest, work.store)
+    image = registry.image(work.repository, stable.digest, work.store)
     served = digests(image.labels) if image is not None else {}
     # One model has the image's name in both; several have their own.
     if list(served.values()) != [model.digest for model in models.values()]:

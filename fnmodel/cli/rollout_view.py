@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+from fnmodel.cli.console import shortened
 from fnmodel.release.findings import Finding, Verdict
 from fnmodel.release.tick import Phase, Rollout
 
@@ -41,8 +42,7 @@ def brief(rollout: Rollout, now: float) -> str:
     """Return where a rollout stands in a line that is never long."""
     if rollout.phase is Phase.completed:
         return headline(rollout)
-    text = describe(rollout, now)
-    return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"
+    return shortened(describe(rollout, now), _LONG)
 
 
 def earliest(rollout: Rollout, now: float) -> float | None:

@@ -26,11 +26,6 @@ _LOOK = 2.0
 _TIME = "%Y%m%dT%H%M%SZ"
 
 
-def home(job: "BatchJob") -> str:
-    """Return the prefix of a job's runs."""
-    return f"{job.output}{job.name}/"
-
-
 def schedule_arn(alias_arn: str, group: str, job: str) -> str:
     """Return the ARN of a job's schedule; `alias_arn` is in the same account and region."""
     _, partition, _, region, account, *_ = alias_arn.split(":")
@@ -119,7 +114,7 @@ def attempt(
     """
     client = work.cloud.client("lambda", wait=work.function.timeout + 30)
     moment = datetime.fromisoformat(event["scheduled_time"])
-    prefix = f"{home(job)}{moment:{_TIME}}-"
+    prefix = f"{job.home}{moment:{_TIME}}-"
     before = -1
     while True:
         with _Watched(work, prefix, sizes, progress):

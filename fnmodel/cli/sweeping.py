@@ -43,8 +43,8 @@ def versions(work: Workspace, keep: int, *, dry_run: bool) -> Decision | None:
         LockHeldError: someone is releasing there.
 
     """
-    stack = work.stacks.find(work.name)
-    if stack is None or "LedgerTable" not in stack.outputs or not work.publisher.exists():
+    stack = work.standing()
+    if stack is None or not work.publisher.exists():
         return None
     work.stack = stack
     with work.console.step("versions", work.stage) as step:
@@ -70,7 +70,7 @@ def images(
         ProvisionError: ECR refused to delete one.
 
     """
-    name = f"fnmodel/{work.project.name}"
+    name = work.repository
     repository = work.repositories.find(name)
     if repository is None:
         return None
@@ -139,7 +139,7 @@ def _of_function(
     publisher = Publisher(work.client("lambda"), function)
     if not publisher.exists():
         return
-    yield publisher.latest().digest, f"{function}"
+    yield publisher.latest().digest, function
     for version in publisher.versions():
         if version.number not in going:
             yield version.digest, f"{function}:{version.number}"

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -176,9 +176,15 @@ def _move(where: Where, name: str, decide: Callable[["Releases"], "AliasState"])
 
 def describe(version: str, weights: Any) -> str:
     """Return the traffic of an alias for a person: `version 1: 90 %, version 2: 10 %`."""
-    shares = {version: 1.0 - sum(weights.values()), **weights}
-    return ", ".join(f"version {number}: {share:.4g} %" for number, share in
-                     ((number, share * 100) for number, share in shares.items()))  # fmt: skip
+    return ", ".join(
+        f"version {number}: {share * 100:.4g} %"
+        for number, share in shares(version, weights).items()
+    )
+
+
+def shares(version: str, weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the share of the requests, in 0..1, of each version that an alias sends some to."""
+    return {version: 1 - sum(weights.values()), **weights}
 
 
 def _request(path: Path | None) -> Any:

@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fnmodel.cli.console import pairs, table
-from fnmodel.cli.options import Where, placed
+from fnmodel.cli.options import (
+    CheckOption,
+    GroupOption,
+    LabelsOption,
+    OpenOption,
+    PageOption,
+    ReferenceOption,
+    RowsModelOption,
+    RowsOption,
+    RowsVersionOption,
+    UntilOption,
+    Where,
+    WindowsOption,
+    placed,
+)
 from fnmodel.errors import DriftError, UsageError
 
 if TYPE_CHECKING:
     from fnmodel.watch.trend import Trend
-
-RowsOption = Annotated[
-    Path | None,
-    typer.Option(help="Captured rows in a file (`fnmodel capture export`); else the stage's."),
-]
-WindowsOption = Annotated[
-    Path | None,
-    typer.Option(help="Stored windows in a file, a line of JSON each; alone they need no cloud."),
-]
 
 
 @placed
@@ -27,37 +32,21 @@ def trend(
     *,
     rows: RowsOption = None,
     windows: WindowsOption = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Late labels in a file; else the stage's.")
-    ] = None,
+    labels: LabelsOption = None,
     since: Annotated[
         str, typer.Option(help="Follow from here: a time (2026-11-27T08:00, UTC) or 7d, 90d ago.")
     ] = "28d",
-    until: Annotated[
-        str | None, typer.Option(help="The same; rows before it. Default: now, or the last row.")
-    ] = None,
+    until: UntilOption = None,
     baseline: Annotated[
         str, typer.Option(help="How far back before that the same hours are looked at.")
     ] = "28d",
-    version: Annotated[
-        str | None, typer.Option(help="Only rows that this version answered.")
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Feature whose groups are compared for fairness.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Rows of this one of several models; else of the first.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Model directory with reference.json; else the project's.")
-    ] = None,
-    to: Annotated[Path, typer.Option(help="Page to write; its JSON is put beside it.")] = Path(
-        "trend.html"
-    ),
-    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Exit with 4 if there is anything to look at.")
-    ] = False,
+    version: RowsVersionOption = None,
+    group: GroupOption = None,
+    model: RowsModelOption = None,
+    folder: ReferenceOption = None,
+    to: PageOption = Path("trend.html"),
+    show: OpenOption = False,
+    check: CheckOption = False,
     where: Where,
 ) -> None:
     """Follow each column, the performance and the volume over time; write a page.

@@ -1,6 +1,5 @@
 """`fnmodel watch`: what the captured rows of a stage say about drift and performance."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,20 @@ import typer
 
 from fnmodel.cli import digests, trends
 from fnmodel.cli.console import pairs, table
-from fnmodel.cli.options import Where, placed
+from fnmodel.cli.options import (
+    CheckOption,
+    GroupOption,
+    LabelsOption,
+    OpenOption,
+    PageOption,
+    ReferenceOption,
+    RowsModelOption,
+    RowsOption,
+    RowsVersionOption,
+    UntilOption,
+    Where,
+    placed,
+)
 from fnmodel.errors import DriftError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -23,10 +35,6 @@ app = typer.Typer(
 
 app.command()(trends.trend)
 app.command()(digests.digest)
-RowsOption = Annotated[
-    Path | None,
-    typer.Option(help="Captured rows in a file (`fnmodel capture export`); else the stage's."),
-]
 
 
 @app.command()
@@ -34,72 +42,47 @@ RowsOption = Annotated[
 def report(
     *,
     rows: RowsOption = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Late labels in a file; else the stage's.")
-    ] = None,
+    labels: LabelsOption = None,
     since: Annotated[
         str, typer.Option(help="Report from here: a time (2026-11-27T08:00, UTC) or 2h, 1d ago.")
     ] = "1d",
-    until: Annotated[
-        str | None, typer.Option(help="The same; rows before it. Default: now, or the last row.")
-    ] = None,
+    until: UntilOption = None,
     baseline: Annotated[
         str, typer.Option(help="How far back earlier rows are compared with.")
     ] = "28d",
-    version: Annotated[
-        str | None, typer.Option(help="Only rows that this version answered.")
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Feature whose groups are compared for fairness.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Rows of this one of several models; else of the first.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Model directory with reference.json; else the project's.")
-    ] = None,
-    to: Annotated[Path, typer.Option(help="Page to write; its JSON is put beside it.")] = Path(
-        "drift.html"
-    ),
-    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Exit with 4 if there is anything to look at.")
-    ] = False,
+    version: RowsVersionOption = None,
+    group: GroupOption = None,
+    model: RowsModelOption = None,
+    folder: ReferenceOption = None,
+    to: PageOption = Path("drift.html"),
+    show: OpenOption = False,
+    check: CheckOption = False,
     where: Where,
 ) -> None:
     """Compare captured rows with the training sample and with earlier rows; write a page.
 
     Example: fnmodel watch report --since 1d --open
     """
-    from fnmodel.capture.line import time_of
     from fnmodel.cli import watched, written
     from fnmodel.watch import page
     from fnmodel.watch import report as reporting
-    from fnmodel.watch.performance import Question
 
     work = where.open()
     name = work.project.model_name(model)
-    begin, end, found = watched.rows(work, rows, since, until, baseline, version)
-    if work.project.models:
-        found = replace(found, rows=tuple(row for row in found.rows if row.model == name))
+    begin, end, found = watched.rows(work, rows, since, until, baseline, version, name)
     with work.console.step("report") as step:
         reference, signature = watched.reference(work, name, folder)
+        question = watched.question(work, name, (begin, end), signature, reference.features, group)
         made = reporting.report(
             found,
             reference,
             signature,
-            Question(
-                time_of(begin),
-                time_of(end),
-                name,
-                unkept=watched.unkept(work, signature, reference.features),
-                group=watched.known(group, reference.features),
-            ),
+            question,
             watched.labels(work, labels, local=rows is not None),
         )
         if made is None:
             raise UsageError(
-                f"no captured row is from {time_of(begin)} to {time_of(end)}",
+                f"no captured row is from {question.since} to {question.until}",
                 hint="name another --since, or see docs/capture.md: `no rows`",
             )
         data = made.to_json()

@@ -1,10 +1,11 @@
 """What the commands of `fnmodel watch` look at: rows, reference, labels, of a stage or of files."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fnmodel.capture.line import lines_of, time_of
 from fnmodel.cli import captured, labelled, recipe
@@ -18,6 +19,9 @@ from fnmodel.watch.labels import Label
 from fnmodel.watch.labels import read as read_labels
 from fnmodel.watch.rows import Reading, read
 
+if TYPE_CHECKING:
+    from fnmodel.watch.performance import Question
+
 
 def rows(
     work: Workspace,
@@ -26,8 +30,12 @@ def rows(
     until: str | None,
     baseline: str,
     version: str | None,
+    model: str | None = None,
 ) -> tuple[datetime, datetime, Reading]:
-    """Return the span of the report, and the rows of it and of the baseline before it."""
+    """Return the span of the report, and the rows of it and of the baseline before it.
+
+    `model` leaves out the rows of the others, where there are several.
+    """
     now = datetime.now(UTC)
     back = timedelta(seconds=seconds(baseline))
     if file is not None:
@@ -48,7 +56,9 @@ def rows(
     kept = tuple(
         row
         for row in found.rows
-        if row.time >= first and (version is None or row.version == version)
+        if row.time >= first
+        and version in (None, row.version)
+        and (not work.project.models or model in (None, row.model))
     )
     return begin, end, replace(found, rows=kept)
 
@@ -68,7 +78,31 @@ def reference(work: Workspace, name: str, folder: Path | None) -> tuple[Profile,
     return read_reference(folder), Signature.from_json(signature)
 
 
-def unkept(work: Workspace, signature: Signature, names: Iterable[str]) -> frozenset[str]:
+def question(
+    work: Workspace,
+    name: str,
+    span: tuple[datetime, datetime],
+    signature: Signature,
+    features: Collection[str],
+    group: str | None,
+) -> "Question":
+    """Return what is asked of a model's rows.
+
+    Raises:
+        UsageError: there is no such feature as `group`.
+
+    """
+    # It loads what `watch labels` and `watch status` do not need.
+    from fnmodel.watch.performance import Question
+
+    begin, end = map(time_of, span)
+    return Question(
+        begin, end, name,
+        unkept=_unkept(work, signature, features), group=_known(group, features),
+    )  # fmt: skip
+
+
+def _unkept(work: Workspace, signature: Signature, names: Collection[str]) -> frozenset[str]:
     """Return the features that captured rows cannot tell of."""
     policy = work.capture
     gone = {name for name, treatment in policy.fields.items() if treatment != "keep"}
@@ -76,13 +110,7 @@ def unkept(work: Workspace, signature: Signature, names: Iterable[str]) -> froze
     return frozenset(name for name in names if name in gone | {policy.subject} or name not in asked)
 
 
-def known(group: str | None, names: Iterable[str]) -> str | None:
-    """Return a feature's name.
-
-    Raises:
-        UsageError: there is no such feature.
-
-    """
+def _known(group: str | None, names: Collection[str]) -> str | None:
     if group is not None and group not in names:
         raise UsageError(
             f"there is no feature {group}", hint=f"--group is one of {', '.join(names)}"

@@ -43,7 +43,7 @@ from fnmodel.provision.around import Around
 from fnmodel.provision.bodies import Bodies
 from fnmodel.provision.keys import ApiKeys
 from fnmodel.provision.pins import Pins
-from fnmodel.provision.repository import Repositories, ecr_region
+from fnmodel.provision.repository import Repositories, ecr_region, repository_name
 from fnmodel.provision.stack import Stack, Stacks
 from fnmodel.provision.template import ALIAS, stack_name
 from fnmodel.provision.watching import Watching
@@ -290,9 +290,15 @@ class Workspace:
         for made in _OF_OUTPUTS:
             self.__dict__.pop(made, None)
 
-    def _find_stack(self) -> Stack:
+    def standing(self) -> Stack | None:
+        """Return the stage's stack as it is now, None where nothing is deployed."""
         stack = self.stacks.find(self.name)
-        if stack is None or "LedgerTable" not in stack.outputs:
+        # Without outputs it is the shell of a stage that never was, or what is left of one.
+        return stack if stack is not None and "LedgerTable" in stack.outputs else None
+
+    def _find_stack(self) -> Stack:
+        stack = self.standing()
+        if stack is None:
             where = "the embedded cloud" if self.local else "AWS"
             flag = " --local" if self.stage == "local" else f" --stage {self.stage}"
             raise StackNotFoundError(
@@ -442,15 +448,18 @@ class Workspace:
         wanted = self.project.image.python
         return wanted if interpreter.find(wanted) else interpreter.RUNNING
 
+    @property
+    def repository(self) -> str:
+        """The name of the repository of the project's images, in the registry of any stage."""
+        return repository_name(self.project.name)
+
     def repository_uri(self) -> str:
         """Return where the project's images are, or will be; reads only."""
-        found = self.repositories.find(f"fnmodel/{self.project.name}")
+        found = self.repositories.find(self.repository)
         if found is not None:
             return found.uri
-        with translated():
-            account = self.client("sts").get_caller_identity()["Account"]
-        region = self.client("ecr").meta.region_name
-        return f"{account}.dkr.ecr.{region}.amazonaws.com/fnmodel/{self.project.name}"
+        account, region = self.cloud.account(), self.client("ecr").meta.region_name
+        return f"{account}.dkr.ecr.{region}.amazonaws.com/{self.repository}"
 
     def packed(self, models: Mapping[str, OnnxModel]) -> OnnxModel | Mapping[str, OnnxModel]:
         """Return models as `pack` takes them: the one of a project that has one, or by name."""

@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator
 
-from fnmodel.config.base import Strict
+from fnmodel.config.base import Strict, check_addresses
 
 
 class AlarmsConfig(Strict):
@@ -95,8 +95,5 @@ class AlarmsConfig(Strict):
     @field_validator("email")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for address in value:
-            name, at, host = address.partition("@")
-            if not (name and at and "." in host) or any(c.isspace() for c in address):
-                raise ValueError(f"{address!r} is not an e-mail address")
+        check_addresses(value)
         return value

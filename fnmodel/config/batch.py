@@ -78,6 +78,11 @@ class BatchJob(Strict):
     )
 
     @property
+    def home(self) -> str:
+        """The prefix of its runs in the stage's bucket."""
+        return f"{self.output}{self.name}/"
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """What the image needs for this job beyond what every image has."""
         columns = bool({self.format, self.results} & {"parquet", "arrow"})
@@ -101,7 +106,7 @@ class BatchJob(Strict):
             return None
         run = _FANOUT_RUN if fanout else 3 * timeout + _PAUSES
         within = gap.total_seconds() + 60 * (self.window + self.late) + run
-        return {"job": self.name, "home": f"{self.output}{self.name}/", "within": int(within)}
+        return {"job": self.name, "home": self.home, "within": int(within)}
 
     def event(
         self,

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fnmodel.config.base import Strict
+from fnmodel.config.base import KMS_KEY, Strict
 
 
 class FunctionConfig(Strict):
@@ -99,7 +99,7 @@ class CaptureConfig(Strict):
     )
     kms_key: str | None = Field(
         default=None,
-        pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$",
+        pattern=KMS_KEY,
         description="ARN of a KMS key that encrypts kept rows, instead of S3's own",
     )
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fnmodel.config.access import CorsConfig
 from fnmodel.config.alarms import AlarmsConfig
-from fnmodel.config.base import FILE, NAME, ModelName, Name, Strict
+from fnmodel.config.base import FILE, NAME, ModelName, Name, Strict, repeated
 from fnmodel.config.batch import BatchJob
 from fnmodel.config.card import CardConfig
 from fnmodel.config.fanout import FanoutConfig
@@ -104,10 +104,8 @@ class Project(OneModel, _Named):
 
     @model_validator(mode="after")
     def _jobs(self) -> Self:
-        names = [job.name for job in self.batch]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"batch job {twice[0]!r} is declared twice")
+        if twice := repeated(job.name for job in self.batch):
+            raise ValueError(f"batch job {twice!r} is declared twice")
         known = self.models or {self.name}
         for job in self.batch:
             if job.model is not None and job.model not in known:
@@ -133,10 +131,8 @@ class Project(OneModel, _Named):
 
     @model_validator(mode="after")
     def _steps(self) -> Self:
-        names = [step.name for step in self.pipeline]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"step {twice[0]!r} of `pipeline` is declared twice")
+        if twice := repeated(step.name for step in self.pipeline):
+            raise ValueError(f"step {twice!r} of `pipeline` is declared twice")
         if self.watch.retrain is not None:
             if not self.pipeline:
                 raise ValueError("watch.retrain starts `pipeline`, which has no step")

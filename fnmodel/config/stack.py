@@ -6,9 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from fnmodel.config.base import Strict
+from fnmodel.config.base import KMS_KEY, POLICY, Strict
 
-KMS_KEY = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$"
 _TAGS = 40
 """Of the 50 that AWS allows a resource; the rest is for `fnmodel:` and CloudFormation's own."""
 
@@ -32,7 +31,7 @@ class StackConfig(Strict):
     )
     permissions_boundary: str | None = Field(
         default=None,
-        pattern=r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+$",
+        pattern=POLICY,
         description="ARN of a policy that bounds every role of the stack",
     )
     role_path: str = Field(

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from fnmodel.config.base import LOOPBACK, Duration, Name, Strict, seconds
+from fnmodel.config.base import LOOPBACK, POLICY, Duration, Name, Strict, check_addresses, seconds
 
 
 class WebhookConfig(Strict):
@@ -59,7 +59,7 @@ class RetrainConfig(Strict):
     @classmethod
     def _arns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for arn in value:
-            if not re.fullmatch(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+", arn):
+            if not re.fullmatch(POLICY, arn):
                 raise ValueError(f"{arn!r} is no ARN of a managed policy")
         return value
 
@@ -102,9 +102,7 @@ class WatchConfig(Strict):
     @field_validator("email")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for address in value:
-            if not re.fullmatch(r"[^\s@]+@[^\s@]+\.[^\s@]+", address):
-                raise ValueError(f"{address!r} is no e-mail address")
+        check_addresses(value)
         return value
 
     @model_validator(mode="after")

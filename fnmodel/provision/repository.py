@@ -22,6 +22,11 @@ _TAGS = {
 }
 
 
+def repository_name(project: str) -> str:
+    """Return the name of the repository of a project's images, in any registry."""
+    return f"fnmodel/{project}"
+
+
 @dataclass(frozen=True)
 class Repository:
     """A repository; an image in it is `{uri}@sha256:…`."""
@@ -57,8 +62,8 @@ class Repositories:
         return _repository(answer["repositories"][0])
 
     def ensure(self, project: str) -> Repository:
-        """Return `fnmodel/{project}`, made when it does not exist; repeated, it only reads."""
-        name = f"fnmodel/{project}"
+        """Return a project's, made when it does not exist; repeated, it only reads."""
+        name = repository_name(project)
         repository = self.find(name)
         if repository is None:
             with translated():
