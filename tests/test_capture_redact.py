@@ -126,6 +126,6 @@ def test_hostile_text_costs_no_time() -> None:
 
     for piece in ("1 ", "4", "a@", "a.", "eyJ", "A1", "DE89", "0 1-", "%40", "+4", "aA0/"):
         text = (piece * LONGEST)[:LONGEST]
-        began = time.perf_counter()
+        began = time.process_time()
         scrub(text)
-        assert time.perf_counter() - began < 2, piece
+        assert time.process_time() - began < 2, piece
